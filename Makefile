@@ -1,0 +1,177 @@
+# Everything generated goes to build/. `make help` lists the targets.
+PYTHON ?= python3
+CLANG ?= $(firstword $(shell command -v clang-16 clang))
+GCC ?= gcc
+BUILD := $(CURDIR)/build
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL: # two pips in one venv
+.SECONDARY:   # objects are kept
+.SUFFIXES:
+
+# The venv is the interpreter's: 3.13 and 3.13t have one each.
+TAG := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2] + sys.abiflags)')
+VENV := $(BUILD)/venv-$(TAG)
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+WHEEL := $(BUILD)/wheel-$(TAG)
+
+export PYTHONPYCACHEPREFIX := $(BUILD)/pycache
+export RUFF_CACHE_DIR := $(BUILD)/ruff
+export MYPY_CACHE_DIR := $(BUILD)/mypy
+
+SYSTEM := $(if $(filter Darwin,$(shell uname)),macos,linux)
+DEFINES := $(if $(filter macos,$(SYSTEM)),-D_DARWIN_C_SOURCE,-D_GNU_SOURCE)
+STANDARD := -std=c11 $(DEFINES) -Icsrc/core -pthread
+WARNINGS := -Wall -Wextra -Wconversion -Wshadow
+CORE := $(filter-out csrc/core/os_linux.c csrc/core/os_macos.c,$(wildcard csrc/core/*.c)) \
+        csrc/core/os_$(SYSTEM).c
+GLUE := $(wildcard csrc/py/*.c)
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+# ---- the package --------------------------------------------------------------
+
+.PHONY: venv wheel install demo
+venv: $(VENV)/.pytest ## a venv for PYTHON with what the tests need
+wheel: $(WHEEL)/.built ## build the wheel for PYTHON
+install: $(VENV)/.installed ## install it into the venv
+
+demo: install ## a key, a crash, and a search of the core file
+	cd $(BUILD) && $(PY) -P -m secalloc demo
+
+$(VENV)/.made:
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) 'setuptools>=77'
+	touch $@
+
+$(VENV)/.pytest: tests/requirements.txt $(VENV)/.made
+	$(PIP) -r $<
+	touch $@
+
+# Built from a copy, so that nothing is left in the tree and nothing stale goes in.
+PARTS := csrc secalloc setup.py pyproject.toml README.md LICENSE $(filter-out setup.py,$(wildcard *.py))
+$(WHEEL)/.built: $(wildcard $(PARTS) csrc/*/*.[ch] secalloc/*) $(VENV)/.made
+	rm -rf $(WHEEL)
+	mkdir -p $(WHEEL)/source
+	cp -R $(PARTS) $(WHEEL)/source
+	$(PY) -m pip wheel --quiet --no-deps --no-build-isolation -w $(WHEEL) $(WHEEL)/source
+	touch $@
+
+$(VENV)/.installed: $(WHEEL)/.built
+	$(PIP) --force-reinstall --no-deps $(WHEEL)/*.whl
+	touch $@
+
+# ---- tests --------------------------------------------------------------------
+
+# A variant of the C tests (asan, tsan) is a directory and flags of its own.
+VARIANT := plain
+C := $(BUILD)/c-$(VARIANT)
+DEATH := $(BUILD)/death
+CFLAGS := -O1 -g
+RUN :=
+C_TESTS := $(patsubst tests/c/%.c,$(C)/%,$(wildcard tests/c/test_*.c))
+DEATHS := $(patsubst tests/c/death/%.c,$(DEATH)/%,$(wildcard tests/c/death/*.c))
+OBJECTS := $(CORE:csrc/core/%.c=$(C)/core/%.o)
+COMPILE = @mkdir -p $(@D) && echo "$(CC): $< ($(VARIANT))" && $(CC) $(STANDARD) $(WARNINGS) $(CFLAGS) -Itests/c -MMD -MP
+
+.PHONY: test test-c run-c
+test: test-c install $(VENV)/.pytest ## C tests and pytest, against the installed wheel
+	$(PY) -P -m pytest -o cache_dir=$(BUILD)/pytest tests $(PYTEST_ARGS)
+
+test-c: run-c $(DEATHS) ## the C tests alone
+	$(if $(wildcard tests/c/death/run.py),$(PYTHON) tests/c/death/run.py $(DEATH))
+
+run-c: $(C_TESTS)
+	@set -e; for t in $(C_TESTS); do $(RUN) $$t; echo "ok: $$(basename $$t) ($(VARIANT))"; done
+
+$(C)/core/%.o: csrc/core/%.c
+	$(COMPILE) -c -o $@ $<
+
+$(C)/%: tests/c/%.c $(OBJECTS)
+	$(COMPILE) -MF $@.d -o $@ $< $(OBJECTS)
+
+$(DEATH)/%: tests/c/death/%.c $(OBJECTS)
+	$(COMPILE) -MF $@.d -o $@ $< $(OBJECTS)
+
+-include $(OBJECTS:.o=.d) $(C_TESTS:=.d) $(DEATHS:=.d)
+
+# ---- benchmarks ---------------------------------------------------------------
+
+.PHONY: bench bench-docs
+bench: install $(VENV)/.bench $(BUILD)/bench-core.so ## everything the figures rest on, side by side
+	$(PY) -P bench/run.py $(BUILD)/bench-core.so $(BENCH_ARGS)
+	$(PY) -P bench/death.py
+
+bench-docs: ## the same, written into README and docs/performance.md
+	$(MAKE) bench BENCH_ARGS='--json $(BUILD)/bench.json --svg docs/performance.svg --markdown README.md docs/performance.md'
+
+$(VENV)/.bench: bench/requirements.txt $(VENV)/.made
+	$(PIP) -r $<
+	touch $@
+
+$(BUILD)/bench-core.so: bench/core.c $(CORE) $(wildcard csrc/core/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(STANDARD) $(WARNINGS) -O3 -shared -fPIC -o $@ bench/core.c $(CORE) $(if $(filter linux,$(SYSTEM)),-ldl)
+
+# ---- deeper checks ---------------------------------------------------------------
+
+CHECKS := check-warnings check-cppcheck check-lint check-asan check-tsan check-valgrind check-cross check-versions
+.PHONY: check $(CHECKS)
+check: $(CHECKS) ## all of the checks below
+
+# Each file alone, with what both compilers know; the glue without -Wconversion's
+# view of Python's own headers.
+INCLUDE = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
+define warnings # compiler, flags, files
+	@set -e; for f in $3; do $1 $(STANDARD) $(WARNINGS) -Werror -isystem $(INCLUDE) $2 -c -o /dev/null $$f; done
+	@echo "ok: $1 $2, $(words $3) files"
+
+endef
+check-warnings: ## gcc and clang with every warning an error, and gcc -fanalyzer
+	$(call warnings,$(GCC),-O2,$(CORE) $(GLUE))
+	$(call warnings,$(CLANG),-O2,$(CORE) $(GLUE))
+	$(call warnings,$(GCC),-O1 -fanalyzer,$(CORE))
+
+check-cppcheck: ## cppcheck over the core
+	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr -Icsrc/core -D__x86_64__=1 $(DEFINES:%=%=1) \
+	    --enable=warning,performance,portability --suppress=missingIncludeSystem $(CORE)
+	@echo 'ok: cppcheck'
+
+# The library's handlers must get the faults, not the sanitizer's.
+SIGNALS := handle_segv=0:handle_sigbus=0:handle_abort=0:handle_sigill=0:handle_sigfpe=0:handle_sigtrap=0
+check-asan: ## the C tests under AddressSanitizer and UBSan
+	ASAN_OPTIONS=$(SIGNALS):use_sigaltstack=0 $(MAKE) run-c VARIANT=asan CC=$(CLANG) \
+	    CFLAGS='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all'
+
+# ThreadSanitizer of clang 16 wants its shadow where randomisation may put a mapping.
+check-tsan: ## the C tests under ThreadSanitizer
+	TSAN_OPTIONS=$(SIGNALS):use_sigaltstack=0:halt_on_error=1 $(MAKE) run-c VARIANT=tsan CC=$(CLANG) \
+	    CFLAGS='-O1 -g -fsanitize=thread' $(if $(filter linux,$(SYSTEM)),RUN='setarch -R')
+
+check-valgrind: ## the C tests under valgrind
+	$(MAKE) run-c VARIANT=valgrind RUN='valgrind --quiet --error-exitcode=9 --leak-check=full'
+
+check-cross: $(VENV)/.made ## compile and link the core for every platform
+	bash tests/cross.sh $(PY) $(BUILD)/cross
+
+$(VENV)/.lint: tests/requirements-lint.txt $(VENV)/.pytest
+	$(PIP) -r $<
+	touch $@
+
+check-lint: install $(VENV)/.lint ## ruff, mypy --strict and stubtest
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy --strict secalloc tests
+	cd $(BUILD) && $(VENV)/bin/stubtest secalloc
+
+check-versions: ## make test with every CPython found
+	@set -e; for p in $$(sh tests/pythons.sh); do echo "== $$($$p --version)"; $(MAKE) test PYTHON=$$p; done
+
+.PHONY: clean
+clean: ## remove everything generated
+	rm -rf $(BUILD)

@@ -1,0 +1,24 @@
+/* A signal stack for each thread that touches the library, so that a stack
+ * overflow is handled too. */
+#ifndef SECALLOC_ALT_STACK_H
+#define SECALLOC_ALT_STACK_H
+
+#include "secalloc.h"
+
+/* Give the calling thread a signal stack of its own, unless it has one; freed
+ * when the thread ends. Where none is to be had the thread goes without. [any] */
+void alt_stack_make(void);
+
+/* The same, once a thread. Never in a handler: the thread-local may be allocated
+ * lazily. [any] */
+extern _Thread_local bool alt_stack_seen;
+static inline void alt_stack_ensure(void)
+{
+    if (!alt_stack_seen)
+        alt_stack_make();
+}
+
+/* What the calling thread has. [any] */
+enum sa_alt_stack alt_stack_kind(void);
+
+#endif

@@ -1,0 +1,352 @@
+/* Life of an arena on a slot: who uses it, make, lend, wipe, close. */
+#include "alt_stack.h"
+#include "arena_state.h"
+#include "canary.h"
+#include "fatal.h"
+#include "noise.h"
+
+#include <string.h>
+
+enum sa_code arena_elsewhere(struct sa_arena *a)
+{
+    alt_stack_ensure();
+    if (!atomic_load_explicit(&a->region, memory_order_acquire))
+        return SA_CLOSED; /* never made */
+    struct sa_why unused;
+    /* In a raw clone nobody told us yet: entering the vault finds out. Should the
+     * start fail there, the epoch has moved all the same. */
+    if (vault_enter(&unused) == SA_OK && a->epoch == vault_epoch())
+        return SA_OK;
+    return atomic_load(&a->use) & CLOSED ? SA_CLOSED : SA_FORKED;
+}
+
+/* The slack on both sides of the bytes, up to the slot's or the cell's ends. */
+struct slack {
+    uint8_t *front, *bytes, *tail, *end;
+};
+
+static struct slack slack_of(struct sa_arena *a)
+{
+    struct slot s = arena_slot(a);
+    uint8_t *bytes = arena_bytes(a), *from = slot_data(s);
+    size_t n = s.region->data;
+    if (a->slab)
+        from = pool_cell_at(a->slab, a->cell, &n);
+    return (struct slack){from, bytes, bytes + a->size, from + n};
+}
+
+void arena_lay_canary(struct sa_arena *a)
+{
+    struct slack s = slack_of(a);
+    canary_lay(s.front, s.bytes);
+    canary_lay(s.tail, s.end);
+}
+
+/* A wiper overwrites slack too, so damage counts only if no wipe began meanwhile. */
+void arena_check_canary(struct sa_arena *a)
+{
+    struct slack s = slack_of(a);
+    if (!arena_whole(a) || (canary_whole(s.front, s.bytes) && canary_whole(s.tail, s.end)))
+        return;
+    atomic_thread_fence(memory_order_acquire); /* what was read before the stamp */
+    if (arena_whole(a))
+        fatal_tampered();
+}
+
+/* ---- who uses it ------------------------------------------------------------------ */
+
+enum sa_code arena_enter(struct sa_arena *a, uint64_t what, bool filling)
+{
+    uint64_t u = atomic_load(&a->use);
+    for (unsigned turn = 0;;) {
+        if (u & CLOSED)
+            return SA_CLOSED;
+        if (u & MOVING || (what == READER && (u & READERS) == READERS)) {
+            os_wait(turn++); /* both are over soon */
+            u = atomic_load(&a->use);
+            continue;
+        }
+        if (u & FILLS && !filling)
+            return SA_WIPED;
+        if (what == EXPORT && (u & EXPORTS) == EXPORTS)
+            return SA_BUSY;
+        if (atomic_compare_exchange_weak(&a->use, &u, u + what))
+            return SA_OK;
+    }
+}
+
+static void give_slot_back(struct sa_arena *a)
+{
+    struct slot s = arena_slot(a);
+    if (a->slab)
+        pool_give_back(a->slab, a->cell, a->size);
+    else
+        vault_put(s, a->size, slot_retire(s));
+}
+
+/* Take `what` from the word; true: the caller is the last one out of a closed arena. */
+static bool last_out(struct sa_arena *a, uint64_t what)
+{
+    uint64_t u = atomic_load(&a->use), next;
+    do {
+        next = u - what;
+        if (next & CLOSED && !(next & (EXPORTS | READERS | MOVING | GONE)))
+            next |= GONE;
+    } while (!atomic_compare_exchange_weak(&a->use, &u, next));
+    return next & GONE && !(u & GONE);
+}
+
+void arena_leave(struct sa_arena *a, uint64_t what)
+{
+    if (last_out(a, what) && arena_alive(a) == SA_OK) {
+        arena_wipe(a); /* again: whoever used it when it was closed may have written since */
+        give_slot_back(a);
+    }
+}
+
+void arena_wipe(struct sa_arena *a)
+{
+    if (!a->slab) {
+        (void)slot_wipe(arena_slot(a)); /* live, as long as it is counted in */
+        return;
+    }
+    /* A cell alone. Its slot stays live and its neighbours' content whole; a wiper
+     * of the slot may write the same noise at the same time. */
+    size_t bytes;
+    uint8_t *cell = pool_cell_at(a->slab, a->cell, &bytes);
+    atomic_fetch_add(&a->wipes, 1);
+    atomic_thread_fence(memory_order_release); /* the stamp before the first byte */
+    noise_wipe(cell, bytes);
+    atomic_fetch_add(&a->wipes, 1);
+}
+
+/* ---- make ---------------------------------------------------------------------------- */
+
+size_t sa_page_size(void) { return os_page_size(); }
+
+void arena_settle(struct sa_arena *a, struct slot s, uint64_t stamp, size_t size, size_t tail,
+                  bool zeroed)
+{
+    a->epoch = vault_epoch();
+    a->size = size;
+    a->tail = tail;
+    arena_set_slot(a, s);
+    atomic_store_explicit(&a->wipes, 0, memory_order_relaxed);
+    a->fill_stamp = stamp;
+    atomic_store_explicit(&a->good, NEVER_GOOD, memory_order_relaxed);
+    arena_lay_canary(a);
+    if (!zeroed)
+        memset(arena_bytes(a), 0, size);
+    atomic_store_explicit(&a->use, FILL, memory_order_release);
+}
+
+enum sa_code sa_arena_make(struct sa_arena *a, size_t size, size_t align, struct sa_why *why)
+{
+    if (align == 0 || align & (align - 1) || align > os_page_size())
+        return SA_BAD_ALIGN;
+    enum sa_code code = vault_enter(why);
+    if (code)
+        return code;
+    size_t tail = (align - size % align) % align, bytes;
+    if (__builtin_add_overflow(size, tail, &bytes)) {
+        *why = (struct sa_why){.call = "mmap"};
+        return SA_NO_MEMORY;
+    }
+    alt_stack_ensure();
+    fatal_arm();
+    wipers_wait();
+    struct slot s;
+    bool zeroed;
+    if ((code = vault_take(bytes, size, &s, &zeroed, why)))
+        return code;
+    uint64_t stamp = slot_stamp(s); /* while nobody wipes it: a wipe from now on moves it */
+    slot_publish(s, false);
+    a->slab = NULL;
+    arena_settle(a, s, stamp, size, tail, zeroed);
+    return SA_OK;
+}
+
+/* ---- lend -------------------------------------------------------------------------------- */
+
+enum sa_code sa_borrow(struct sa_arena *a, const uint8_t **bytes)
+{
+    enum sa_code code = arena_alive(a);
+    if (code || (code = arena_enter(a, READER, false)))
+        return code;
+    if (!arena_whole(a)) {
+        arena_leave(a, READER);
+        return SA_WIPED;
+    }
+    *bytes = arena_bytes(a);
+    return SA_OK;
+}
+
+enum sa_code sa_return(struct sa_arena *a)
+{
+    atomic_thread_fence(memory_order_acquire); /* what was read before the stamp */
+    bool whole = arena_whole(a), closed = atomic_load(&a->use) & CLOSED;
+    arena_leave(a, READER);
+    return closed ? SA_CLOSED : whole ? SA_OK : SA_WIPED;
+}
+
+enum sa_code sa_export(struct sa_arena *a, bool filling, uint8_t **bytes)
+{
+    enum sa_code code = arena_alive(a);
+    if (code || (code = arena_enter(a, EXPORT, filling)))
+        return code;
+    if (filling ? !(atomic_load(&a->use) & FILLS) || arena_stamp(a) != a->fill_stamp
+                : !arena_whole(a)) {
+        arena_leave(a, EXPORT);
+        return SA_WIPED;
+    }
+    *bytes = arena_bytes(a);
+    return SA_OK;
+}
+
+void sa_unexport(struct sa_arena *a)
+{
+    arena_leave(a, EXPORT);
+}
+
+/* ---- wipe, check, close -------------------------------------------------------------- */
+
+enum sa_code sa_wipe(struct sa_arena *a, struct sa_why *why)
+{
+    (void)why; /* nothing here can be refused: wiping goes on where pages cannot be opened */
+    enum sa_code code = arena_alive(a);
+    if (code || (code = arena_enter(a, READER, true)))
+        return code;
+    arena_wipe(a);
+    arena_leave(a, READER);
+    return SA_OK;
+}
+
+enum sa_code sa_check(struct sa_arena *a)
+{
+    enum sa_code code = arena_alive(a);
+    if (code || (code = arena_enter(a, READER, true)))
+        return code;
+    arena_check_canary(a);
+    arena_leave(a, READER);
+    return SA_OK;
+}
+
+/* Set CLOSED, and GONE where nobody uses the arena and `count_in` is not asked for;
+ * false: it moves just now. */
+static bool mark_closed(struct sa_arena *a, bool count_in, bool *was_closed, bool *gone)
+{
+    uint64_t u = atomic_load(&a->use), next;
+    do {
+        *was_closed = u & CLOSED;
+        if (*was_closed)
+            return true;
+        if (u & MOVING)
+            return false;
+        /* Else we count in as a reader: the last one out gives it back. */
+        *gone = !(u & (EXPORTS | READERS)) && !count_in;
+        next = *gone ? u | CLOSED | GONE : (u | CLOSED) + READER;
+    } while (!atomic_compare_exchange_weak(&a->use, &u, next));
+    return true;
+}
+
+/* Closed, so that nothing reads it as whole: no stamp needs to move. */
+static void wipe_closed(struct sa_arena *a)
+{
+    arena_check_canary(a);
+    if (a->slab) {
+        size_t n;
+        uint8_t *cell = pool_cell_at(a->slab, a->cell, &n);
+        noise_wipe(cell, n);
+    } else {
+        arena_wipe(a);
+    }
+}
+
+void sa_close(struct sa_arena *a)
+{
+    bool was_closed, gone = false;
+    enum sa_code code = arena_alive(a);
+    if (code == SA_FORKED)
+        atomic_fetch_or(&a->use, CLOSED | GONE); /* nothing of it is here */
+    if (code)
+        return;
+    for (unsigned turn = 0; !mark_closed(a, false, &was_closed, &gone); turn++)
+        os_wait(turn);
+    /* The pool may be closing it just now; our caller may free it when we return. */
+    for (unsigned turn = 0; was_closed && atomic_load(&a->use) & READERS; turn++)
+        os_wait(turn);
+    if (was_closed)
+        return;
+    wipe_closed(a);
+    if (gone)
+        give_slot_back(a);
+    else
+        arena_leave(a, READER);
+}
+
+bool arena_close_cell(struct sa_arena *a)
+{
+    bool was_closed, gone = false;
+    if (!mark_closed(a, true, &was_closed, &gone))
+        return false;
+    if (was_closed)
+        return true;
+    wipe_closed(a);
+    struct sa_slab *slab = a->slab;
+    uint32_t index = a->cell;
+    size_t size = a->size, bytes;
+    if (last_out(a, READER)) { /* from here on its owner may free it */
+        uint8_t *cell = pool_cell_at(slab, index, &bytes);
+        noise_wipe(cell, bytes); /* again, as in arena_leave */
+        pool_cell_is_free(slab, index, size);
+    }
+    return true;
+}
+
+/* ---- what it is ---------------------------------------------------------------------------------- */
+
+enum sa_state sa_state_of(struct sa_arena *a)
+{
+    enum sa_code code = arena_alive(a);
+    uint64_t u = atomic_load(&a->use);
+    if (code == SA_CLOSED || u & CLOSED)
+        return SA_IS_CLOSED;
+    if (code)
+        return SA_IS_FORKED;
+    for (unsigned turn = 0; u & MOVING; u = atomic_load(&a->use))
+        os_wait(turn++);
+    return u & FILLS || !arena_whole(a) ? SA_IS_WIPED : SA_USABLE;
+}
+
+/* Count in as a reader, in any state that still has pages. */
+static bool look_at(struct sa_arena *a)
+{
+    return arena_alive(a) == SA_OK && arena_enter(a, READER, true) == SA_OK;
+}
+
+unsigned sa_protection_of(struct sa_arena *a)
+{
+    if (!look_at(a))
+        return 0;
+    unsigned granted = hold_granted(atomic_load(slot_hold(arena_slot(a))));
+    arena_leave(a, READER);
+    return granted | SA_GUARD | SA_NOFORK;
+}
+
+uintptr_t sa_address_of(struct sa_arena *a)
+{
+    if (!look_at(a))
+        return 0;
+    uintptr_t at = (uintptr_t)arena_bytes(a);
+    arena_leave(a, READER);
+    return at;
+}
+
+bool sa_is_secure(const void *p, size_t n)
+{
+    struct slot s;
+    if (!vault_find(p, n, &s))
+        return false;
+    uint64_t h = atomic_load(slot_hold(s));
+    return hold_state(h) == SLOT_LIVE && (!(h & HOLD_POOLED) || pool_holds(s, p, n));
+}

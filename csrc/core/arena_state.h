@@ -1,0 +1,98 @@
+/* What the arena's own files share; nobody else includes it. arena.c makes, lends
+ * and closes; fill.c writes; rotate.c moves.
+ *
+ * One word says who uses an arena: exports (24 bits), readers (12), fills (8),
+ * then flags. Exports are lent to others and make rotate refuse; readers are our
+ * own short looks, for which everybody waits. MOVING is held by the one thread
+ * that gives the arena other pages or starts or ends a fill. It is only taken
+ * where there are no readers: a reader may count itself in once more, and would
+ * wait for a mover that waits for it. Content is whole while the slot's stamp equals `good`: any wipe, also
+ * in a handler, moves the stamp, so that a wiped arena cannot pass for a key. */
+#ifndef SECALLOC_ARENA_STATE_H
+#define SECALLOC_ARENA_STATE_H
+
+#include "alt_stack.h"
+#include "pool.h"
+#include "vault.h"
+
+#define EXPORT ((uint64_t)1)
+#define EXPORTS (EXPORT * 0xffffff)
+#define READER ((uint64_t)1 << 24)
+#define READERS (READER * 0xfff)
+#define FILL ((uint64_t)1 << 36)
+#define FILLS (FILL * 0xff)
+#define CLOSED ((uint64_t)1 << 60)
+#define MOVING ((uint64_t)1 << 61)
+#define FILL_FAILED ((uint64_t)1 << 62)
+#define GONE ((uint64_t)1 << 63) /* its slot went back */
+
+#define NEVER_GOOD UINT64_MAX /* no stamp: those have 40 bits */
+
+static inline struct slot arena_slot(struct sa_arena *a)
+{
+    return (struct slot){atomic_load_explicit(&a->region, memory_order_acquire),
+                         atomic_load_explicit(&a->slot, memory_order_acquire)};
+}
+
+static inline void arena_set_slot(struct sa_arena *a, struct slot s)
+{
+    atomic_store(&a->region, s.region);
+    atomic_store(&a->slot, s.index);
+}
+
+/* First byte. The arena must be counted in, or moving, or not yet shared. */
+static inline uint8_t *arena_bytes(struct sa_arena *a)
+{
+    struct slot s = arena_slot(a);
+    return slot_data(s) + s.region->data - a->tail - a->size;
+}
+
+/* Put a new arena, counted in by nobody, on a live slot or cell: its bytes zero,
+ * inside a fill that began at `stamp`. [any] */
+void arena_settle(struct sa_arena *a, struct slot s, uint64_t stamp, size_t size, size_t tail,
+                  bool zeroed);
+
+/* Close under the pool's feet; false: it moves just now, try again. [any] */
+bool arena_close_cell(struct sa_arena *a);
+
+/* Wipes that have begun or ended so far: of its slot, and of its cell alone. */
+static inline uint64_t arena_stamp(struct sa_arena *a)
+{
+    return slot_stamp(arena_slot(a)) + atomic_load(&a->wipes);
+}
+
+/* No wipe passed since the content was complete. As above. */
+static inline bool arena_whole(struct sa_arena *a)
+{
+    return arena_stamp(a) == atomic_load(&a->good);
+}
+
+/* SA_FORKED where the process that this one was forked from made it, SA_CLOSED
+ * where it never was made. Every call on an arena comes by here first, so that its
+ * thread has a signal stack. [any] */
+SA_MUST_USE enum sa_code arena_elsewhere(struct sa_arena *a);
+SA_MUST_USE static inline enum sa_code arena_alive(struct sa_arena *a)
+{
+    if (!atomic_load_explicit(&a->region, memory_order_acquire) || vault_here() != a->epoch)
+        return arena_elsewhere(a);
+    alt_stack_ensure();
+    return SA_OK; /* or closed, which arena_enter tells */
+}
+
+/* Add `what`, a reader or an export, to the word, once nobody moves the arena;
+ * SA_CLOSED, SA_BUSY where there are too many, SA_WIPED in a fill unless `filling`.
+ * The caller made sure that the arena is not forked. [any] */
+SA_MUST_USE enum sa_code arena_enter(struct sa_arena *a, uint64_t what, bool filling);
+
+/* Take `what` from the word; the last to leave a closed arena gives its slot back. [any] */
+void arena_leave(struct sa_arena *a, uint64_t what);
+
+/* Leave noise and move the stamp, so that nothing reads as whole. The arena is
+ * counted in, or moving. [any] */
+void arena_wipe(struct sa_arena *a);
+
+/* Fill the slack / die where the slack of whole content was written to. [any] */
+void arena_lay_canary(struct sa_arena *a);
+void arena_check_canary(struct sa_arena *a);
+
+#endif

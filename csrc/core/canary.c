@@ -1,0 +1,67 @@
+#include "canary.h"
+
+#include "os.h"
+
+#include <string.h>
+
+static uint64_t secret;
+
+enum sa_code canary_start(struct sa_why *why)
+{
+    int error = os_entropy(&secret, sizeof secret);
+    if (error) {
+        *why = (struct sa_why){.call = "getrandom", .error = error};
+        return SA_OS_ERROR;
+    }
+    return SA_OK;
+}
+
+/* One word for a whole page keeps the loops below plain stores and compares. */
+static uint64_t word_of(const uint8_t *at)
+{
+    return (secret ^ (uintptr_t)at >> 12) * 0x9e3779b97f4a7c15u | 0x0100000000000001u;
+}
+
+static uint8_t byte_of(const uint8_t *at)
+{
+    return (uint8_t)(word_of(at) >> (uintptr_t)at % 8 * 8);
+}
+
+static const uint8_t *page_end(const uint8_t *at, const uint8_t *to)
+{
+    const uint8_t *end = (const uint8_t *)(((uintptr_t)at | 4095) + 1);
+    return end < to ? end : to;
+}
+
+void canary_lay(uint8_t *from, uint8_t *to)
+{
+    for (; from < to && (uintptr_t)from % 8; from++)
+        *from = byte_of(from);
+    while (to - from >= 8) {
+        uint64_t word = word_of(from);
+        uint8_t *end = from + (page_end(from, to) - from) / 8 * 8;
+        for (; from < end; from += 8)
+            memcpy(from, &word, sizeof word);
+    }
+    for (; from < to; from++)
+        *from = byte_of(from);
+}
+
+bool canary_whole(const uint8_t *from, const uint8_t *to)
+{
+    uint64_t damage = 0;
+    for (; from < to && (uintptr_t)from % 8; from++)
+        damage |= (uint64_t)(*from ^ byte_of(from));
+    while (to - from >= 8) {
+        uint64_t word = word_of(from);
+        const uint8_t *end = from + (page_end(from, to) - from) / 8 * 8;
+        for (; from < end; from += 8) {
+            uint64_t found;
+            memcpy(&found, from, sizeof found);
+            damage |= found ^ word;
+        }
+    }
+    for (; from < to; from++)
+        damage |= (uint64_t)(*from ^ byte_of(from));
+    return damage == 0;
+}

@@ -1,0 +1,21 @@
+/* The fatal signals: wipe every arena, write the marker, let the process die as
+ * it would have. */
+#ifndef SECALLOC_FATAL_H
+#define SECALLOC_FATAL_H
+
+#include "secalloc.h"
+
+/* Arm where the user has not disarmed: all at the first call, later what a
+ * survived signal took off. [any] */
+void fatal_arm(void);
+
+/* Wipe every arena, write the marker, say why and abort. [any] */
+_Noreturn void fatal_tampered(void);
+
+/* Fill in `signals` and `handlers`. [any] */
+void fatal_status(struct sa_status *out);
+
+/* In a forked child: no other thread holds our lock any more. */
+void fatal_forked(void);
+
+#endif

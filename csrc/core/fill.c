@@ -1,0 +1,165 @@
+/* Writing to an arena: fills, which make a wiped arena usable, and stores. */
+#include "arena_state.h"
+
+#include <string.h>
+
+/* ---- fill ------------------------------------------------------------------------------ */
+
+enum sa_code sa_fill_begin(struct sa_arena *a, struct sa_why *why)
+{
+    enum sa_code code = arena_alive(a);
+    if (code)
+        return code;
+    uint64_t u = atomic_load(&a->use);
+    for (unsigned turn = 0;;) {
+        if (u & CLOSED)
+            return SA_CLOSED;
+        if (u & MOVING || (!(u & FILLS) && u & READERS)) {
+            os_wait(turn++);
+            u = atomic_load(&a->use);
+            continue;
+        }
+        if ((u & FILLS) == FILLS)
+            return SA_BUSY;
+        uint64_t next = u & FILLS ? u + FILL : ((u + FILL) | MOVING) & ~FILL_FAILED;
+        if (atomic_compare_exchange_weak(&a->use, &u, next))
+            break;
+    }
+    if (u & FILLS)
+        return SA_OK; /* joined a fill under way */
+    atomic_store(&a->good, NEVER_GOOD);
+    arena_wipe(a);
+    if (atomic_load(slot_hold(arena_slot(a))) & HOLD_DROPPED) {
+        *why = (struct sa_why){.call = "mprotect",
+                               .mend = "the pages were given up in a wipe; make a new arena"};
+        arena_leave(a, MOVING + FILL);
+        return SA_OS_ERROR;
+    }
+    a->fill_stamp = arena_stamp(a);
+    arena_lay_canary(a);
+    arena_leave(a, MOVING);
+    return SA_OK;
+}
+
+enum sa_code sa_fill_end(struct sa_arena *a, bool whole)
+{
+    enum sa_code code = arena_alive(a);
+    if (code)
+        return code;
+    uint64_t u = atomic_load(&a->use), next;
+    bool last, good;
+    for (unsigned turn = 0;;) {
+        last = (u & FILLS) == FILL && !(u & CLOSED);
+        if (u & MOVING || (last && u & READERS)) {
+            os_wait(turn++);
+            u = atomic_load(&a->use);
+            continue;
+        }
+        good = whole && !(u & FILL_FAILED) && arena_stamp(a) == a->fill_stamp;
+        next = (u - FILL) | (whole ? 0 : FILL_FAILED);
+        if (last && good) /* nobody reads it while a fill runs; a wipe from now on moves the stamp */
+            atomic_store(&a->good, a->fill_stamp);
+        else if (last)
+            next |= MOVING;
+        if (atomic_compare_exchange_weak(&a->use, &u, next))
+            break;
+    }
+    if (u & CLOSED)
+        return SA_CLOSED;
+    if (!last || good)
+        return SA_OK; /* before the last one nothing is decided */
+    arena_wipe(a);
+    arena_leave(a, MOVING + (next & FILL_FAILED));
+    return whole ? SA_WIPED : SA_OK;
+}
+
+/* ---- store ------------------------------------------------------------------------------ */
+
+/* Copy from a slot into the arena, or within it, so that no wipe falls between.
+ * False: a wiper had to give up the source's pages. What became of the arena
+ * itself meanwhile, its stamp tells. */
+static bool copy_inside(struct sa_arena *a, struct slot from, void *dst, const void *src,
+                        size_t n, uint64_t stamp)
+{
+    struct slot to = arena_slot(a);
+    sigset_t mask;
+    for (unsigned turn = 0; arena_stamp(a) == stamp; slot_wait_clear(turn++)) {
+        if (atomic_load(slot_hold(from)) & HOLD_DROPPED)
+            return false;
+        if (!slot_hold_both(from, to, &mask))
+            continue;
+        if (arena_stamp(a) == stamp)
+            memmove(dst, src, n);
+        slot_unhold_both(from, to, true, &mask);
+        break;
+    }
+    return true;
+}
+
+/* Where the source lies in a slot that may hold a secret, that slot. */
+static bool find_live(const void *p, size_t n, struct slot *out)
+{
+    return n && vault_find(p, n, out) && hold_state(atomic_load(slot_hold(*out))) == SLOT_LIVE;
+}
+
+/* As a reader: the stamp that content written now must still have afterwards. */
+static enum sa_code begin_writing(struct sa_arena *a, size_t offset, size_t n, uint64_t *stamp)
+{
+    enum sa_code code = arena_alive(a);
+    if (code)
+        return code;
+    wipers_wait();
+    if ((code = arena_enter(a, READER, true)))
+        return code;
+    bool filling = atomic_load(&a->use) & FILLS;
+    *stamp = filling ? a->fill_stamp : atomic_load(&a->good);
+    size_t end;
+    if (__builtin_add_overflow(offset, n, &end) || end > a->size)
+        code = SA_BAD_RANGE;
+    else if (arena_stamp(a) != *stamp)
+        code = SA_WIPED;
+    if (code)
+        arena_leave(a, READER);
+    return code;
+}
+
+static enum sa_code end_writing(struct sa_arena *a, uint64_t stamp)
+{
+    bool whole = arena_stamp(a) == stamp;
+    if (!whole)
+        arena_wipe(a); /* what we stored behind the wiper's back */
+    arena_leave(a, READER);
+    return whole ? SA_OK : SA_WIPED;
+}
+
+enum sa_code sa_store(struct sa_arena *a, size_t offset, const void *src, size_t n)
+{
+    uint64_t stamp;
+    struct slot from;
+    enum sa_code code = begin_writing(a, offset, n, &stamp);
+    if (code)
+        return code;
+    uint8_t *to = arena_bytes(a) + offset;
+    bool copied = true;
+    if (find_live(src, n, &from))
+        copied = copy_inside(a, from, to, src, n, stamp);
+    else if (n)
+        memmove(to, src, n);
+    code = end_writing(a, stamp);
+    return copied ? code : SA_WIPED;
+}
+
+enum sa_code sa_store_random(struct sa_arena *a, struct sa_why *why)
+{
+    uint64_t stamp;
+    enum sa_code code = begin_writing(a, 0, a->size, &stamp);
+    if (code)
+        return code;
+    int error = os_entropy(arena_bytes(a), a->size);
+    code = end_writing(a, stamp);
+    if (!error)
+        return code;
+    *why = (struct sa_why){.call = "getrandom", .error = error};
+    return SA_OS_ERROR;
+}
+

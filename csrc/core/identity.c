@@ -1,0 +1,186 @@
+/* Which process the vault belongs to, and what becomes of it in a child. */
+#include "canary.h"
+#include "fatal.h"
+#include "noise.h"
+#include "pool.h"
+#include "process.h"
+#include "vault_state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+_Atomic(_Atomic uint64_t *) vault_token;
+
+/* The epoch in which a start was completed; 0: none was, FORGETTING: a child that
+ * ran no atfork handler is getting rid of its parent's. */
+enum { FORGETTING = UINT32_MAX };
+static _Atomic uint32_t ran;
+
+bool vault_is_ours(void)
+{
+    return vault_started() && atomic_load(&vault.process) == os_process();
+}
+
+uint32_t vault_epoch(void) { return atomic_load(&vault.epoch); }
+
+/* Close the holes that the parent's pages left in this child, around whatever
+ * was mapped there meanwhile. */
+static void reserve_around(uint8_t *at, size_t bytes, unsigned *budget)
+{
+    if (!bytes || !*budget)
+        return;
+    --*budget;
+    if (os_reserve_at(at, bytes) != EEXIST || bytes <= vault.page)
+        return;
+    size_t half = bytes / vault.page / 2 * vault.page;
+    reserve_around(at, half, budget);
+    reserve_around(at + half, bytes - half, budget);
+}
+
+/* In a child: its parent's arenas are gone here and their addresses stay taken. */
+static void forget_parent(void)
+{
+    pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
+    if (atomic_load(&vault_token))
+        atomic_store(atomic_load(&vault_token), 0); /* where fork does not do it by itself */
+    memcpy(&vault.lock, &fresh, sizeof fresh); /* its holder may not exist here */
+    unsigned budget = 4096;
+    uint32_t count = atomic_exchange(&vault.segment_count, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        reserve_around(atomic_load(&segments[i].base), segments[i].bytes, &budget);
+        (void)os_release((void *)segments[i].holds,
+                         (segments[i].slots * sizeof(uint64_t) + vault.page - 1) / vault.page *
+                             vault.page); /* a table that nobody reads any more */
+    }
+    count = atomic_exchange(&vault.large_count, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        uint8_t *base = atomic_exchange(&larges[i].base, NULL);
+        if (base)
+            reserve_around(base, larges[i].bytes, &budget);
+    }
+    memset(vault.classes, 0, sizeof vault.classes);
+    vault.maps = vault.live = vault.live_bytes = vault.locked_bytes = 0;
+    noise_forked();
+    wipers_forked();
+    fatal_forked();
+    pool_forked();
+    process_forked();
+    atomic_fetch_add(&vault.epoch, 1);
+    atomic_store(&ran, 0);
+}
+
+/* Between two calls that map pages a child would inherit them, readable: fork waits
+ * until no page is on its way. Not for ever, as a crash reporter may fork inside a
+ * handler that interrupted the holder. */
+static pthread_t forking;
+static bool held_for_fork;
+
+static void before_fork(void)
+{
+    for (unsigned turn = 0; turn < 64 + 1000; os_wait(turn++))
+        if (pthread_mutex_trylock(&vault.lock) == 0) {
+            forking = pthread_self();
+            held_for_fork = true;
+            return;
+        }
+}
+
+static void after_fork_in_parent(void)
+{
+    if (held_for_fork && pthread_equal(forking, pthread_self())) {
+        held_for_fork = false;
+        pthread_mutex_unlock(&vault.lock);
+    }
+}
+
+static void after_fork_in_child(void)
+{
+    held_for_fork = false;
+    forget_parent();
+}
+
+static void at_exit(void)
+{
+    if (!vault_is_ours())
+        return;
+    wipers_enter();
+    (void)vault_wipe_all(false); /* the count is of no use any more */
+    wipers_leave();
+}
+
+enum sa_code vault_map_table(void **out, size_t bytes, struct sa_why *why)
+{
+    int error = 0;
+    *out = os_map_table((bytes + vault.page - 1) / vault.page * vault.page, &error);
+    if (*out)
+        return SA_OK;
+    *why = (struct sa_why){.call = "mmap", .error = error};
+    return SA_NO_MEMORY;
+}
+
+static pthread_once_t hooks = PTHREAD_ONCE_INIT;
+static int hooks_refused;
+
+static void set_hooks(void)
+{
+    hooks_refused = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    if (!hooks_refused && atexit(at_exit))
+        hooks_refused = ENOMEM;
+}
+
+/* With the lock held. What it made stays for the next try where a step fails. */
+static enum sa_code start(struct sa_why *why)
+{
+    void *at;
+    enum sa_code code;
+    vault.page = os_page_size();
+    if (!vault.large_holds) {
+        if ((code = vault_map_table(&at, LARGES * sizeof(uint64_t), why)))
+            return code;
+        vault.large_holds = at;
+    }
+    if ((code = noise_rekey(why)) || (code = canary_start(why)))
+        return code;
+    int error = os_entropy(&vault.random, sizeof vault.random);
+    if (error) {
+        *why = (struct sa_why){.call = "getrandom", .error = error};
+        return SA_OS_ERROR;
+    }
+    os_raise_lock_limit();
+    vault.lock_limit = os_lock_limit();
+    vault.map_limit = os_map_limit();
+    if (!atomic_load(&vault_token)) {
+        if ((code = vault_map_table(&at, sizeof(uint64_t), why)))
+            return code;
+        atomic_store(&vault_token, at);
+    }
+    atomic_store(&vault.process, os_process());
+    atomic_store(atomic_load(&vault_token), vault_epoch());
+    atomic_store(&ran, vault_epoch());
+    return SA_OK;
+}
+
+enum sa_code vault_enter(struct sa_why *why)
+{
+    if (vault_started())
+        return SA_OK;
+    /* A start was completed here, but the token reads 0: a child by raw clone. One
+     * thread cleans up, the others wait. */
+    uint32_t epoch = atomic_load(&ran);
+    if (epoch != 0 && epoch != FORGETTING && !vault_started() &&
+        atomic_compare_exchange_strong(&ran, &epoch, FORGETTING))
+        forget_parent();
+    for (unsigned turn = 0; atomic_load(&ran) == FORGETTING; turn++)
+        os_wait(turn);
+    /* Before the lock: a child forked while it is held must reset it. */
+    int error = pthread_once(&hooks, set_hooks);
+    if (error || hooks_refused) {
+        *why = (struct sa_why){.call = "pthread_atfork", .error = error ? error : hooks_refused};
+        return SA_NO_MEMORY;
+    }
+    pthread_mutex_lock(&vault.lock);
+    enum sa_code code = vault_started() ? SA_OK : start(why);
+    pthread_mutex_unlock(&vault.lock);
+    return code;
+}

@@ -1,0 +1,102 @@
+#include "marker.h"
+
+#include "os.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct target {
+    int fd;
+    bool set, known; /* chosen by the user; the file behind it was looked at */
+    dev_t device;
+    ino_t inode;
+    mode_t kind;
+};
+
+/* A writer in a handler may hold one entry while others are set: entries are only
+ * used anew sixty-three settings later. No lock: a fork could catch it held. */
+enum { RING = 64 };
+static struct target ring[RING] = {{.fd = STDERR_FILENO}};
+static _Atomic unsigned current, claimed;
+
+static bool look(struct target *t)
+{
+    struct stat file;
+    if (fstat(t->fd, &file))
+        return false;
+    t->device = file.st_dev;
+    t->inode = file.st_ino;
+    t->kind = file.st_mode & S_IFMT;
+    return t->known = true;
+}
+
+/* Put it aside, to be made current by its number. */
+static unsigned put_aside(struct target t)
+{
+    unsigned next = atomic_fetch_add(&claimed, 1) + 1;
+    ring[next % RING] = t;
+    return next;
+}
+
+static struct target get(void)
+{
+    for (;;) {
+        unsigned now = atomic_load(&current);
+        struct target t = ring[now % RING];
+        if (atomic_load(&current) == now)
+            return t;
+    }
+}
+
+enum sa_code marker_set(int fd, int *previous, struct sa_why *why)
+{
+    struct target t = {.fd = fd < 0 ? -1 : fd, .set = true};
+    if (fd >= 0 && !look(&t)) {
+        *why = (struct sa_why){.call = "fstat", .error = errno};
+        return SA_OS_ERROR;
+    }
+    *previous = ring[atomic_exchange(&current, put_aside(t)) % RING].fd;
+    return SA_OK;
+}
+
+int marker_fd(void) { return get().fd; }
+
+void marker_start(void)
+{
+    unsigned now = atomic_load(&current);
+    struct target t = ring[now % RING];
+    if (t.set || t.known)
+        return;
+    if (!look(&t))
+        t.fd = -1; /* closed: whatever takes the number later is not for us */
+    t.known = true;
+    (void)atomic_compare_exchange_strong(&current, &now, put_aside(t)); /* or it was set */
+}
+
+/* Signals that a write can raise against the writer. */
+static const int raised[] = {SIGPIPE, SIGXFSZ, SIGTTOU};
+enum { RAISED = sizeof raised / sizeof raised[0] };
+
+void marker_write(char byte, bool only_set)
+{
+    struct target t = get(), now = t;
+    if (t.fd < 0 || !t.known || (only_set && !t.set))
+        return;
+    int before = errno;
+    if (look(&now) && now.device == t.device && now.inode == t.inode && now.kind == t.kind) {
+        sigset_t block, mask, pending, after;
+        sigemptyset(&block);
+        for (int i = 0; i < RAISED; i++)
+            sigaddset(&block, raised[i]);
+        pthread_sigmask(SIG_BLOCK, &block, &mask);
+        sigpending(&pending);
+        (void)os_write_byte(t.fd, byte); /* nobody is left to tell */
+        sigpending(&after);
+        for (int i = 0; i < RAISED; i++)
+            if (sigismember(&after, raised[i]) && !sigismember(&pending, raised[i]))
+                os_consume(raised[i]);
+        pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    }
+    errno = before;
+}

@@ -1,0 +1,20 @@
+/* The one byte that tells others of a wipe, and where it goes. */
+#ifndef SECALLOC_MARKER_H
+#define SECALLOC_MARKER_H
+
+#include "secalloc.h"
+
+/* As sa_set_lockdown_fd. [any] */
+SA_MUST_USE enum sa_code marker_set(int fd, int *previous, struct sa_why *why);
+int marker_fd(void); /* -1: nowhere [any] */
+
+/* Remember which file the default, standard error, stands for; the first call
+ * counts. [any] */
+void marker_start(void);
+
+/* Write one byte to the descriptor, if it still stands for the file that it stood
+ * for. Never waits, never raises a signal, fails silently: the caller is wiping
+ * and goes on. With `only_set` the default descriptor gets nothing. [signal] */
+void marker_write(char byte, bool only_set);
+
+#endif

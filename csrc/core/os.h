@@ -1,0 +1,124 @@
+/* Everything the core needs of an operating system. One file per system
+ * implements what differs (os_linux.c, os_macos.c); os_posix.c what does not.
+ *
+ * Addresses and sizes are multiples of os_page_size() unless said otherwise.
+ * Calls return 0 or an errno, and leave errno itself alone where they are
+ * marked [signal]. None of them logs, retries for ever or aborts.
+ */
+#ifndef SECALLOC_OS_H
+#define SECALLOC_OS_H
+
+#include "secalloc.h"
+
+#include <signal.h>
+#include <time.h>
+
+enum os_access { OS_NONE = 0, OS_READ = 1, OS_WRITE = 2 }; /* OS_WRITE reads too */
+
+size_t os_page_size(void); /* [signal] once it was called outside */
+
+/* How many memory maps the process may have. [any] */
+size_t os_map_limit(void);
+
+/* Address space that the process may still take; SIZE_MAX: no limit. [any] */
+size_t os_address_space_left(void);
+
+/* Raise the soft lock limit to the hard one; failure only leaves it low. [any] */
+void os_raise_lock_limit(void);
+size_t os_lock_limit(void); /* bytes; SIZE_MAX: none for this process [any] */
+
+/* ---- address space -------------------------------------------------------- */
+
+/* Inaccessible address space, not locked, not inherited by fork. NULL: refused,
+ * *error tells. [any] */
+void *os_reserve(size_t bytes, int *error);
+
+/* The same at exactly `at`, only where nothing is mapped, and inherited: a child's
+ * children know nothing of it. EEXIST: something is. [any, atfork child] */
+int os_reserve_at(void *at, size_t bytes);
+
+/* Drop what is mapped. Accessible pages must hold no secret any more. [any] */
+int os_release(void *at, size_t bytes);
+
+/* ---- data pages ----------------------------------------------------------- */
+
+struct os_pages {
+    void *at;
+    unsigned granted;       /* SA_LOCK, SA_SECRETMEM, SA_NODUMP as obtained */
+    unsigned refused;       /* the same, as asked for and refused */
+    struct sa_why why;      /* of the most telling refusal */
+    bool never_secretmem;   /* memfd_secret does not exist here or is forbidden */
+};
+
+/* Protections that this platform knows at all. */
+unsigned os_known_protections(void);
+
+/* Map fresh inaccessible pages somewhere, never inherited by fork, each
+ * protection tried. No descriptor stays open. Fails, with nothing mapped, where
+ * pages or NOFORK are not to be had, or where the lock limit refuses secretmem
+ * and `only_locked` is set. [any] */
+int os_map_pages(size_t bytes, bool secretmem, bool only_locked, struct os_pages *out);
+
+/* Move inaccessible pages made by os_map_pages onto reserved address space, which
+ * they replace; on Linux also the other way round. On failure the reservation is whole again, or *hole is set where
+ * somebody else took the place. The pages not moved stay where they were. [any] */
+int os_place_pages(void *from, size_t bytes, void *onto, bool *hole);
+
+/* Turn pages back into reserved address space; as above for *hole. [any] */
+int os_unplace_pages(void *at, size_t bytes, bool *hole);
+
+int os_protect(void *at, size_t bytes, enum os_access access); /* [signal] */
+
+/* Replace pages that cannot be made writable by inaccessible ones, which drops
+ * their content. [signal] */
+int os_drop_pages(void *at, size_t bytes);
+
+/* For each page of [at, at + bytes), whether it may ever have held anything:
+ * vec[i] & 1. Exact on locked pages and secretmem. [signal] */
+int os_touched(void *at, size_t bytes, unsigned char *vec);
+
+/* ---- memory of our own ----------------------------------------------------- */
+
+/* Zeroed, readable and writable memory that a forked or cloned child sees zeroed
+ * (on macOS: as it was, so that the process id must be compared too). Touched
+ * lazily. NULL: refused. [any] */
+void *os_map_table(size_t bytes, int *error);
+
+/* ---- entropy, threads, signals --------------------------------------------- */
+
+int os_entropy(void *out, size_t bytes); /* any alignment and size [any] */
+
+/* The calling process, asked of the kernel. [signal] */
+long os_process(void);
+bool os_is_init(void); /* the first process of a PID namespace [signal] */
+
+/* Give up the processor: at once for small `turn`, then for a millisecond. [signal] */
+void os_wait(unsigned turn);
+
+/* Queue the siginfo that a handler received to the calling thread again, to be
+ * taken when the handler returns. [signal] */
+int os_requeue(int sig, siginfo_t *info);
+
+/* Whether returning from the handler of this forced signal runs the instruction
+ * anew; if not, `context` is stepped back so that it does. [signal] */
+void os_step_back(int sig, const siginfo_t *info, void *context);
+
+/* Whether the signal is blocked once the handler returns, because it was only let in
+ * for a call such as ppoll; and let it in then. [signal] */
+bool os_blocks_on_return(int sig, const void *context);
+void os_unblock_on_return(int sig, void *context);
+
+/* Take one pending signal of the calling thread, if there is one. [signal] */
+void os_consume(int sig);
+
+/* Write one byte without ever waiting. [signal] */
+int os_write_byte(int fd, char byte);
+
+/* Bytes that an alternate signal stack should have here. [any] */
+size_t os_alt_stack_size(void);
+
+/* Map a stack of that many bytes with a guard page below it; NULL: refused. [any] */
+void *os_map_stack(size_t bytes);
+void os_unmap_stack(void *stack, size_t bytes);
+
+#endif

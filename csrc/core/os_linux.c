@@ -1,0 +1,497 @@
+/* Linux, x86-64 and AArch64, glibc and musl; kernel 4.17 and later. */
+#include "os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/uio.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+/* The C library's headers may be older than the kernel. The number is the same
+ * on every architecture that takes its calls from asm-generic, and on x86-64. */
+#ifndef SYS_memfd_secret
+#define SYS_memfd_secret 447
+#endif
+#ifndef MAP_FIXED_NOREPLACE /* 4.17 */
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+#ifndef MADV_WIPEONFORK /* 4.14 */
+#define MADV_WIPEONFORK 18
+#endif
+#ifndef MLOCK_ONFAULT /* 4.4 */
+#define MLOCK_ONFAULT 1
+#endif
+#ifndef RWF_NOWAIT /* 4.14; pipes heed it from 6.4 on */
+#define RWF_NOWAIT 8
+#endif
+#ifndef SYS_SECCOMP
+#define SYS_SECCOMP 1
+#endif
+#ifndef AT_MINSIGSTKSZ /* since 5.14 on x86-64, 4.18 on AArch64 */
+#define AT_MINSIGSTKSZ 51
+#endif
+
+/* ---- limits --------------------------------------------------------------- */
+
+/* The first number in a file of /proc, or `otherwise`. */
+static size_t proc_number(const char *path, size_t otherwise)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return otherwise;
+    char text[64];
+    ssize_t n = read(fd, text, sizeof text - 1);
+    (void)close(fd); /* read only: nothing to lose */
+    if (n <= 0)
+        return otherwise;
+    text[n] = 0;
+    return (size_t)strtoull(text, NULL, 10);
+}
+
+size_t os_map_limit(void)
+{
+    return proc_number("/proc/sys/vm/max_map_count", 65530); /* the kernel's default */
+}
+
+size_t os_address_space_left(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) || limit.rlim_cur == RLIM_INFINITY)
+        return SIZE_MAX;
+    size_t all = (size_t)limit.rlim_cur;
+    size_t pages = proc_number("/proc/self/statm", all / 2 / os_page_size());
+    size_t used;
+    if (__builtin_mul_overflow(pages, os_page_size(), &used) || used >= all)
+        return 0;
+    return all - used;
+}
+
+/* CAP_IPC_LOCK lifts the lock limit. */
+static bool may_lock_all(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {{0}};
+    if (syscall(SYS_capget, &header, data))
+        return false;
+    return data[CAP_IPC_LOCK / 32].effective >> CAP_IPC_LOCK % 32 & 1;
+}
+
+size_t os_lock_limit(void)
+{
+    struct rlimit limit;
+    if (may_lock_all() || getrlimit(RLIMIT_MEMLOCK, &limit) || limit.rlim_cur == RLIM_INFINITY)
+        return SIZE_MAX;
+    return (size_t)limit.rlim_cur;
+}
+
+/* ---- address space --------------------------------------------------------- */
+
+enum { RESERVED = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE };
+
+/* Under mlockall(MCL_FUTURE) the reservation was locked on arrival. A child that
+ * finds it inherited, should DONTFORK be refused, has what it would reserve anew. */
+static void settle_reservation(void *at, size_t bytes)
+{
+    (void)munlock(at, bytes);                /* not locked: nothing to do */
+    (void)madvise(at, bytes, MADV_DONTFORK); /* see above */
+}
+
+void *os_reserve(size_t bytes, int *error)
+{
+    void *at = mmap(NULL, bytes, PROT_NONE, RESERVED, -1, 0);
+    if (at == MAP_FAILED) {
+        *error = errno;
+        return NULL;
+    }
+    settle_reservation(at, bytes);
+    return at;
+}
+
+int os_reserve_at(void *at, size_t bytes)
+{
+    void *got = mmap(at, bytes, PROT_NONE, RESERVED | MAP_FIXED_NOREPLACE, -1, 0);
+    if (got == MAP_FAILED)
+        return errno;
+    if (got != at) { /* a kernel before 4.17 takes the address for a hint */
+        (void)munmap(got, bytes); /* just made, whole: it cannot fail */
+        return EEXIST;
+    }
+    (void)munlock(at, bytes); /* as in settle_reservation */
+    return 0;
+}
+
+/* ---- data pages ------------------------------------------------------------ */
+
+unsigned os_known_protections(void)
+{
+    return SA_GUARD | SA_LOCK | SA_SECRETMEM | SA_NODUMP | SA_NOFORK;
+}
+
+static void refuse(struct os_pages *out, unsigned what, const char *call, int error,
+                   const char *mend)
+{
+    out->refused |= what;
+    if (!out->why.call || what == SA_LOCK)
+        out->why = (struct sa_why){.call = call, .error = error, .mend = mend};
+}
+
+static void refuse_lock(struct os_pages *out, unsigned what, const char *call, int error)
+{
+    struct rlimit limit;
+    refuse(out, what, call, error, "raise it with ulimit -l or LimitMEMLOCK=");
+    out->why.limit = "RLIMIT_MEMLOCK";
+    out->why.allowed = getrlimit(RLIMIT_MEMLOCK, &limit) ? 0 : (size_t)limit.rlim_cur;
+}
+
+/* Past RLIMIT_FSIZE, which counts here too, the call raises SIGXFSZ against us. */
+static int size_secretmem(int fd, size_t bytes)
+{
+    sigset_t only, mask, pending;
+    sigemptyset(&only);
+    sigaddset(&only, SIGXFSZ);
+    pthread_sigmask(SIG_BLOCK, &only, &mask);
+    sigpending(&pending);
+    int error = ftruncate(fd, (off_t)bytes) ? errno : 0;
+    if (error == EFBIG && !sigismember(&pending, SIGXFSZ))
+        os_consume(SIGXFSZ);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    return error;
+}
+
+/* Inaccessible secretmem (5.14; on by default since 6.5), or NULL. It is locked
+ * by nature, charged to RLIMIT_MEMLOCK by its mapped length, and its descriptor
+ * must not stay: exec could hand it on and map the pages there. */
+static void *map_secretmem(size_t bytes, struct os_pages *out)
+{
+    int fd = (int)syscall(SYS_memfd_secret, O_CLOEXEC);
+    if (fd < 0) {
+        int error = errno;
+        out->never_secretmem = error == ENOSYS || error == EPERM || error == EACCES;
+        refuse(out, SA_SECRETMEM, "memfd_secret", error,
+               out->never_secretmem
+                   ? "Linux 6.5 or later, or secretmem.enable=1 at boot; a container's "
+                     "seccomp profile must allow memfd_secret"
+                   : "raise the limit on open files");
+        return NULL;
+    }
+    void *at = MAP_FAILED;
+    int error = size_secretmem(fd, bytes);
+    bool sized = !error;
+    if (sized) {
+        at = mmap(NULL, bytes, PROT_NONE, MAP_SHARED, fd, 0);
+        error = errno;
+    }
+    (void)close(fd); /* the mapping keeps the file */
+    if (at != MAP_FAILED) {
+        out->granted |= SA_SECRETMEM | SA_LOCK;
+        return at;
+    }
+    if (sized && error == EAGAIN)
+        refuse_lock(out, SA_SECRETMEM, "mmap of secretmem", error);
+    else if (error == EFBIG)
+        refuse(out, SA_SECRETMEM, "ftruncate of secretmem", error, "raise it with ulimit -f");
+    else
+        refuse(out, SA_SECRETMEM, sized ? "mmap of secretmem" : "ftruncate of secretmem", error,
+               NULL);
+    return NULL;
+}
+
+/* Inaccessible anonymous memory, to be locked page by page as it is touched. It
+ * is accounted memory, unlike the reservation around it, so that the two never
+ * merge into one map. */
+static void *map_anonymous(size_t bytes, struct os_pages *out)
+{
+    void *at = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED) {
+        int error = errno;
+        out->why = (struct sa_why){.call = "mmap", .error = error};
+        errno = error;
+        return NULL;
+    }
+    if (syscall(SYS_mlock2, at, bytes, MLOCK_ONFAULT) == 0)
+        out->granted |= SA_LOCK;
+    else
+        refuse_lock(out, SA_LOCK, "mlock2", errno);
+    return at;
+}
+
+int os_map_pages(size_t bytes, bool secretmem, bool only_locked, struct os_pages *out)
+{
+    *out = (struct os_pages){0};
+    void *at = secretmem ? map_secretmem(bytes, out) : NULL;
+    bool at_limit = out->why.limit != NULL;
+    if (!at && !(at_limit && only_locked)) {
+        at = map_anonymous(bytes, out);
+        if (!at)
+            return out->why.error;
+        at_limit = out->refused & SA_LOCK;
+    }
+    if (!at)
+        return EAGAIN;
+    if (at_limit && only_locked) {
+        (void)munmap(at, bytes); /* just made, whole: it cannot fail */
+        return EAGAIN;
+    }
+    if (madvise(at, bytes, MADV_DONTFORK)) { /* 2.6.16 */
+        int error = errno;
+        (void)munmap(at, bytes); /* as above */
+        out->why = (struct sa_why){.call = "madvise(MADV_DONTFORK)", .error = error};
+        return error;
+    }
+    if (madvise(at, bytes, MADV_DONTDUMP) == 0) /* 3.4 */
+        out->granted |= SA_NODUMP;
+    else
+        refuse(out, SA_NODUMP, "madvise(MADV_DONTDUMP)", errno, NULL);
+    out->at = at;
+    return 0;
+}
+
+/* After a replacing call was refused: the kernel checks limits before it unmaps,
+ * so that normally nothing changed. Where it did unmap, the hole is closed. */
+static void mend_hole(void *at, size_t bytes, bool *hole)
+{
+    int error = os_reserve_at(at, bytes);
+    if (!error)
+        settle_reservation(at, bytes);
+    *hole = error != 0 && error != EEXIST;
+}
+
+int os_place_pages(void *from, size_t bytes, void *onto, bool *hole)
+{
+    *hole = false;
+    if (mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, onto) != MAP_FAILED)
+        return 0;
+    int error = errno;
+    mend_hole(onto, bytes, hole);
+    return error;
+}
+
+int os_unplace_pages(void *at, size_t bytes, bool *hole)
+{
+    *hole = false;
+    if (mmap(at, bytes, PROT_NONE, RESERVED | MAP_FIXED, -1, 0) != MAP_FAILED) {
+        settle_reservation(at, bytes); /* like its neighbours, so that the maps merge */
+        return 0;
+    }
+    int error = errno;
+    mend_hole(at, bytes, hole);
+    return error;
+}
+
+int os_drop_pages(void *at, size_t bytes)
+{
+    int before = errno, error = 0;
+    if (mmap(at, bytes, PROT_NONE, RESERVED | MAP_FIXED, -1, 0) == MAP_FAILED &&
+        munmap(at, bytes))
+        error = errno;
+    errno = before;
+    return error;
+}
+
+int os_touched(void *at, size_t bytes, unsigned char *vec)
+{
+    int before = errno;
+    int error = mincore(at, bytes, vec) ? errno : 0;
+    errno = before;
+    return error;
+}
+
+/* ---- memory of our own ------------------------------------------------------ */
+
+void *os_map_table(size_t bytes, int *error)
+{
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, RESERVED, -1, 0);
+    if (at == MAP_FAILED) {
+        *error = errno;
+        return NULL;
+    }
+    (void)munlock(at, bytes); /* under MCL_FUTURE it was locked on arrival */
+    if (madvise(at, bytes, MADV_WIPEONFORK)) {
+        *error = errno;
+        (void)munmap(at, bytes); /* just made, whole: it cannot fail */
+        return NULL;
+    }
+    return at;
+}
+
+/* ---- entropy, threads, signals ----------------------------------------------- */
+
+int os_entropy(void *out, size_t bytes)
+{
+    char *p = out;
+    while (bytes) {
+        long n = syscall(SYS_getrandom, p, bytes, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? errno : EIO;
+        p += n;
+        bytes -= (size_t)n;
+    }
+    return 0;
+}
+
+bool os_is_init(void)
+{
+    return getpid() == 1;
+}
+
+int os_requeue(int sig, siginfo_t *info)
+{
+    int before = errno;
+    int error = 0;
+    if (syscall(SYS_rt_tgsigqueueinfo, getpid(), syscall(SYS_gettid), sig, info) &&
+        syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), sig))
+        error = errno;
+    errno = before;
+    return error;
+}
+
+/* Where a trap that does not come again by itself is sent. */
+static void trap_again(void)
+{
+#if defined(__x86_64__)
+    __asm__ __volatile__("int3");
+#else
+    __asm__ __volatile__("brk #0");
+#endif
+}
+
+#if defined(__x86_64__)
+/* int3, the two-byte int 3 and system calls are over when their signal comes;
+ * so is what a hardware breakpoint or single step stopped behind. */
+void os_step_back(int sig, const siginfo_t *info, void *context)
+{
+    greg_t *rip = &((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+    if (sig == SIGSYS && info->si_code == SYS_SECCOMP) {
+        *rip -= 2;
+    } else if (sig == SIGTRAP) {
+        const uint8_t *next = (const uint8_t *)*rip;
+        bool breakpoint = info->si_code == SI_KERNEL;
+        if (breakpoint && next[-1] == 0xcc)
+            *rip -= 1;
+        else if (breakpoint && next[-2] == 0xcd && next[-1] == 3)
+            *rip -= 2;
+        else
+            *rip = (greg_t)trap_again;
+    }
+}
+#elif defined(__aarch64__)
+/* brk comes again by itself; a system call is over when its signal comes. */
+void os_step_back(int sig, const siginfo_t *info, void *context)
+{
+    mcontext_t *machine = &((ucontext_t *)context)->uc_mcontext;
+    if (sig == SIGSYS && info->si_code == SYS_SECCOMP)
+        machine->pc -= 4;
+    else if (sig == SIGTRAP && info->si_code != TRAP_BRKPT)
+        machine->pc = (uintptr_t)trap_again;
+}
+#else
+#error "secalloc supports Linux on x86-64 and AArch64"
+#endif
+
+void os_consume(int sig)
+{
+    static const struct timespec at_once = {0, 0};
+    int before = errno;
+    sigset_t only;
+    sigemptyset(&only);
+    sigaddset(&only, sig);
+    (void)sigtimedwait(&only, NULL, &at_once); /* none pending: as wished */
+    errno = before;
+}
+
+/* Write through a description of our own, so that neither waiting nor a flag of
+ * the shared one is touched. -1 where it cannot be had. */
+static ssize_t write_reopened(int fd, const char *byte)
+{
+    char path[32] = "/proc/self/fd/", digits[12];
+    size_t at = 14, n = 0;
+    do
+        digits[n++] = (char)('0' + fd % 10);
+    while (fd /= 10);
+    while (n)
+        path[at++] = digits[--n];
+    path[at] = 0;
+    int own = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    if (own < 0)
+        return -1;
+    ssize_t wrote = write(own, byte, 1);
+    int error = errno;
+    (void)close(own); /* the byte is through, or never will be */
+    errno = error;
+    return wrote < 0 ? -2 : wrote;
+}
+
+/* Where everything else is refused: wait-free by the shared description's flag. */
+static ssize_t write_with_flag(int fd, const char *byte)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0)
+        return -1;
+    if (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK))
+        return -1;
+    ssize_t wrote = write(fd, byte, 1);
+    int error = errno;
+    if (!(flags & O_NONBLOCK))
+        (void)fcntl(fd, F_SETFL, flags); /* it just took the opposite */
+    errno = error;
+    return wrote;
+}
+
+static ssize_t write_now(int fd, const char *byte)
+{
+    struct stat what;
+    if (fstat(fd, &what))
+        return -1;
+    if (S_ISSOCK(what.st_mode))
+        return send(fd, byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (!S_ISFIFO(what.st_mode) && !S_ISCHR(what.st_mode))
+        return write(fd, byte, 1); /* a file never makes us wait for a reader */
+    struct pollfd ready = {.fd = fd, .events = POLLOUT};
+    if (poll(&ready, 1, 0) != 1 || !(ready.revents & (POLLOUT | POLLERR))) {
+        errno = EAGAIN;
+        return -1;
+    }
+    /* Room now may be gone by the time we write. */
+    struct iovec one = {.iov_base = (void *)(uintptr_t)byte, .iov_len = 1};
+    ssize_t wrote = syscall(SYS_pwritev2, fd, &one, 1L, -1L, -1L, RWF_NOWAIT);
+    if (wrote == 1 || errno == EAGAIN || errno == EPIPE)
+        return wrote;
+    /* To reopen the master of a terminal would make another terminal. */
+    bool master = S_ISCHR(what.st_mode) && what.st_rdev == makedev(5, 2);
+    wrote = master ? -1 : write_reopened(fd, byte);
+    return wrote == -1 ? write_with_flag(fd, byte) : wrote;
+}
+
+int os_write_byte(int fd, char byte)
+{
+    int before = errno;
+    ssize_t wrote;
+    do
+        wrote = write_now(fd, &byte);
+    while (wrote < 0 && errno == EINTR);
+    int error = wrote == 1 ? 0 : errno;
+    errno = before;
+    return error;
+}
+
+size_t os_alt_stack_size(void)
+{
+    size_t least = (size_t)getauxval(AT_MINSIGSTKSZ);
+    if (least < (size_t)MINSIGSTKSZ)
+        least = (size_t)MINSIGSTKSZ;
+    size_t page = os_page_size();
+    return (2 * least + 8192 + page - 1) / page * page;
+}

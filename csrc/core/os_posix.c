@@ -1,0 +1,89 @@
+/* What POSIX systems do alike. */
+#include "os.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/ucontext.h>
+#include <unistd.h>
+
+size_t os_page_size(void)
+{
+    static _Atomic size_t known;
+    size_t size = atomic_load_explicit(&known, memory_order_relaxed);
+    if (!size) {
+        size = (size_t)sysconf(_SC_PAGESIZE);
+        atomic_store_explicit(&known, size, memory_order_relaxed);
+    }
+    return size;
+}
+
+void os_raise_lock_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_MEMLOCK, &limit); /* refused: the old limit stays in force */
+    }
+}
+
+int os_release(void *at, size_t bytes)
+{
+    return munmap(at, bytes) ? errno : 0;
+}
+
+int os_protect(void *at, size_t bytes, enum os_access access)
+{
+    static const int bits[] = {PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE};
+    int before = errno;
+    int error = mprotect(at, bytes, bits[access]) ? errno : 0;
+    errno = before;
+    return error;
+}
+
+long os_process(void)
+{
+    return (long)getpid();
+}
+
+void os_wait(unsigned turn)
+{
+    int before = errno;
+    if (turn < 64)
+        (void)sched_yield();
+    else
+        (void)poll(NULL, 0, 1);
+    errno = before;
+}
+
+bool os_blocks_on_return(int sig, const void *context)
+{
+    return sigismember(&((const ucontext_t *)context)->uc_sigmask, sig) == 1;
+}
+
+void os_unblock_on_return(int sig, void *context)
+{
+    (void)sigdelset(&((ucontext_t *)context)->uc_sigmask, sig); /* a signal it surely is */
+}
+
+void *os_map_stack(size_t bytes)
+{
+    size_t page = os_page_size();
+    char *at = mmap(NULL, bytes + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
+    if (at == MAP_FAILED)
+        return NULL;
+    if (mprotect(at, page, PROT_NONE)) {
+        (void)munmap(at, bytes + page); /* whole and ours: it cannot fail */
+        return NULL;
+    }
+    return at + page;
+}
+
+void os_unmap_stack(void *stack, size_t bytes)
+{
+    size_t page = os_page_size();
+    (void)munmap((char *)stack - page, bytes + page); /* whole and ours: it cannot fail */
+}

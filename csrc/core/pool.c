@@ -1,0 +1,541 @@
+/* Small arenas in cells of one size on a slab, a slot of the vault. All that says
+ * who owns which cell lies outside the secret pages.
+ *
+ * A slab has a lock of its own and belongs to a shard of threads, so that threads
+ * seldom meet. Slab records stay in their list as long as the pool lives, so that
+ * it can be walked without a lock; only their pages come and go. Locks are taken
+ * in the order registry, pool, slab, vault. */
+#include "pool.h"
+
+#include "alt_stack.h"
+#include "arena_state.h"
+#include "fatal.h"
+#include "shard.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CANARY_LEAST = 8,
+    FINE_STEP = 16, FINE_LIMIT = 512,
+    CLASSES = FINE_LIMIT / FINE_STEP + 8 + 1, /* the last: one arena a slab */
+    ALONE = CLASSES - 1,
+    SLAB_PAGES = 16,
+    ANY_SHARD = SHARDS,
+};
+/* Above FINE_LIMIT a class is at most a fifth larger than the one before. */
+static const size_t coarse[] = {640, 768, 896, 1024, 1280, 1536, 1792, 2048};
+
+struct sa_slab {
+    _Alignas(64) struct sa_slab *next; /* never changes once linked */
+    struct sa_pool *pool;
+    unsigned class, shard;
+    _Atomic bool locked;
+    _Atomic uint32_t free; /* cells to be had; 0 without pages */
+    /* under the lock: */
+    bool mapped;
+    struct slot slot;
+    size_t cell_bytes, bytes;
+    uint32_t cells, hint; /* the bitmap's word to look at first */
+    uint64_t *taken;      /* a bit a cell */
+    struct sa_arena **owners;
+};
+
+struct sa_pool {
+    pthread_mutex_t lock; /* over growth, and the registry's links under its lock */
+    struct sa_pool *next, **from;
+    uint32_t epoch;
+    _Atomic bool closed;
+    _Atomic uint32_t pages[SHARDS][CLASSES]; /* in slabs of the shard and class */
+    _Atomic(struct sa_slab *) slabs[CLASSES];
+    _Atomic(struct sa_slab *) recent[SHARDS][CLASSES]; /* where a shard looks first */
+    _Atomic(struct sa_slab *) spare[SHARDS][CLASSES]; /* an empty one that keeps its pages */
+};
+
+static struct sa_pool *registry;
+static pthread_mutex_t registering = PTHREAD_MUTEX_INITIALIZER;
+
+static bool try_lock_slab(struct sa_slab *s)
+{
+    return !atomic_exchange_explicit(&s->locked, true, memory_order_acquire);
+}
+
+static void lock_slab(struct sa_slab *s)
+{
+    for (unsigned turn = 0; !try_lock_slab(s);)
+        os_wait(turn++);
+}
+
+static void unlock_slab(struct sa_slab *s)
+{
+    atomic_store_explicit(&s->locked, false, memory_order_release);
+}
+
+/* Written under the lock alone, so a load and a store are enough. */
+static uint32_t get_free(struct sa_slab *s)
+{
+    return atomic_load_explicit(&s->free, memory_order_relaxed);
+}
+
+static void set_free(struct sa_slab *s, uint32_t n)
+{
+    atomic_store_explicit(&s->free, n, memory_order_relaxed);
+}
+
+/* Class and cell size for `size` bytes and a canary. */
+static unsigned class_for(size_t size, size_t *cell)
+{
+    *cell = 0;
+    if (size > coarse[sizeof coarse / sizeof coarse[0] - 1])
+        return ALONE; /* what follows cannot overflow */
+    *cell = (size + CANARY_LEAST + FINE_STEP - 1) / FINE_STEP * FINE_STEP;
+    if (*cell <= FINE_LIMIT)
+        return (unsigned)(*cell / FINE_STEP - 1);
+    for (unsigned i = 0; i < sizeof coarse / sizeof coarse[0]; i++)
+        if (*cell <= coarse[i]) {
+            *cell = coarse[i];
+            return FINE_LIMIT / FINE_STEP + i;
+        }
+    return ALONE;
+}
+
+/* ---- cells of a slab, with its lock held ------------------------------------------ */
+
+uint8_t *pool_cell_at(struct sa_slab *s, uint32_t index, size_t *bytes)
+{
+    *bytes = s->cell_bytes;
+    uint8_t *end = slot_data(s->slot) + s->slot.region->data; /* the last meets the guard */
+    return end - (size_t)(s->cells - index) * s->cell_bytes;
+}
+
+static size_t tail_for(const struct sa_slab *s, uint32_t index, size_t size)
+{
+    if (s->class == ALONE)
+        return 0;
+    return (size_t)(s->cells - index) * s->cell_bytes - size;
+}
+
+static bool take_cell(struct sa_slab *s, struct sa_arena *owner, size_t size, uint32_t *index)
+{
+    uint32_t words = (s->cells + 63) / 64;
+    for (uint32_t i = 0, w = s->hint; i < words; i++, w = w + 1 < words ? w + 1 : 0) {
+        uint64_t room = ~s->taken[w];
+        if (!room)
+            continue;
+        *index = w * 64 + (uint32_t)__builtin_ctzll(room);
+        s->taken[w] |= room & (0 - room);
+        s->owners[*index] = owner;
+        s->bytes += size;
+        s->hint = w;
+        set_free(s, get_free(s) - 1);
+        return true;
+    }
+    return false;
+}
+
+static uint32_t used(struct sa_slab *s)
+{
+    return s->mapped ? s->cells - get_free(s) : 0;
+}
+
+void pool_cell_is_free(struct sa_slab *s, uint32_t index, size_t size)
+{
+    s->taken[index / 64] &= ~((uint64_t)1 << index % 64);
+    s->owners[index] = NULL;
+    s->bytes -= size;
+    s->hint = index / 64;
+    set_free(s, get_free(s) + 1);
+}
+
+static _Atomic(struct sa_slab *) *spare_of(struct sa_slab *s)
+{
+    return &s->pool->spare[s->shard][s->class];
+}
+
+/* Give an empty slab's pages back; its cells hold noise or nothing. */
+static void unmap_slab(struct sa_slab *s)
+{
+    struct sa_slab *me = s;
+    (void)atomic_compare_exchange_strong(spare_of(s), &me, NULL);
+    atomic_fetch_sub(&s->pool->pages[s->shard][s->class],
+                     (uint32_t)(s->slot.region->data / os_page_size()));
+    set_free(s, 0);
+    s->mapped = false;
+    vault_put(s->slot, 0, slot_retire(s->slot));
+    void *taken = s->taken, *owners = (void *)s->owners;
+    s->taken = NULL; /* first: a child forked in between frees what is still here */
+    s->owners = NULL;
+    free(taken);
+    free(owners);
+}
+
+/* Where the lock limit is far enough to keep some pages for speed alone. */
+static bool lock_limit_is_far(void)
+{
+    return vault_lock_room() >= 64 * SLAB_PAGES * os_page_size();
+}
+
+/* One empty slab a class and shard keeps its pages, so that a single arena made and
+ * closed again and again does not map them each time. Near the lock limit only a
+ * page is kept: more may be all that is allowed to others. */
+static void settle_empty(struct sa_slab *s)
+{
+    bool closed = atomic_load(&s->pool->closed);
+    if (!s->mapped || used(s) || (!closed && atomic_load(spare_of(s)) == s))
+        return;
+    struct sa_slab *none = NULL;
+    if (closed || s->class == ALONE ||
+        (s->slot.region->data > os_page_size() && !lock_limit_is_far()) ||
+        !atomic_compare_exchange_strong(spare_of(s), &none, s))
+        unmap_slab(s);
+}
+
+void pool_give_back(struct sa_slab *s, uint32_t index, size_t size)
+{
+    lock_slab(s);
+    pool_cell_is_free(s, index, size);
+    settle_empty(s);
+    unlock_slab(s);
+}
+
+/* ---- growing ------------------------------------------------------------------------ */
+
+/* Pages for the next slab: as many as shard and class have, so that few arenas hold few
+ * pages, and no more than the lock limit has room for. */
+static size_t next_pages(struct sa_pool *p, unsigned class, unsigned shard)
+{
+    size_t page = os_page_size();
+    size_t pages = atomic_load(&p->pages[shard][class]);
+    size_t room = vault_lock_room() / page;
+    pages = pages < 1 ? 1 : pages > SLAB_PAGES ? SLAB_PAGES : pages;
+    while (pages > 1 && pages > room)
+        pages /= 2;
+    while (pages & (pages - 1)) /* the vault's size classes */
+        pages &= pages - 1;
+    return pages;
+}
+
+/* With the pool's lock held: a record of the class without pages, or a new one. */
+static struct sa_slab *slab_record(struct sa_pool *p, unsigned class)
+{
+    struct sa_slab *s = atomic_load(&p->slabs[class]);
+    for (; s; s = s->next) {
+        lock_slab(s);
+        if (!s->mapped)
+            return s;
+        unlock_slab(s);
+    }
+    s = aligned_alloc(64, sizeof *s); /* no cache line shared between threads */
+    if (!s)
+        return NULL;
+    memset(s, 0, sizeof *s);
+    s->pool = p;
+    s->class = class;
+    atomic_store(&s->locked, true);
+    s->next = atomic_load(&p->slabs[class]);
+    atomic_store(&p->slabs[class], s);
+    return s;
+}
+
+static enum sa_code no_heap(struct sa_why *why)
+{
+    *why = (struct sa_why){.call = "malloc"};
+    return SA_NO_MEMORY;
+}
+
+/* A slab with pages for the shard, locked, all cells free. */
+static enum sa_code grow(struct sa_pool *p, unsigned class, unsigned shard, size_t cell,
+                         size_t size, struct sa_slab **out, struct sa_why *why)
+{
+    pthread_mutex_lock(&p->lock);
+    struct sa_slab *s = atomic_load(&p->closed) ? NULL : slab_record(p, class);
+    pthread_mutex_unlock(&p->lock);
+    if (!s)
+        return atomic_load(&p->closed) ? SA_CLOSED : no_heap(why);
+    size_t bytes;
+    bool zeroed;
+    enum sa_code code = SA_OK;
+    if (class != ALONE)
+        bytes = next_pages(p, class, shard) * os_page_size();
+    else if (__builtin_add_overflow(size, CANARY_LEAST, &bytes))
+        bytes = SIZE_MAX; /* refused below */
+    if (!(code = vault_take(bytes, 0, &s->slot, &zeroed, why))) {
+        size_t data = s->slot.region->data;
+        s->cell_bytes = class == ALONE ? data : cell;
+        s->cells = (uint32_t)(data / s->cell_bytes);
+        s->taken = calloc((s->cells + 63) / 64, sizeof *s->taken);
+        s->owners = calloc(s->cells, sizeof *s->owners);
+        if (!s->taken || !s->owners) {
+            free(s->taken);
+            free((void *)s->owners);
+            s->taken = NULL;
+            s->owners = NULL;
+            vault_put(s->slot, 0, true);
+            code = no_heap(why);
+        }
+    }
+    if (code) {
+        unlock_slab(s);
+        return code;
+    }
+    if (s->cells % 64) /* bits beyond the last cell are never to be had */
+        s->taken[s->cells / 64] = ~(uint64_t)0 << s->cells % 64;
+    s->hint = 0;
+    s->bytes = 0;
+    s->shard = shard;
+    s->mapped = true;
+    slot_publish(s->slot, true);
+    atomic_fetch_add(&p->pages[shard][class], (uint32_t)(s->slot.region->data / os_page_size()));
+    set_free(s, s->cells);
+    *out = s;
+    return SA_OK;
+}
+
+/* Lock a slab of the shard, or of ANY_SHARD, that has a free cell; NULL: none has. */
+static struct sa_slab *find_room(struct sa_pool *p, unsigned class, unsigned shard)
+{
+    for (struct sa_slab *s = atomic_load(&p->slabs[class]); s; s = s->next) {
+        if (!get_free(s))
+            continue;
+        lock_slab(s);
+        if (s->mapped && get_free(s) && (shard == ANY_SHARD || s->shard == shard))
+            return s;
+        unlock_slab(s);
+    }
+    return NULL;
+}
+
+/* The slab that the shard took from last, locked, if it has room. Where another
+ * thread holds it right now the two share a shard: then we go to the next one. */
+static struct sa_slab *recent_slab(struct sa_pool *p, unsigned class, unsigned *shard)
+{
+    struct sa_slab *s = atomic_load_explicit(&p->recent[*shard][class], memory_order_acquire);
+    if (s && !try_lock_slab(s)) {
+        *shard = (*shard + 1) % SHARDS;
+        s = atomic_load_explicit(&p->recent[*shard][class], memory_order_acquire);
+        if (s)
+            lock_slab(s);
+    }
+    if (s && !(s->mapped && get_free(s))) {
+        unlock_slab(s);
+        return NULL;
+    }
+    return s;
+}
+
+/* Take a cell for `size` bytes; its slab stays locked. */
+static enum sa_code take(struct sa_pool *p, struct sa_arena *owner, size_t size,
+                         struct cell *out, struct sa_why *why)
+{
+    size_t cell;
+    unsigned class = class_for(size, &cell), shard = shard_here();
+    struct sa_slab *s = NULL;
+    if (class != ALONE) {
+        s = recent_slab(p, class, &shard);
+        if (!s)
+            s = find_room(p, class, shard);
+        /* Pages of its own for each shard only while the lock limit is far. */
+        if (!s && !lock_limit_is_far())
+            s = find_room(p, class, ANY_SHARD);
+    }
+    if (!s) {
+        enum sa_code code = grow(p, class, shard, cell, size, &s, why);
+        if (code && class != ALONE)
+            s = find_room(p, class, ANY_SHARD); /* rather share than fail */
+        if (code && !s)
+            return code;
+    }
+    _Atomic(struct sa_slab *) *recent = &p->recent[shard][class];
+    if (atomic_load_explicit(recent, memory_order_relaxed) != s)
+        atomic_store_explicit(recent, s, memory_order_release);
+    if (atomic_load(&p->closed) || !take_cell(s, owner, size, &out->index)) {
+        settle_empty(s);
+        unlock_slab(s);
+        return SA_CLOSED; /* a slab that was found with room has room */
+    }
+    out->slab = s;
+    out->slot = s->slot;
+    out->tail = tail_for(s, out->index, size);
+    return SA_OK;
+}
+
+enum sa_code pool_another_cell(struct sa_arena *a, struct cell *out, struct sa_why *why)
+{
+    enum sa_code code = take(a->slab->pool, a, a->size, out, why);
+    if (!code)
+        unlock_slab(out->slab);
+    return code;
+}
+
+/* ---- the pool ------------------------------------------------------------------------- */
+
+enum sa_code sa_pool_make(struct sa_pool **out, struct sa_why *why)
+{
+    enum sa_code code = vault_enter(why);
+    if (code)
+        return code;
+    struct sa_pool *p = calloc(1, sizeof *p);
+    if (!p || pthread_mutex_init(&p->lock, NULL)) {
+        free(p);
+        return no_heap(why);
+    }
+    p->epoch = vault_epoch();
+    pthread_mutex_lock(&registering);
+    p->next = registry;
+    p->from = &registry;
+    if (registry)
+        registry->from = &p->next;
+    registry = p;
+    pthread_mutex_unlock(&registering);
+    *out = p;
+    return SA_OK;
+}
+
+static enum sa_code pool_alive(struct sa_pool *p, struct sa_why *why)
+{
+    if (atomic_load(&p->closed))
+        return SA_CLOSED;
+    enum sa_code code = vault_enter(why);
+    return !code && p->epoch != vault_epoch() ? SA_FORKED : code;
+}
+
+enum sa_code sa_pool_alloc(struct sa_pool *p, struct sa_arena *a, size_t size,
+                           struct sa_why *why)
+{
+    struct cell c;
+    enum sa_code code = pool_alive(p, why);
+    if (code)
+        return code;
+    alt_stack_ensure();
+    fatal_arm();
+    wipers_wait();
+    if ((code = take(p, a, size, &c, why)))
+        return code;
+    a->slab = c.slab;
+    a->cell = c.index;
+    /* Under the lock still: the pool may be closed the moment it is free. */
+    arena_settle(a, c.slot, slot_stamp(c.slot), size, c.tail, false);
+    unlock_slab(c.slab);
+    return SA_OK;
+}
+
+/* False: an arena of the slab is being rotated just now. */
+static bool close_slab(struct sa_slab *s)
+{
+    bool all = true;
+    lock_slab(s);
+    for (uint32_t i = 0; s->mapped && i < s->cells; i++)
+        if (s->owners[i] && !arena_close_cell(s->owners[i]))
+            all = false;
+    settle_empty(s);
+    unlock_slab(s);
+    return all;
+}
+
+void sa_pool_close(struct sa_pool *p)
+{
+    struct sa_why unused;
+    if (pool_alive(p, &unused))
+        return; /* closed, or a parent's: nothing of it is here */
+    pthread_mutex_lock(&p->lock);
+    atomic_store(&p->closed, true); /* from here on nobody grows or takes */
+    pthread_mutex_unlock(&p->lock);
+    for (unsigned class = 0; class < CLASSES; class++)
+        for (struct sa_slab *s = atomic_load(&p->slabs[class]); s; s = s->next)
+            for (unsigned turn = 0; !close_slab(s); turn++)
+                os_wait(turn);
+}
+
+void sa_pool_free(struct sa_pool *p)
+{
+    sa_pool_close(p);
+    if (p->epoch == vault_epoch()) {
+        pthread_mutex_lock(&registering);
+        *p->from = p->next;
+        if (p->next)
+            p->next->from = p->from;
+        pthread_mutex_unlock(&registering);
+    }
+    for (unsigned class = 0; class < CLASSES; class++)
+        for (struct sa_slab *s = atomic_load(&p->slabs[class]), *next; s; s = next) {
+            next = s->next;
+            free(s->taken); /* a parent's, in a forked child */
+            free((void *)s->owners);
+            free(s);
+        }
+    free(p);
+}
+
+static void add_up(struct sa_pool *p, size_t *slots, size_t *mapped, size_t *arenas,
+                   size_t *bytes)
+{
+    for (unsigned class = 0; class < CLASSES; class++)
+        for (struct sa_slab *s = atomic_load(&p->slabs[class]); s; s = s->next) {
+            lock_slab(s);
+            if (s->mapped) {
+                ++*slots;
+                *mapped += s->slot.region->data;
+                *arenas += used(s);
+                *bytes += s->bytes;
+            }
+            unlock_slab(s);
+        }
+}
+
+void sa_pool_status(struct sa_pool *p, struct sa_pool_status *out)
+{
+    struct sa_why unused;
+    size_t slots = 0;
+    *out = (struct sa_pool_status){.closed = atomic_load(&p->closed)};
+    if (!pool_alive(p, &unused) || (out->closed && p->epoch == vault_epoch()))
+        add_up(p, &slots, &out->mapped, &out->arenas, &out->bytes);
+    else
+        out->closed = true;
+}
+
+/* With the slab's lock held. */
+static bool cell_holds(struct sa_slab *s, const uint8_t *p, size_t n)
+{
+    size_t bytes;
+    const uint8_t *first = pool_cell_at(s, 0, &bytes);
+    if (p < first)
+        return false;
+    size_t index = (size_t)(p - first) / bytes, within = (size_t)(p - first) % bytes;
+    if (n == 0 && within == 0 && index > 0)
+        index--, within = bytes; /* the very end of the cell before */
+    return index < s->cells && n <= bytes - within && s->owners[index];
+}
+
+bool pool_holds(struct slot slot, const void *at, size_t n)
+{
+    bool found = false, holds = false;
+    pthread_mutex_lock(&registering);
+    for (struct sa_pool *p = registry; p && !found; p = p->next)
+        for (unsigned class = 0; class < CLASSES && !found; class++)
+            for (struct sa_slab *s = atomic_load(&p->slabs[class]); s && !found; s = s->next) {
+                lock_slab(s);
+                found = s->mapped && s->slot.region == slot.region && s->slot.index == slot.index;
+                holds = found && cell_holds(s, at, n);
+                unlock_slab(s);
+            }
+    pthread_mutex_unlock(&registering);
+    return holds;
+}
+
+void pool_totals(size_t *slots, size_t *arenas, size_t *bytes)
+{
+    size_t mapped = 0;
+    *slots = *arenas = *bytes = 0;
+    pthread_mutex_lock(&registering);
+    for (struct sa_pool *p = registry; p; p = p->next)
+        add_up(p, slots, &mapped, arenas, bytes);
+    pthread_mutex_unlock(&registering);
+}
+
+void pool_forked(void)
+{
+    pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
+    memcpy(&registering, &fresh, sizeof fresh);
+    registry = NULL;
+}

@@ -1,0 +1,37 @@
+/* Cells of a pool, as the arena's files see them. */
+#ifndef SECALLOC_POOL_H
+#define SECALLOC_POOL_H
+
+#include "slot.h"
+
+/* A place that content can be moved to. */
+struct cell {
+    struct sa_slab *slab;
+    uint32_t index;
+    struct slot slot;
+    size_t tail; /* from the last byte to the end of the slot's data */
+};
+
+/* First byte of an arena's cell, and how long the cell is. [any] */
+uint8_t *pool_cell_at(struct sa_slab *slab, uint32_t index, size_t *bytes);
+
+/* Another cell for the arena's bytes in the same pool, owned by it too. [any] */
+SA_MUST_USE enum sa_code pool_another_cell(struct sa_arena *a, struct cell *out,
+                                           struct sa_why *why);
+
+/* Free a cell that holds noise; pages that nobody uses any more go back. [any] */
+void pool_give_back(struct sa_slab *slab, uint32_t index, size_t size);
+
+/* The same for the pool, which closes an arena and has the slab locked. [any] */
+void pool_cell_is_free(struct sa_slab *slab, uint32_t index, size_t size);
+
+/* Whether [p, p + n) lies inside one live arena's cell of this pooled slot. [any] */
+bool pool_holds(struct slot s, const void *p, size_t n);
+
+/* Of all pools of this process: slots they hold, live arenas, their bytes. [any] */
+void pool_totals(size_t *slots, size_t *arenas, size_t *bytes);
+
+/* In a forked child: no pool of the parent's counts here. */
+void pool_forked(void);
+
+#endif

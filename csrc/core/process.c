@@ -1,0 +1,74 @@
+/* Calls that concern the whole process. */
+#include "alt_stack.h"
+#include "fatal.h"
+#include "marker.h"
+#include "noise.h"
+#include "pool.h"
+#include "process.h"
+#include "vault.h"
+
+#include <pthread.h>
+#include <string.h>
+
+static _Atomic uint64_t lockdowns;
+
+/* One at a time: the second would take pages that the first opened for open. */
+static pthread_mutex_t locking_down = PTHREAD_MUTEX_INITIALIZER;
+
+void process_forked(void)
+{
+    pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
+    memcpy(&locking_down, &fresh, sizeof fresh);
+}
+
+enum sa_code sa_clear(void *p, size_t n, struct sa_why *why)
+{
+    enum sa_code code = vault_enter(why);
+    if (!code)
+        noise_wipe(p, n);
+    return code;
+}
+
+enum sa_code sa_rekey(struct sa_why *why)
+{
+    return noise_ready() ? noise_rekey(why) : SA_OK;
+}
+
+enum sa_code sa_lockdown(size_t *wiped, struct sa_why *why)
+{
+    *wiped = 0;
+    enum sa_code code = vault_enter(why);
+    if (code)
+        return code;
+    if (!vault_is_ours())
+        return SA_WRONG_PROCESS;
+    alt_stack_ensure();
+    marker_start();
+    pthread_mutex_lock(&locking_down);
+    wipers_enter();
+    *wiped = vault_wipe_all(true);
+    size_t slots, arenas, bytes;
+    pool_totals(&slots, &arenas, &bytes);
+    *wiped = *wiped > slots ? *wiped - slots + arenas : arenas; /* a pool's slot holds many */
+    atomic_fetch_add(&lockdowns, 1);
+    marker_write('L', false);
+    wipers_leave();
+    pthread_mutex_unlock(&locking_down);
+    return noise_rekey(why);
+}
+
+enum sa_code sa_set_lockdown_fd(int fd, int *previous, struct sa_why *why)
+{
+    return marker_set(fd, previous, why);
+}
+
+void sa_status(struct sa_status *out)
+{
+    *out = (struct sa_status){0};
+    vault_status(out);
+    fatal_status(out);
+    out->lockdown_fd = marker_fd();
+    out->rekeys = noise_rekeys();
+    out->lockdowns = atomic_load(&lockdowns);
+    out->alt_stack = alt_stack_kind();
+}

@@ -1,0 +1,219 @@
+/* The core's public face: guarded, locked memory for secrets.
+ *
+ * Pure C11, knows nothing of Python. Sizes and offsets are bytes. Functions
+ * marked [any] may be called from any thread at any time outside a signal
+ * handler; functions marked [signal] may also run inside one: they take no
+ * lock, allocate nothing and save errno.
+ *
+ * Whoever calls owns every struct it passes; the core keeps no pointer to one
+ * beyond the call, save where a line says so.
+ */
+#ifndef SECALLOC_H
+#define SECALLOC_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SA_MUST_USE __attribute__((warn_unused_result))
+
+/* What a call came to. Everything but SA_OK left things as they were. */
+enum sa_code {
+    SA_OK = 0,
+    SA_NO_MEMORY,    /* address space, memory maps or memory ran out */
+    SA_OS_ERROR,     /* a system call failed: struct sa_why tells which */
+    SA_BAD_ALIGN,    /* not a power of two up to the page size */
+    SA_BAD_RANGE,    /* offset or length outside the arena */
+    SA_WIPED,        /* the content is noise until it is written again */
+    SA_SEALED,       /* the pages are inaccessible */
+    SA_CLOSED,       /* the arena was closed */
+    SA_FORKED,       /* the arena belongs to the process this one came from */
+    SA_BUSY,         /* exported buffers forbid it */
+    SA_FILLING,      /* a fill is under way */
+    SA_BAD_SIGNAL,   /* not one of the fatal signals */
+    SA_WRONG_PROCESS /* memory shared with the parent (vfork): nothing is done */
+};
+
+/* Filled in where a system call or a limit is to blame; otherwise untouched. */
+struct sa_why {
+    const char *call; /* name of what failed, static; NULL: no system call did */
+    int error;        /* its errno, 0 if none */
+    const char *mend; /* what would help, static; NULL: nothing known */
+    const char *limit; /* name of the limit that refused, static; NULL: none did */
+    size_t allowed;    /* what that limit allows: bytes, or maps */
+};
+
+/* What the kernel granted an arena. */
+enum sa_protection {
+    SA_GUARD = 1,     /* inaccessible pages on both sides */
+    SA_LOCK = 2,      /* never written to swap */
+    SA_SECRETMEM = 4, /* unmapped from the kernel's own address space */
+    SA_NODUMP = 8,    /* left out of core files */
+    SA_NOFORK = 16    /* not inherited by a child process */
+};
+
+/* An arena as its owner holds it. Everything is private to the core. Zeroed
+ * memory is a closed arena. It must stay where it is while the arena lives. */
+struct sa_region;
+struct sa_slab;
+struct sa_arena {
+    _Atomic uint64_t use;              /* exports, readers, fills, state */
+    _Atomic uint64_t good;             /* wipe count at which the content was whole */
+    _Atomic(struct sa_region *) region;
+    _Atomic uint32_t slot;
+    uint32_t epoch;                    /* process identity that made it */
+    size_t size;
+    size_t tail;                       /* from the last byte to the end of the slot's data */
+    uint64_t fill_stamp;               /* wipe count when the running fill began */
+    struct sa_slab *slab;              /* of a pooled arena; else NULL */
+    uint32_t cell;                     /* its place there */
+    _Atomic uint32_t wipes;            /* of a pooled arena alone, added to its slot's */
+};
+
+/* ---- life of an arena ---------------------------------------------------- */
+
+/* Make an arena of `size` bytes (0 is valid), its start aligned to `align`, a
+ * power of two up to the page size. It is born inside a fill: its bytes are
+ * zero, may be stored to, and become readable with sa_fill_end. Arms the fatal
+ * signals at the first call. SA_NO_MEMORY, SA_OS_ERROR, SA_BAD_ALIGN: nothing
+ * stays mapped. [any] */
+SA_MUST_USE enum sa_code sa_arena_make(struct sa_arena *a, size_t size, size_t align,
+                                       struct sa_why *why);
+
+/* Begin writing the whole anew: the content turns to noise and the arena reads
+ * as wiped until the last running fill has ended well. [any] */
+SA_MUST_USE enum sa_code sa_fill_begin(struct sa_arena *a, struct sa_why *why);
+
+/* End a fill. With `whole` the arena becomes usable, unless another running
+ * fill failed or a wipe passed since the fill began: then noise is left and
+ * SA_WIPED is returned. SA_FORKED and SA_CLOSED say that it no longer matters. [any] */
+SA_MUST_USE enum sa_code sa_fill_end(struct sa_arena *a, bool whole);
+
+/* Copy `n` bytes from `src` to `offset`. Works on a usable arena and in a fill.
+ * A source inside an arena is copied in a way no wipe can fall behind; the
+ * caller keeps that source borrowed or exported. Overlap is allowed. [any] */
+SA_MUST_USE enum sa_code sa_store(struct sa_arena *a, size_t offset, const void *src, size_t n);
+
+/* Let the kernel's entropy fill the whole arena, inside a fill. [any] */
+SA_MUST_USE enum sa_code sa_store_random(struct sa_arena *a, struct sa_why *why);
+
+/* Lend the bytes for a short look by our own code: *bytes stays valid until
+ * sa_return. Lending never makes sa_rotate refuse; it waits. Between the two no
+ * call may be made that can wait or run foreign code. sa_return gives SA_WIPED
+ * if a wipe passed meanwhile, so that what was read means nothing. [any] */
+SA_MUST_USE enum sa_code sa_borrow(struct sa_arena *a, const uint8_t **bytes);
+SA_MUST_USE enum sa_code sa_return(struct sa_arena *a);
+
+/* Lend the bytes to others for as long as they like; they must be given back
+ * once with sa_unexport, on any thread. Inside a fill only with `filling`,
+ * which is for the one who fills. [any] */
+SA_MUST_USE enum sa_code sa_export(struct sa_arena *a, bool filling, uint8_t **bytes);
+void sa_unexport(struct sa_arena *a);
+
+/* Overwrite the content with noise; the arena reads as wiped. [any] */
+SA_MUST_USE enum sa_code sa_wipe(struct sa_arena *a, struct sa_why *why);
+
+/* Move the content to fresh pages under new noise and drop the old ones. Waits
+ * up to `timeout_ms` for exports to end, then SA_BUSY. [any] */
+SA_MUST_USE enum sa_code sa_rotate(struct sa_arena *a, uint32_t timeout_ms, struct sa_why *why);
+
+/* Check the canary: on damage every arena is wiped, the marker is written and
+ * the process aborts. [any] */
+SA_MUST_USE enum sa_code sa_check(struct sa_arena *a);
+
+/* Wipe and give back; harmless when repeated and in a forked child. While
+ * exports last the pages stay mapped, holding noise. Checks the canary. [any] */
+void sa_close(struct sa_arena *a);
+
+/* ---- pools: many small arenas on few pages ---------------------------------- */
+
+struct sa_pool;
+
+/* Make an empty pool, to be ended with sa_pool_free. [any] */
+SA_MUST_USE enum sa_code sa_pool_make(struct sa_pool **out, struct sa_why *why);
+
+/* As sa_arena_make, in the pool: on pages shared with its other arenas, start
+ * aligned to 16 where the size allows, a canary behind the bytes. SA_CLOSED: the
+ * pool is. The arena must be closed before sa_pool_free. [any] */
+SA_MUST_USE enum sa_code sa_pool_alloc(struct sa_pool *pool, struct sa_arena *a, size_t size,
+                                       struct sa_why *why);
+
+/* Close all arenas of the pool, and the pool to new ones; harmless when repeated
+ * and in a forked child. [any] */
+void sa_pool_close(struct sa_pool *pool);
+
+/* Close, and free what the pool itself took. [any] */
+void sa_pool_free(struct sa_pool *pool);
+
+struct sa_pool_status {
+    size_t arenas; /* live */
+    size_t bytes;  /* their sizes together */
+    size_t mapped; /* bytes of data pages held for them */
+    bool closed;   /* or its process is not this one */
+};
+void sa_pool_status(struct sa_pool *pool, struct sa_pool_status *out); /* [any] */
+
+/* ---- what an arena is ---------------------------------------------------- */
+
+enum sa_state { SA_USABLE, SA_IS_WIPED, SA_IS_SEALED, SA_IS_CLOSED, SA_IS_FORKED };
+enum sa_state sa_state_of(struct sa_arena *a);          /* [any] */
+unsigned sa_protection_of(struct sa_arena *a);          /* sa_protection bits; 0 once gone [any] */
+uintptr_t sa_address_of(struct sa_arena *a);            /* of the first byte; 0 once gone [any] */
+
+/* Whether [p, p + n) lies inside one live arena's pages or cell. An empty
+ * range counts if p does, or is the end of its pages. [any] */
+bool sa_is_secure(const void *p, size_t n);
+
+/* ---- the whole process --------------------------------------------------- */
+
+/* Overwrite any writable memory with the current noise. [any] */
+SA_MUST_USE enum sa_code sa_clear(void *p, size_t n, struct sa_why *why);
+
+/* Fresh noise from the kernel's entropy; before first use it does nothing. [any] */
+SA_MUST_USE enum sa_code sa_rekey(struct sa_why *why);
+
+/* Wipe every arena, write the marker 'L', rekey. *wiped counts the arenas. When
+ * no entropy is to be had all is wiped and the failure returned. [any] */
+SA_MUST_USE enum sa_code sa_lockdown(size_t *wiped, struct sa_why *why);
+
+/* Where the marker goes: a descriptor, or -1 for nowhere. *previous gets the one
+ * before, -1 for nowhere. The descriptor stays the caller's. [any] */
+SA_MUST_USE enum sa_code sa_set_lockdown_fd(int fd, int *previous, struct sa_why *why);
+
+/* Install the handlers for `count` signals of the fatal ones, outermost; NULL
+ * means all. SA_BAD_SIGNAL: nothing was installed. [any] */
+SA_MUST_USE enum sa_code sa_arm(const int *signals, size_t count, struct sa_why *why);
+
+/* Put back what was there where ours is still in place, and stay off until
+ * sa_arm. [any] */
+SA_MUST_USE enum sa_code sa_disarm(struct sa_why *why);
+
+enum sa_handler_state { SA_HANDLER_OFF, SA_HANDLER_ARMED, SA_HANDLER_SHADOWED };
+enum sa_alt_stack { SA_STACK_NONE, SA_STACK_OURS, SA_STACK_FOREIGN, SA_STACK_SMALL };
+#define SA_SIGNALS 12
+struct sa_status {
+    size_t arenas;         /* live */
+    size_t bytes;          /* their sizes together */
+    size_t locked_bytes;   /* what counts against the lock limit, parked pages too */
+    size_t lock_limit;     /* SIZE_MAX: none */
+    bool started;          /* something was mapped */
+    bool secretmem;        /* pages mapped last came from memfd_secret */
+    int lockdown_fd;       /* -1: nowhere */
+    uint64_t rekeys;
+    uint64_t lockdowns;
+    int signals[SA_SIGNALS];
+    enum sa_handler_state handlers[SA_SIGNALS];
+    enum sa_alt_stack alt_stack; /* of the calling thread */
+};
+void sa_status(struct sa_status *out); /* [any] */
+
+/* The first time this process fell short of a protection the platform has:
+ * *missing gets the sa_protection bits, *why the call that refused. True once,
+ * then false. [any] */
+bool sa_shortfall(unsigned *missing, struct sa_why *why);
+
+/* Bytes in a page. [any] */
+size_t sa_page_size(void);
+
+#endif

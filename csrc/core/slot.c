@@ -1,0 +1,245 @@
+#include "slot.h"
+
+#include "noise.h"
+
+#include <pthread.h>
+
+static _Atomic unsigned wipers;
+
+void wipers_enter(void) { atomic_fetch_add(&wipers, 1); }
+void wipers_leave(void) { atomic_fetch_sub(&wipers, 1); }
+void wipers_wait(void)
+{
+    for (unsigned turn = 0; atomic_load(&wipers); turn++)
+        os_wait(turn);
+}
+
+void wipers_forked(void) { atomic_store(&wipers, 0); }
+
+/* ---- wiping ------------------------------------------------------------------ */
+
+static bool pin(_Atomic uint64_t *hold, uint64_t *pinned)
+{
+    for (unsigned turn = 0;;) {
+        uint64_t h = atomic_load(hold);
+        if (hold_state(h) != SLOT_LIVE)
+            return false;
+        if (h & HOLD_BUSY || (h & HOLD_PINS) == HOLD_PINS) {
+            os_wait(turn++);
+            continue;
+        }
+        *pinned = h + HOLD_PIN + HOLD_WIPE;
+        if (atomic_compare_exchange_weak(hold, &h, *pinned)) {
+            atomic_thread_fence(memory_order_release); /* the stamp before the first byte */
+            return true;
+        }
+    }
+}
+
+/* Large pages that were never touched are skipped: the first touch of a page of
+ * secretmem costs 20 us, and there is nothing on it. Residency is exact only for
+ * locked pages: others may be in swap. */
+static void overwrite_touched(uint8_t *at, size_t bytes)
+{
+    enum { BATCH = 512 };
+    size_t page = os_page_size();
+    unsigned char touched[BATCH];
+    while (bytes) {
+        size_t pages = bytes / page < BATCH ? bytes / page : BATCH;
+        bool known = os_touched(at, pages * page, touched) == 0;
+        for (size_t i = 0; i < pages; i++)
+            if (!known || touched[i] & 1)
+                noise_wipe(at + i * page, page);
+        at += pages * page;
+        bytes -= pages * page;
+    }
+}
+
+static void overwrite(struct slot s, uint64_t h)
+{
+    size_t bytes = s.region->data;
+    if (bytes > 16 * os_page_size() && hold_granted(h) & SA_LOCK)
+        overwrite_touched(slot_data(s), bytes);
+    else
+        noise_wipe(slot_data(s), bytes);
+}
+
+/* Make a pinned slot writable. Two wipers agree on what became of the pages by
+ * the word: whoever sees DROPPED keeps off them. */
+static bool force_writable(struct slot s)
+{
+    _Atomic uint64_t *hold = slot_hold(s);
+    for (;;) {
+        uint64_t h = atomic_load(hold);
+        if (h & HOLD_DROPPED)
+            return false;
+        if (hold_access(h) == OS_WRITE)
+            return true;
+        bool ok = os_protect(slot_data(s), s.region->data, OS_WRITE) == 0;
+        uint64_t now = ok ? (h & ~(uint64_t)HOLD_ACCESS) | OS_WRITE << HOLD_ACCESS_SHIFT
+                          : h | HOLD_DROPPED;
+        if (!atomic_compare_exchange_strong(hold, &h, now))
+            continue;
+        if (!ok)
+            (void)os_drop_pages(slot_data(s), s.region->data); /* nothing harder is left */
+        return ok;
+    }
+}
+
+static bool wipe(struct slot s, enum os_access *before, uint64_t *stamp)
+{
+    _Atomic uint64_t *hold = slot_hold(s);
+    uint64_t h;
+    if (!pin(hold, &h))
+        return false;
+    *before = hold_access(h);
+    if ((*before == OS_WRITE && !(h & HOLD_DROPPED)) || force_writable(s))
+        overwrite(s, h);
+    *stamp = (atomic_fetch_add(hold, HOLD_WIPE - HOLD_PIN) + HOLD_WIPE - HOLD_PIN) >>
+             HOLD_WIPE_SHIFT;
+    return true;
+}
+
+bool slot_wipe(struct slot s)
+{
+    enum os_access before;
+    uint64_t stamp;
+    return wipe(s, &before, &stamp);
+}
+
+bool slot_wipe_and_restore(struct slot s)
+{
+    enum os_access before;
+    uint64_t stamp;
+    if (!wipe(s, &before, &stamp))
+        return false;
+    if (before != OS_WRITE)
+        (void)slot_restore_access(s, before, stamp); /* refused: noise stays open */
+    return true;
+}
+
+/* ---- owning -------------------------------------------------------------------- */
+
+static bool clear_to_own(uint64_t h)
+{
+    return hold_state(h) == SLOT_LIVE && !(h & (HOLD_BUSY | HOLD_PINS));
+}
+
+static void mask_all(sigset_t *before)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, before);
+}
+
+int slot_set_access(struct slot s, enum os_access access)
+{
+    return slot_restore_access(s, access, ANY_STAMP);
+}
+
+int slot_restore_access(struct slot s, enum os_access access, uint64_t stamp)
+{
+    _Atomic uint64_t *hold = slot_hold(s);
+    for (unsigned turn = 0;; os_wait(turn++)) {
+        sigset_t mask;
+        mask_all(&mask);
+        uint64_t h = atomic_load(hold);
+        if (stamp != ANY_STAMP && (hold_state(h) != SLOT_LIVE || h >> HOLD_WIPE_SHIFT != stamp)) {
+            pthread_sigmask(SIG_SETMASK, &mask, NULL);
+            return 0;
+        }
+        if (!clear_to_own(h) || !atomic_compare_exchange_strong(hold, &h, h | HOLD_BUSY)) {
+            pthread_sigmask(SIG_SETMASK, &mask, NULL);
+            continue;
+        }
+        int error = 0;
+        if (!(h & HOLD_DROPPED) && hold_access(h) != access) {
+            error = os_protect(slot_data(s), s.region->data, access);
+            if (!error)
+                h = (h & ~(uint64_t)HOLD_ACCESS) | (uint64_t)access << HOLD_ACCESS_SHIFT;
+        }
+        atomic_store(hold, h); /* busy: nobody else writes the word */
+        pthread_sigmask(SIG_SETMASK, &mask, NULL);
+        return error;
+    }
+}
+
+void slot_publish(struct slot s, bool pooled)
+{
+    _Atomic uint64_t *hold = slot_hold(s);
+    uint64_t h = atomic_load(hold) & ~(uint64_t)HOLD_STATE;
+    atomic_store(hold, h | SLOT_LIVE | (pooled ? HOLD_POOLED : 0));
+}
+
+bool slot_retire(struct slot s)
+{
+    _Atomic uint64_t *hold = slot_hold(s);
+    for (unsigned turn = 0;; os_wait(turn++)) {
+        uint64_t h = atomic_load(hold);
+        uint64_t owned = (h & ~(uint64_t)(HOLD_STATE | HOLD_POOLED)) | SLOT_OWNED;
+        if (clear_to_own(h) && atomic_compare_exchange_strong(hold, &h, owned))
+            return !(h & HOLD_DROPPED);
+    }
+}
+
+/* ---- copying -------------------------------------------------------------------- */
+
+static bool same(struct slot a, struct slot b)
+{
+    return a.region == b.region && a.index == b.index;
+}
+
+static bool take_busy(struct slot s, enum os_access least)
+{
+    _Atomic uint64_t *hold = slot_hold(s);
+    uint64_t h = atomic_load(hold);
+    return clear_to_own(h) && hold_access(h) >= least && !(h & HOLD_DROPPED) &&
+           atomic_compare_exchange_strong(hold, &h, h | HOLD_BUSY);
+}
+
+static void drop_busy(struct slot s)
+{
+    atomic_fetch_and(slot_hold(s), ~(uint64_t)HOLD_BUSY);
+}
+
+bool slot_hold_both(struct slot from, struct slot to, sigset_t *mask)
+{
+    mask_all(mask);
+    bool fresh = hold_state(atomic_load(slot_hold(to))) == SLOT_OWNED;
+    if (take_busy(from, same(from, to) ? OS_WRITE : OS_READ)) {
+        if (fresh) {
+            uint64_t h = atomic_load(slot_hold(to)) & ~(uint64_t)HOLD_STATE;
+            atomic_store(slot_hold(to), h | SLOT_LIVE | HOLD_BUSY);
+        }
+        if (fresh || same(from, to) || take_busy(to, OS_WRITE)) {
+            /* A wiper that passes over all counts itself first and looks at each
+             * slot then; we do it the other way round. So either we see it here
+             * and step back, or it sees both slots busy and waits. */
+            if (atomic_load(&wipers) == 0)
+                return true;
+            slot_unhold_both(from, to, !fresh, mask);
+            return false;
+        }
+        drop_busy(from);
+    }
+    pthread_sigmask(SIG_SETMASK, mask, NULL);
+    return false;
+}
+
+void slot_unhold_both(struct slot from, struct slot to, bool keep, const sigset_t *mask)
+{
+    if (!keep) {
+        uint64_t h = atomic_load(slot_hold(to)) & ~(uint64_t)(HOLD_STATE | HOLD_BUSY);
+        atomic_store(slot_hold(to), h | SLOT_OWNED);
+    } else if (!same(from, to)) {
+        drop_busy(to);
+    }
+    drop_busy(from);
+    pthread_sigmask(SIG_SETMASK, mask, NULL);
+}
+
+void slot_wait_clear(unsigned turn)
+{
+    os_wait(turn);
+    wipers_wait();
+}

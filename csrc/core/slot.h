@@ -1,0 +1,134 @@
+/* One slot: a run of data pages between two guards, and the one atomic word that
+ * says who may do what to it. The slot table is the registry that wipers walk.
+ *
+ * A slot that may hold a secret is LIVE. A wiper (the fatal handler, a lockdown,
+ * or an owner that clears) pins it by compare-and-swap, overwrites its pages and
+ * unpins; while pinned it is neither unmapped nor made inaccessible. The owner
+ * takes it out of LIVE, or marks it busy, only by compare-and-swap from live,
+ * unpinned and not busy. Wipers wait for busy slots, so whoever holds one never
+ * waits, masks all signals, and touches nothing but vault memory meanwhile.
+ */
+#ifndef SECALLOC_SLOT_H
+#define SECALLOC_SLOT_H
+
+#include "os.h"
+
+/* Slots of one size in one reservation: guard, data, guard, data, ... guard. */
+struct sa_region {
+    _Atomic(uint8_t *) base;  /* first guard; NULL: an empty entry of the large table */
+    _Atomic size_t bytes;     /* all of it */
+    _Atomic size_t data;      /* bytes of data in a slot */
+    size_t given;             /* bytes at the end that were moved elsewhere */
+    uint32_t slots;
+    _Atomic uint32_t used;    /* slots that were ever handed out; the rest is untouched */
+    _Atomic uint64_t *holds;  /* a word a slot; a child process sees zeros */
+};
+
+struct slot {
+    struct sa_region *region;
+    uint32_t index;
+};
+
+enum slot_state {
+    SLOT_FREE,   /* reserved address space */
+    SLOT_PARKED, /* inaccessible pages holding noise or nothing */
+    SLOT_OWNED,  /* one thread prepares or retires it; no secret in it */
+    SLOT_LIVE,   /* may hold a secret */
+    SLOT_LOST    /* never to be used again */
+};
+
+/* The hold word, from the lowest bit: state, busy, access, protections granted,
+ * dropped, pins, pooled, and how many wipes have begun or ended. */
+#define HOLD_STATE 0x7u
+#define HOLD_BUSY 0x8u
+#define HOLD_ACCESS_SHIFT 4
+#define HOLD_ACCESS (0x3u << HOLD_ACCESS_SHIFT)
+#define HOLD_GRANTED_SHIFT 5 /* SA_LOCK, SA_SECRETMEM, SA_NODUMP at bits 6 to 8 */
+#define HOLD_GRANTED ((uint64_t)(SA_LOCK | SA_SECRETMEM | SA_NODUMP) << HOLD_GRANTED_SHIFT)
+#define HOLD_DROPPED 0x200u /* a wiper had to replace the pages by inaccessible ones */
+#define HOLD_PIN 0x400u
+#define HOLD_PINS (0x1fffu * HOLD_PIN)
+#define HOLD_POOLED 0x800000u /* a pool cut it into cells; while live */
+#define HOLD_WIPE_SHIFT 24
+#define HOLD_WIPE ((uint64_t)1 << HOLD_WIPE_SHIFT)
+
+static inline uint64_t hold_of(enum slot_state state, enum os_access access, unsigned granted)
+{
+    return (uint64_t)state | (uint64_t)access << HOLD_ACCESS_SHIFT |
+           (uint64_t)granted << HOLD_GRANTED_SHIFT;
+}
+static inline enum slot_state hold_state(uint64_t h) { return (enum slot_state)(h & HOLD_STATE); }
+static inline enum os_access hold_access(uint64_t h)
+{
+    return (enum os_access)((h & HOLD_ACCESS) >> HOLD_ACCESS_SHIFT);
+}
+static inline unsigned hold_granted(uint64_t h)
+{
+    return (unsigned)((h & HOLD_GRANTED) >> HOLD_GRANTED_SHIFT);
+}
+
+static inline _Atomic uint64_t *slot_hold(struct slot s) { return &s.region->holds[s.index]; }
+
+/* First data byte. [signal] */
+static inline uint8_t *slot_data(struct slot s)
+{
+    size_t page = os_page_size();
+    return atomic_load_explicit(&s.region->base, memory_order_relaxed) + page +
+           (size_t)s.index * (s.region->data + page);
+}
+
+/* Wipes begun and ended so far: content is whole as long as this stays the same,
+ * and a wipe in progress counts from its first byte. [signal] */
+static inline uint64_t slot_stamp(struct slot s)
+{
+    return atomic_load(slot_hold(s)) >> HOLD_WIPE_SHIFT;
+}
+
+/* Overwrite a live slot whole, whatever its access; it is left writable. False:
+ * it was not live. Waits for a busy slot. [signal] */
+bool slot_wipe(struct slot s);
+
+/* The same, and put back the access it had, unless its owner wiped or retired it
+ * meanwhile. [any] */
+bool slot_wipe_and_restore(struct slot s);
+
+/* Change the access of a live slot of ours; waits for wipers and other owners.
+ * Returns 0 or an errno with the access as it was. [any] */
+int slot_set_access(struct slot s, enum os_access access);
+
+/* The same for a slot that is another's: only while it is live and no wipe passed
+ * since `stamp`. [any] */
+#define ANY_STAMP UINT64_MAX
+int slot_restore_access(struct slot s, enum os_access access, uint64_t stamp);
+
+/* Make a slot of ours live, so that wipers see it, before it gets its first
+ * secret byte. [any] */
+void slot_publish(struct slot s, bool pooled);
+
+/* Take a live slot whose bytes are noise out of the registry; waits for wipers.
+ * False: its pages were dropped. [any] */
+bool slot_retire(struct slot s);
+
+/* ---- copying from slot to slot --------------------------------------------- */
+
+/* Hold one or two slots busy, all signals masked into *mask. `to` may be OWNED:
+ * it then becomes live and busy, or with slot_unhold(..., false) owned again. It
+ * returns false, with nothing held, where a wiper or another owner is in the way:
+ * wait with slot_wait_clear() and try again. `from` may equal `to`. [any] */
+bool slot_hold_both(struct slot from, struct slot to, sigset_t *mask);
+void slot_unhold_both(struct slot from, struct slot to, bool keep, const sigset_t *mask);
+void slot_wait_clear(unsigned turn);
+
+/* A wiper that passes over all slots says so before and after: meanwhile no copy
+ * from slot to slot begins. [signal] */
+void wipers_enter(void);
+void wipers_leave(void);
+
+/* Wait until no such wiper runs: whatever is stored from here on either comes
+ * after it or is seen by it. [any] */
+void wipers_wait(void);
+
+/* In a forked child: no wiper of the parent's runs here. */
+void wipers_forked(void);
+
+#endif

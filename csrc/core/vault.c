@@ -1,0 +1,253 @@
+#include "pool.h"
+#include "vault_state.h"
+
+#include <errno.h>
+
+struct vault vault = {.lock = PTHREAD_MUTEX_INITIALIZER, .epoch = 1};
+struct sa_region segments[SEGMENTS];
+struct sa_region larges[LARGES];
+
+/* ---- large slots ------------------------------------------------------------------------- */
+
+static struct sa_region *free_large(void)
+{
+    uint32_t count = atomic_load(&vault.large_count);
+    for (uint32_t i = 0; i < count; i++)
+        if (!atomic_load(&larges[i].base))
+            return &larges[i];
+    return count < LARGES ? &larges[count] : NULL;
+}
+
+static void drop_large(struct sa_region *r, uint8_t *base)
+{
+    /* In pieces: guards may have merged with a neighbour's, and a map that has to
+     * be split can be refused at the map limit; the data never has to. */
+    (void)os_release(base + vault.page, r->data);
+    (void)os_release(base, vault.page);                       /* refused: a page of */
+    (void)os_release(base + vault.page + r->data, vault.page); /* address space lost */
+}
+
+static enum sa_code take_large(size_t data, struct slot *out, struct sa_why *why)
+{
+    enum sa_code code = pages_allow_maps(4, why);
+    if (code)
+        return code;
+    struct sa_region *r = free_large();
+    if (!r) {
+        *why = (struct sa_why){.mend = "close some of the large arenas"};
+        return SA_NO_MEMORY;
+    }
+    size_t bytes = data + 2 * vault.page, one = 1;
+    int error = 0;
+    uint8_t *base = os_reserve(bytes, &error);
+    if (!base) {
+        *why = (struct sa_why){.call = "mmap", .error = error};
+        return SA_NO_MEMORY;
+    }
+    struct os_pages pages;
+    code = pages_map(data, &one, &pages, why);
+    if (code) {
+        (void)os_release(base, bytes); /* nothing in it yet */
+        return code;
+    }
+    bool hole;
+    error = os_place_pages(pages.at, data, base + vault.page, &hole);
+    if (error) {
+        (void)os_release(pages.at, data); /* never accessible */
+        (void)os_release(base, vault.page);
+        if (!hole)
+            (void)os_release(base + vault.page, data);
+        (void)os_release(base + vault.page + data, vault.page);
+        *why = (struct sa_why){.call = "mremap", .error = error};
+        return SA_NO_MEMORY;
+    }
+    uint32_t index = (uint32_t)(r - larges);
+    r->bytes = bytes;
+    r->data = data;
+    r->given = 0;
+    r->slots = 1;
+    atomic_store(&r->used, 1);
+    if (!r->holds) /* once: wipers read it */
+        r->holds = &vault.large_holds[index];
+    atomic_store(r->holds, hold_of(SLOT_OWNED, OS_NONE, pages.granted));
+    atomic_store(&r->base, base);
+    if (index == atomic_load(&vault.large_count))
+        atomic_store(&vault.large_count, index + 1);
+    vault.maps += 4;
+    if (pages.granted & SA_LOCK)
+        vault.locked_bytes += data;
+    *out = (struct slot){r, 0};
+    return SA_OK;
+}
+
+static void put_large(struct slot s)
+{
+    if (hold_granted(atomic_load(slot_hold(s))) & SA_LOCK)
+        vault.locked_bytes -= s.region->data;
+    vault.maps -= 4;
+    uint8_t *base = atomic_load(&s.region->base);
+    drop_large(s.region, base);
+    atomic_store(slot_hold(s), SLOT_FREE);
+    atomic_store(&s.region->base, NULL);
+}
+
+static bool is_large(struct slot s) { return s.region >= larges && s.region < larges + LARGES; }
+
+/* ---- what the rest sees -------------------------------------------------------------------- */
+
+static void set_owned_access(struct slot s, enum os_access access)
+{
+    uint64_t h = atomic_load(slot_hold(s)) & ~(uint64_t)HOLD_ACCESS;
+    atomic_store(slot_hold(s), h | (uint64_t)access << HOLD_ACCESS_SHIFT);
+}
+
+enum sa_code vault_take(size_t bytes, size_t size, struct slot *out, bool *zeroed,
+                        struct sa_why *why)
+{
+    size_t pages = bytes / vault.page + (bytes % vault.page != 0);
+    size_t data, all;
+    pages = pages ? pages : 1;
+    if (__builtin_mul_overflow(pages, vault.page, &data) ||
+        __builtin_add_overflow(data, 2 * vault.page, &all) || all > PTRDIFF_MAX) {
+        *why = (struct sa_why){.call = "mmap", .error = ENOMEM};
+        return SA_NO_MEMORY;
+    }
+    bool large = pages > (size_t)1 << (CLASSES - 1);
+    unsigned class = 0;
+    while (!large && (size_t)1 << class < pages)
+        class++;
+    pthread_mutex_lock(&vault.lock);
+    enum sa_code code = large ? take_large(data, out, why) : pages_take(class, out, why);
+    if (!code) {
+        vault.live++;
+        vault.live_bytes += size;
+    }
+    pthread_mutex_unlock(&vault.lock);
+    if (code)
+        return code;
+    *zeroed = large;
+    int error = os_protect(slot_data(*out), out->region->data, OS_WRITE);
+    if (!error) {
+        set_owned_access(*out, OS_WRITE);
+        return SA_OK;
+    }
+    *why = (struct sa_why){.call = "mprotect", .error = error,
+                           .mend = "raise the data limit (ulimit -d) or vm.max_map_count"};
+    vault_put(*out, size, true);
+    return SA_NO_MEMORY;
+}
+
+void vault_put(struct slot s, size_t size, bool whole)
+{
+    bool large = is_large(s);
+    if (!large && whole && hold_access(atomic_load(slot_hold(s))) != OS_NONE) {
+        whole = os_protect(slot_data(s), s.region->data, OS_NONE) == 0;
+        set_owned_access(s, OS_NONE);
+    }
+    pthread_mutex_lock(&vault.lock);
+    vault.live--;
+    vault.live_bytes -= size;
+    if (large)
+        put_large(s);
+    else
+        pages_put(s, whole);
+    pthread_mutex_unlock(&vault.lock);
+}
+
+static bool find_in(struct sa_region *r, const uint8_t *p, size_t n, struct slot *out)
+{
+    const uint8_t *base = atomic_load(&r->base);
+    size_t bytes = r->bytes, data = r->data;
+    /* A large entry may be given to another arena meanwhile: all three belong
+     * together while the base stays the same. */
+    if (!base || p < base || (size_t)(p - base) >= bytes || atomic_load(&r->base) != base)
+        return false;
+    size_t page = os_page_size(), stride = data + page, offset = (size_t)(p - base);
+    size_t index = offset / stride, within = offset % stride;
+    if (within == 0 && n == 0 && index > 0)
+        index--, within = stride; /* the very end of the slot before */
+    if (index >= atomic_load(&r->used) || within < page || n > stride - within)
+        return false;
+    *out = (struct slot){r, (uint32_t)index};
+    return true;
+}
+
+bool vault_find(const void *p, size_t n, struct slot *out)
+{
+    if (!vault_started())
+        return false;
+    uint32_t count = atomic_load(&vault.segment_count);
+    for (uint32_t i = 0; i < count; i++)
+        if (find_in(&segments[i], p, n, out))
+            return true;
+    count = atomic_load(&vault.large_count);
+    for (uint32_t i = 0; i < count; i++)
+        if (find_in(&larges[i], p, n, out))
+            return true;
+    return false;
+}
+
+static size_t wipe_region(struct sa_region *r, bool restore)
+{
+    size_t wiped = 0;
+    uint32_t used = atomic_load(&r->base) ? atomic_load(&r->used) : 0;
+    for (uint32_t i = 0; i < used; i++) {
+        struct slot s = {r, i};
+        if (hold_state(atomic_load(slot_hold(s))) == SLOT_LIVE)
+            wiped += restore ? slot_wipe_and_restore(s) : slot_wipe(s);
+    }
+    return wiped;
+}
+
+size_t vault_wipe_all(bool restore)
+{
+    size_t wiped = 0;
+    uint32_t count = atomic_load(&vault.segment_count);
+    for (uint32_t i = 0; i < count; i++)
+        wiped += wipe_region(&segments[i], restore);
+    count = atomic_load(&vault.large_count);
+    for (uint32_t i = 0; i < count; i++)
+        wiped += wipe_region(&larges[i], restore);
+    return wiped;
+}
+
+size_t vault_lock_room(void)
+{
+    pthread_mutex_lock(&vault.lock);
+    size_t limit = vault.lock_limit, used = vault.locked_bytes, parked = 0;
+    for (unsigned i = 0; i < CLASSES; i++)
+        parked += vault.classes[i].parked * (vault.page << i); /* given back on demand */
+    pthread_mutex_unlock(&vault.lock);
+    if (limit == SIZE_MAX)
+        return SIZE_MAX;
+    used = used > parked ? used - parked : 0;
+    return limit > used ? limit - used : 0;
+}
+
+void vault_status(struct sa_status *out)
+{
+    size_t slots, arenas, bytes;
+    pool_totals(&slots, &arenas, &bytes);
+    pthread_mutex_lock(&vault.lock);
+    out->started = vault_started();
+    out->arenas = vault.live > slots ? vault.live - slots + arenas : arenas;
+    out->bytes = vault.live_bytes + bytes;
+    out->locked_bytes = vault.locked_bytes;
+    out->lock_limit = os_lock_limit();
+    out->secretmem = vault.got_secretmem;
+    pthread_mutex_unlock(&vault.lock);
+}
+
+bool sa_shortfall(unsigned *missing, struct sa_why *why)
+{
+    if (!atomic_load_explicit(&vault.untold, memory_order_relaxed))
+        return false; /* asked after every arena: no lock for that */
+    pthread_mutex_lock(&vault.lock);
+    bool news = atomic_exchange(&vault.untold, false);
+    if (news) {
+        *missing = vault.missing;
+        *why = vault.missing_why;
+    }
+    pthread_mutex_unlock(&vault.lock);
+    return news;
+}

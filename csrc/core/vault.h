@@ -1,0 +1,57 @@
+/* Who owns which pages. Address space is reserved in segments, each cut into
+ * slots of one size; pages are mapped aside in batches and moved over their
+ * slots; closed slots are parked and used again. Larger arenas have a
+ * reservation each. */
+#ifndef SECALLOC_VAULT_H
+#define SECALLOC_VAULT_H
+
+#include "slot.h"
+
+/* To be called at every entry that needs the vault: starts it in this process,
+ * anew in a child that no atfork handler ran in. [any] */
+SA_MUST_USE enum sa_code vault_enter(struct sa_why *why);
+
+/* Whether the vault was started by the very process that runs: not in a child by
+ * fork, clone or vfork. [signal] */
+bool vault_is_ours(void);
+
+/* The epoch in which the vault was started; reads 0 in a child by fork or clone
+ * until it is started there. NULL: never started. */
+extern _Atomic(_Atomic uint64_t *) vault_token;
+
+/* The epoch that runs in this memory, a vfork child's included; 0: none. [signal] */
+static inline uint64_t vault_here(void)
+{
+    _Atomic uint64_t *token = atomic_load_explicit(&vault_token, memory_order_acquire);
+    return token ? atomic_load_explicit(token, memory_order_acquire) : 0;
+}
+
+/* Whether the vault was started in this memory. [signal] */
+static inline bool vault_started(void) { return vault_here() != 0; }
+
+/* Names the process identity that an arena belongs to. [any] */
+uint32_t vault_epoch(void);
+
+/* Get a slot with at least `bytes` of data, accessible, SLOT_OWNED, holding noise
+ * or, where *zeroed, nothing. `size` is what its arena counts for in the status.
+ * It goes back with vault_put, retired or never published. [any] */
+SA_MUST_USE enum sa_code vault_take(size_t bytes, size_t size, struct slot *out, bool *zeroed,
+                                    struct sa_why *why);
+/* `whole`: its pages are as they were given. [any] */
+void vault_put(struct slot s, size_t size, bool whole);
+
+/* The slot whose data pages hold [p, p + n), also for n = 0 and p at their end.
+ * False: none does. [signal] */
+bool vault_find(const void *p, size_t n, struct slot *out);
+
+/* Wipe every live slot; returns how many. With `restore`, which may wait and is
+ * not for signals, the access each had is put back. [signal] */
+size_t vault_wipe_all(bool restore);
+
+/* Bytes that may still be locked; SIZE_MAX: no limit. An estimate. [any] */
+size_t vault_lock_room(void);
+
+/* Fill in what the vault knows. [any] */
+void vault_status(struct sa_status *out);
+
+#endif

@@ -1,0 +1,74 @@
+/* What the vault's own files share; nobody else includes it. vault.c takes, puts
+ * and finds slots; pages.c maps, parks and gives back their pages; identity.c
+ * knows which process they belong to. */
+#ifndef SECALLOC_VAULT_STATE_H
+#define SECALLOC_VAULT_STATE_H
+
+#include "vault.h"
+
+#include <pthread.h>
+
+enum {
+    CLASSES = 5,       /* 1, 2, 4, 8 and 16 data pages */
+    SEGMENTS = 512,
+    LARGES = 32768,    /* above what the default map limit allows */
+    PARKED = 4096,     /* pages a class keeps parked at most */
+    BATCH_PAGES = 16,
+};
+
+/* Slots of one size. */
+struct class {
+    uint32_t ring[PARKED]; /* parked slots, oldest at head */
+    uint32_t head, parked;
+    uint32_t latest;       /* name + 1 of the slot that a close parked last; 0: none */
+    uint32_t free;         /* name + 1 of the first slot given back; 0: none. The hold
+                              word of each names the next, above HOLD_WIPE_SHIFT. */
+    uint32_t mapped;       /* slots that have pages */
+};
+
+struct vault {
+    pthread_mutex_t lock; /* over all that is not atomic */
+    _Atomic long process;
+    _Atomic uint32_t epoch;
+    _Atomic uint32_t segment_count, large_count;
+    struct class classes[CLASSES];
+    _Atomic uint64_t *large_holds;
+    size_t page;
+    size_t maps, map_limit;         /* memory maps used, and allowed to the process */
+    size_t lock_limit, locked_bytes;
+    size_t live, live_bytes;
+    uint64_t random;
+    bool no_secretmem;              /* not to be had here */
+    bool got_secretmem;             /* the last time that pages were mapped */
+    unsigned missing;               /* protections of the first shortfall */
+    struct sa_why missing_why;
+    _Atomic bool untold;            /* of which nobody was told yet */
+};
+extern struct vault vault;
+extern struct sa_region segments[SEGMENTS];
+extern struct sa_region larges[LARGES];
+
+/* Zeroed memory that a child sees zeroed. [any] */
+SA_MUST_USE enum sa_code vault_map_table(void **out, size_t bytes, struct sa_why *why);
+
+/* ---- pages.c, all with the lock held ---------------------------------------- */
+
+/* Pages for up to *count slots of `data` bytes: fewer where limits bite, and parked
+ * ones are given back before less than one locked slot is accepted. The caller
+ * owns the pages. */
+SA_MUST_USE enum sa_code pages_map(size_t data, size_t *count, struct os_pages *pages,
+                                   struct sa_why *why);
+
+/* Whether the process may have that many more maps, parked slots being given back
+ * for it; the program around us keeps a sixteenth of them. */
+SA_MUST_USE enum sa_code pages_allow_maps(size_t wanted, struct sa_why *why);
+
+/* Take a parked slot, mapping more where there is none; it is SLOT_OWNED and
+ * inaccessible. */
+SA_MUST_USE enum sa_code pages_take(unsigned class, struct slot *out, struct sa_why *why);
+
+/* Park an inaccessible slot, or give its pages back where parking is of no use or
+ * they are not `whole`. */
+void pages_put(struct slot s, bool whole);
+
+#endif

@@ -1,0 +1,312 @@
+/* The Arena type: making, closing, asking. What it shares with ArenaView is in
+ * items.c and operators.c. */
+#include "glue.h"
+
+/* How long a waiting rotate leaves Ctrl-C unanswered. */
+#define ROTATE_ROUND_MS 100u
+
+/* ---- life ---------------------------------------------------------------------- */
+
+void py_arena_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    if (arena_data(self)->weakrefs)
+        PyObject_ClearWeakRefs(self);
+    sa_close(py_core_of(self));
+    PyObject *pool = arena_data(self)->pool;
+    PyObject_Free(self);
+    Py_XDECREF(pool); /* last: until then the core has the arena's address */
+    Py_DECREF(type);
+}
+
+static PyObject *arena_close(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    sa_close(py_core_of(self));
+    Py_RETURN_NONE;
+}
+
+/* SA_OK unless closed or of another process: nothing else can be asked of it then. */
+static enum sa_code reachable(PyObject *self)
+{
+    struct py_span span;
+    (void)py_span_ours(self, &span);
+    return py_span_reachable(&span);
+}
+
+static PyObject *arena_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    enum sa_code code = reachable(self);
+    return code == SA_OK ? Py_NewRef(self) : py_fail(py_state_of(self), code, NULL);
+}
+
+static PyObject *arena_exit(PyObject *self, PyObject *const *Py_UNUSED(args),
+                            Py_ssize_t Py_UNUSED(count))
+{
+    return arena_close(self, NULL);
+}
+
+/* ---- what one does with it ----------------------------------------------------- */
+
+static PyObject *arena_clear(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct py_span span;
+    (void)py_span_ours(self, &span);
+    if (py_span_clear(py_state_of(self), &span) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *arena_check(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    enum sa_code code = sa_check(py_core_of(self));
+    if (code != SA_OK)
+        return py_fail(py_state_of(self), code, NULL);
+    Py_RETURN_NONE;
+}
+
+static int milliseconds_of(PyObject *seconds, double *ms)
+{
+    double s = PyFloat_AsDouble(seconds);
+    if (s == -1.0 && PyErr_Occurred())
+        return -1;
+    if (!(s >= 0.0)) { /* NaN too */
+        PyErr_SetString(PyExc_ValueError, "timeout is a number of seconds, 0 or more");
+        return -1;
+    }
+    *ms = s * 1000.0;
+    return 0;
+}
+
+PyObject *py_arena_rotate(PyObject *self, PyObject *timeout)
+{
+    double left = 0.0;
+    if (timeout && milliseconds_of(timeout, &left) < 0)
+        return NULL;
+    struct sa_arena *core = py_core_of(self);
+    struct sa_why why = {0};
+    enum sa_code code;
+    if (left == 0.0) {
+        code = sa_rotate(core, 0, &why);
+    } else {
+        do {
+            uint32_t round = left < ROTATE_ROUND_MS ? (uint32_t)left + 1 : ROTATE_ROUND_MS;
+            Py_BEGIN_ALLOW_THREADS
+            code = sa_rotate(core, round, &why);
+            Py_END_ALLOW_THREADS
+            left -= round;
+        } while (code == SA_BUSY && left > 0.0 && PyErr_CheckSignals() == 0);
+        if (PyErr_Occurred())
+            return NULL;
+    }
+    if (code != SA_OK)
+        return py_fail(py_state_of(self), code, &why);
+    Py_RETURN_NONE;
+}
+
+static PyObject *arena_rotate(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"timeout", NULL};
+    PyObject *timeout = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:rotate", names, &timeout))
+        return NULL;
+    return py_arena_rotate(self, timeout);
+}
+
+static PyObject *arena_open(PyObject *self, PyObject *mode)
+{
+    if (!PyUnicode_Check(mode)) {
+        PyErr_Format(PyExc_TypeError, "mode is a str, not %R", (PyObject *)Py_TYPE(mode));
+        return NULL;
+    }
+    if (PyUnicode_CompareWithASCIIString(mode, "w") != 0) {
+        PyErr_Format(PyExc_ValueError, "mode is 'w', not %R", mode);
+        return NULL;
+    }
+    enum sa_code code = reachable(self);
+    if (code != SA_OK)
+        return py_fail(py_state_of(self), code, NULL);
+    return py_block_new(py_state_of(self), self);
+}
+
+/* ---- what it is ------------------------------------------------------------------ */
+
+static PyObject *arena_size(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromSize_t(py_core_of(self)->size);
+}
+
+static PyObject *arena_closed(PyObject *self, void *Py_UNUSED(closure))
+{
+    enum sa_state state = sa_state_of(py_core_of(self));
+    return PyBool_FromLong(state == SA_IS_CLOSED || state == SA_IS_FORKED);
+}
+
+/* Nothing of the content is left in a closed arena, or in a child process. */
+static PyObject *arena_wiped(PyObject *self, void *Py_UNUSED(closure))
+{
+    enum sa_state state = sa_state_of(py_core_of(self));
+    return PyBool_FromLong(state != SA_USABLE && state != SA_IS_SEALED);
+}
+
+static PyObject *arena_sealed(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(sa_state_of(py_core_of(self)) == SA_IS_SEALED);
+}
+
+static PyObject *arena_protection(PyObject *self, void *Py_UNUSED(closure))
+{
+    enum sa_code code = reachable(self);
+    if (code != SA_OK)
+        return py_fail(py_state_of(self), code, NULL);
+    unsigned bits = sa_protection_of(py_core_of(self));
+    PyObject *values = PyImport_ImportModule("secalloc._values");
+    PyObject *result = values ? PyObject_CallMethod(values, "Protection", "I", bits) : NULL;
+    Py_XDECREF(values);
+    return result;
+}
+
+static PyObject *arena_address(PyObject *self, void *Py_UNUSED(closure))
+{
+    enum sa_code code = reachable(self);
+    if (code != SA_OK)
+        return py_fail(py_state_of(self), code, NULL);
+    return PyLong_FromSize_t((size_t)sa_address_of(py_core_of(self)));
+}
+
+static PyObject *arena_pool(PyObject *self, void *Py_UNUSED(closure))
+{
+    enum sa_code code = reachable(self);
+    if (code != SA_OK)
+        return py_fail(py_state_of(self), code, NULL);
+    PyObject *pool = arena_data(self)->pool;
+    return Py_NewRef(pool ? pool : Py_None);
+}
+
+static PyObject *arena_repr(PyObject *self)
+{
+    struct sa_arena *core = py_core_of(self);
+    const char *state = "usable";
+    switch (sa_state_of(core)) {
+    case SA_IS_CLOSED: return PyUnicode_FromFormat("<secalloc.Arena size=%zu closed>", core->size);
+    case SA_IS_FORKED: return PyUnicode_FromFormat("<secalloc.Arena size=%zu forked>", core->size);
+    case SA_IS_WIPED: state = "wiped"; break;
+    case SA_IS_SEALED: state = "sealed"; break;
+    case SA_USABLE: break;
+    }
+    PyObject *names = py_protection_names(sa_protection_of(core));
+    PyObject *text = names ? PyUnicode_FromFormat("<secalloc.Arena size=%zu %s protection=%U>",
+                                                  core->size, state, names)
+                           : NULL;
+    Py_XDECREF(names);
+    return text;
+}
+
+static PyMethodDef methods[] = {
+    {"close", arena_close, METH_NOARGS,
+     PyDoc_STR("close($self, /)\n--\n\n"
+               "Wipe the content and give the pages back.\n\n"
+               "Repeating it does no harm, and it never fails. Where buffers are still exported\n"
+               "the pages stay mapped, holding noise, until the last is released. Afterwards\n"
+               "size, closed, wiped, sealed, len() and repr() answer; anything else is a\n"
+               "ValueError. Deallocation closes too.")},
+    {"clear", arena_clear, METH_NOARGS,
+     PyDoc_STR("clear($self, /)\n--\n\n"
+               "Overwrite the content with noise; the mapping stays.\n\n"
+               "The arena is then wiped: reading it is a WipedError until the whole is written\n"
+               "again, with arena[:] = data or inside open('w').")},
+    {"check", arena_check, METH_NOARGS,
+     PyDoc_STR("check($self, /)\n--\n\n"
+               "Look at the canary in the slack around the bytes.\n\n"
+               "A damaged one is tampering: every arena is wiped, the marker is written and the\n"
+               "process aborts.")},
+    {"rotate", (PyCFunction)(void (*)(void))arena_rotate, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("rotate($self, /, timeout=0)\n--\n\n"
+               "Move the content to fresh pages at another address, under new noise.\n\n"
+               "The old pages are wiped and made inaccessible, so that a stale pointer faults.\n"
+               "Views stay valid: they name a range, not an address. Waits up to timeout seconds\n"
+               "for exported buffers to be released, then BufferError. MemoryError or OSError:\n"
+               "no new pages were to be had. Either way nothing changed.")},
+    {"open", arena_open, METH_O,
+     PyDoc_STR("open($self, mode, /)\n--\n\n"
+               "A context manager that yields an ArenaView; the mode is 'w', to write anew.\n\n"
+               "Entering overwrites the content with noise. Inside the block the arena reads as\n"
+               "wiped and the view may be written piece by piece, or handed to whatever fills a\n"
+               "buffer: readinto, recv_into, decrypt_into. Leaving the block normally makes the\n"
+               "arena usable; an exception leaves noise, and so does a wipe meanwhile, which is a\n"
+               "WipedError at the end. After the block the view is dead (SealedError); a\n"
+               "memoryview of it that is still held does not put off the end.")},
+    {"__enter__", arena_enter, METH_NOARGS, PyDoc_STR("__enter__($self, /)\n--\n\nThe arena.")},
+    {"__exit__", (PyCFunction)(void (*)(void))arena_exit, METH_FASTCALL,
+     PyDoc_STR("__exit__($self, /, *args)\n--\n\nClose the arena.")},
+    PY_REFUSED_METHODS,
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef members[] = {
+    ARENA_WEAKLIST_MEMBER,
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef properties[] = {
+    {"size", arena_size, NULL, PyDoc_STR("Number of bytes."), NULL},
+    {"wiped", arena_wiped, NULL,
+     PyDoc_STR("Whether the content is gone: cleared, locked down, being written, or closed."), NULL},
+    {"sealed", arena_sealed, NULL, PyDoc_STR("Whether the pages are inaccessible."), NULL},
+    {"closed", arena_closed, NULL,
+     PyDoc_STR("Whether it was closed, or belongs to the parent process."), NULL},
+    {"protection", arena_protection, NULL,
+     PyDoc_STR("What the kernel granted, as a Protection flag set."), NULL},
+    {"address", arena_address, NULL,
+     PyDoc_STR("Where the first byte lies now, for tests and tools; rotate() changes it."), NULL},
+    {"pool", arena_pool, NULL,
+     PyDoc_STR("The Pool it lies in; None: it has pages of its own."), NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyDoc_STRVAR(doc,
+             "Arena(source, *, align=1)\n--\n\n"
+             "Memory for one secret: between guard pages, locked in RAM, kept out of core files\n"
+             "and of child processes, and overwritten when the process dies of a fatal signal.\n\n"
+             "An int gives that many zero bytes; any contiguous bytes-like object gives a copy of\n"
+             "its content, and stays as it is (take() clears it). align, a power of two up to the\n"
+             "page size, aligns the first byte; the last one ends at the guard page, save for at\n"
+             "most align - 1 bytes.\n\n"
+             "Indexing, slicing (an ArenaView), assignment of the same length, the writable\n"
+             "buffer protocol and + work as with bytearray. Comparisons take a time that depends\n"
+             "on the lengths alone, as hmac.compare_digest does; a bytearray or memoryview on the\n"
+             "left compares by itself, early, so prefer compare_digest(). An object that is not\n"
+             "contiguous is never equal. == on an arena that cannot be read is identity.\n"
+             "str(), format(), hash(), iteration, in, pickling and copying are TypeErrors.\n\n"
+             "Raises TypeError (str, bool, float), ValueError (negative, bad align), OverflowError\n"
+             "(over sys.maxsize), MemoryError or OSError (no pages to be had; the message names\n"
+             "the call that failed and what mends it).");
+
+static PyType_Slot slots[] = {
+    {Py_tp_doc, (void *)doc},
+    {Py_tp_new, (void *)py_arena_tp_new},
+    {Py_tp_dealloc, (void *)py_arena_dealloc},
+    {Py_tp_repr, (void *)arena_repr},
+    {Py_tp_str, (void *)py_refuse_text},
+    {Py_tp_hash, (void *)PyObject_HashNotImplemented},
+    {Py_tp_richcompare, (void *)py_richcompare},
+    {Py_tp_methods, methods},
+    {Py_tp_members, members},
+    {Py_tp_getset, properties},
+    {Py_nb_add, (void *)py_add},
+    {Py_nb_int, (void *)py_refuse_number},
+    {Py_nb_float, (void *)py_refuse_number},
+    {Py_sq_contains, (void *)py_refuse_contains},
+    {Py_mp_length, (void *)py_arena_length},
+    {Py_mp_subscript, (void *)py_subscript},
+    {Py_mp_ass_subscript, (void *)py_ass_subscript},
+    {Py_bf_getbuffer, (void *)py_arena_getbuffer},
+    {Py_bf_releasebuffer, (void *)py_arena_releasebuffer},
+    {0, NULL},
+};
+
+PyType_Spec py_arena_spec = {
+    .name = "secalloc.Arena",
+    .basicsize = ARENA_BASICSIZE,
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = slots,
+};

@@ -1,0 +1,219 @@
+/* From an argument to pointer and length, and what is done with the bytes there. */
+#include "glue.h"
+
+/* The types are final, so the deallocator tells them, in any interpreter and
+ * where no module state is at hand. */
+static destructor dealloc_of(PyObject *object)
+{
+    return (destructor)PyType_GetSlot(Py_TYPE(object), Py_tp_dealloc);
+}
+
+bool py_is_arena(PyObject *object) { return dealloc_of(object) == py_arena_dealloc; }
+
+bool py_span_ours(PyObject *object, struct py_span *span)
+{
+    destructor dealloc = dealloc_of(object);
+    if (dealloc == py_arena_dealloc)
+        py_span_of_arena(object, span);
+    else if (dealloc == py_view_dealloc)
+        py_span_of_view(object, span);
+    else
+        return false;
+    return true;
+}
+
+int py_span_open(PyObject *object, bool writable, struct py_span *span)
+{
+    if (PyBytes_CheckExact(object) && !writable) { /* needs no export to stay as it is */
+        py_span_of_raw((const uint8_t *)PyBytes_AsString(object), (size_t)PyBytes_Size(object),
+                       span);
+        return 0;
+    }
+    if (py_span_ours(object, span))
+        return 0;
+    if (PyUnicode_Check(object)) {
+        PyErr_SetString(PyExc_TypeError, "a bytes-like object is needed, not a str: encode it "
+                                         "first, as text.encode() does");
+        return -1;
+    }
+    py_span_of_raw(NULL, 0, span);
+    if (PyObject_GetBuffer(object, &span->foreign, writable ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0)
+        return -1;
+    span->held = true;
+    span->size = (size_t)span->foreign.len;
+    span->bytes = span->foreign.buf;
+    if (!span->bytes)
+        span->bytes = (const uint8_t *)""; /* an empty exporter may have no address */
+    return 0;
+}
+
+void py_span_close(struct py_span *span)
+{
+    if (span->held)
+        PyBuffer_Release(&span->foreign);
+    span->held = false;
+}
+
+enum sa_code py_span_reachable(const struct py_span *span)
+{
+    switch (sa_state_of(py_core_of(span->arena))) {
+    case SA_IS_CLOSED: return SA_CLOSED;
+    case SA_IS_FORKED: return SA_FORKED;
+    case SA_USABLE:
+    case SA_IS_WIPED:
+    case SA_IS_SEALED: break;
+    }
+    return span->block && !py_block_is_open(span->block) ? SA_SEALED : SA_OK;
+}
+
+enum sa_code py_span_lend(struct py_span *span)
+{
+    if (!span->arena)
+        return SA_OK;
+    if (span->block) {
+        enum sa_code code = py_span_reachable(span);
+        if (code != SA_OK)
+            return code;
+    }
+    enum sa_code code = sa_borrow(py_core_of(span->arena), &span->bytes);
+    if (code == SA_OK)
+        span->bytes += span->start;
+    return code;
+}
+
+enum sa_code py_span_return(struct py_span *span)
+{
+    if (!span->arena)
+        return SA_OK;
+    span->bytes = NULL;
+    return sa_return(py_core_of(span->arena));
+}
+
+enum sa_code py_span_store(struct sa_arena *to, size_t offset, struct py_span *from)
+{
+    enum sa_code code = py_span_lend(from);
+    if (code != SA_OK)
+        return code;
+    code = sa_store(to, offset, from->bytes, from->size);
+    enum sa_code back = py_span_return(from);
+    if (code != SA_OK || back == SA_OK)
+        return code;
+    struct sa_why why;
+    if (sa_wipe(to, &why) != SA_OK)
+        return back; /* closed meanwhile, so nothing is left to pass for anything */
+    return back;
+}
+
+/* Revive a wiped arena. The source is looked at first: if it cannot be read, the
+ * fill is not begun, which would spoil another one that is under way. */
+static enum sa_code refill(struct sa_arena *to, struct py_span *from)
+{
+    uintptr_t at = sa_address_of(to);
+    if (!from->arena && from->size && (uintptr_t)from->bytes < at + to->size &&
+        (uintptr_t)from->bytes + from->size > at)
+        return SA_WIPED; /* a memoryview of the arena itself: that is its noise */
+    enum sa_code code = py_span_lend(from);
+    if (code == SA_OK)
+        code = py_span_return(from);
+    struct sa_why why;
+    if (code == SA_OK)
+        code = sa_fill_begin(to, &why);
+    if (code != SA_OK)
+        return code;
+    code = py_span_store(to, 0, from);
+    enum sa_code end = sa_fill_end(to, code == SA_OK);
+    return code != SA_OK ? code : end;
+}
+
+int py_span_write(struct py_state *state, struct py_span *to, struct py_span *from)
+{
+    struct sa_arena *core = py_core_of(to->arena);
+    enum sa_code code = py_span_reachable(to);
+    /* inside another's open block the core would take the bytes, but only the
+     * block's own views may write there */
+    if (code == SA_OK && !to->block && sa_state_of(core) == SA_IS_WIPED)
+        code = SA_WIPED;
+    if (code == SA_OK)
+        code = py_span_store(core, to->start, from);
+    if (code == SA_WIPED && !to->block && to->start == 0 && to->size == core->size)
+        code = refill(core, from);
+    if (code == SA_OK)
+        return 0;
+    py_fail(state, code, NULL);
+    return -1;
+}
+
+int py_span_clear(struct py_state *state, struct py_span *span)
+{
+    struct sa_why why = {0};
+    enum sa_code code = SA_OK;
+    if (!span->arena) {
+        code = sa_clear(span->foreign.buf, span->size, &why);
+    } else if (span->whole) {
+        code = sa_wipe(py_core_of(span->arena), &why);
+    } else {
+        /* exported, so that the pages stay where they are while they are cleared */
+        struct sa_arena *core = py_core_of(span->arena);
+        uint8_t *base = NULL;
+        code = py_span_reachable(span);
+        if (code == SA_OK)
+            code = sa_export(core, span->block != NULL, &base);
+        if (code == SA_OK) {
+            code = sa_clear(base + span->start, span->size, &why);
+            sa_unexport(core);
+        }
+    }
+    if (code == SA_OK)
+        return 0;
+    py_fail(state, code, &why);
+    return -1;
+}
+
+/* ---- is_secure --------------------------------------------------------------- */
+
+static int is_live(PyObject *arena)
+{
+    enum sa_state state = sa_state_of(py_core_of(arena));
+    return state != SA_IS_CLOSED && state != SA_IS_FORKED;
+}
+
+/* From the lowest to the highest byte that any index reaches. */
+static bool lies_in_arena(const Py_buffer *buffer)
+{
+    if (buffer->len == 0)
+        return buffer->buf && sa_is_secure(buffer->buf, 0);
+    Py_ssize_t low = 0;
+    Py_ssize_t high = buffer->strides ? buffer->itemsize : buffer->len;
+    for (int i = 0; buffer->strides && i < buffer->ndim; i++) {
+        Py_ssize_t reach = (buffer->shape[i] - 1) * buffer->strides[i];
+        if (reach < 0)
+            low += reach;
+        else
+            high += reach;
+    }
+    return sa_is_secure((const char *)buffer->buf + low, (size_t)(high - low));
+}
+
+int py_is_secure(PyObject *object)
+{
+    struct py_span span;
+    if (py_span_ours(object, &span))
+        return is_live(span.arena);
+    if (PyMemoryView_Check(object)) {
+        /* the exporter answers, so that an empty memoryview is judged by what it
+         * came from rather than by an address next to it */
+        PyObject *exporter = PyObject_GetAttrString(object, "obj");
+        if (!exporter)
+            return -1;
+        int answer = py_span_ours(exporter, &span) ? is_live(span.arena) : -1;
+        Py_DECREF(exporter);
+        if (answer >= 0)
+            return answer;
+    }
+    Py_buffer buffer;
+    if (PyObject_GetBuffer(object, &buffer, PyBUF_STRIDED_RO) < 0)
+        return -1;
+    bool answer = lies_in_arena(&buffer);
+    PyBuffer_Release(&buffer);
+    return answer;
+}

@@ -1,0 +1,175 @@
+/* From the core's codes to exceptions. */
+#include "glue.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum kind { MEMORY, OS, VALUE, INDEX, BUFFER, WIPED, SEALED, FORKED };
+
+/* What happened and what mends it; for MEMORY and OS, where the core names the call
+ * that failed, only what mends it if the core does not say. */
+static const struct {
+    enum kind kind;
+    const char *message;
+} answers[] = {
+    [SA_OK] = {VALUE, "nothing failed"},
+    [SA_NO_MEMORY] = {MEMORY, "close arenas that are no longer needed, or ask for less"},
+    [SA_OS_ERROR] = {OS, NULL},
+    [SA_BAD_ALIGN] = {VALUE, "align must be a power of two up to the page size"},
+    [SA_BAD_RANGE] = {INDEX, "range outside the arena"},
+    [SA_WIPED] = {WIPED, "the content was wiped: write the whole again, with arena[:] = data "
+                         "or inside arena.open('w')"},
+    [SA_SEALED] = {SEALED, "the arena is sealed, or the block that this view came from has "
+                           "ended: use a view inside its own open() block"},
+    [SA_CLOSED] = {VALUE, "the arena is closed: make a new one"},
+    [SA_FORKED] = {FORKED, "the arena belongs to the parent process: make a new one in this "
+                           "process"},
+    [SA_BUSY] = {BUFFER, "exported buffers forbid it: release the memoryviews and whatever "
+                         "else holds the arena's buffer"},
+    [SA_FILLING] = {BUFFER, "the arena is being written: leave the open('w') block first"},
+    [SA_BAD_SIGNAL] = {VALUE, "not a fatal signal: status().handlers lists those that can be "
+                              "armed"},
+    [SA_WRONG_PROCESS] = {FORKED, "this process shares its memory with its parent (vfork): "
+                                  "exec first"},
+};
+
+static PyObject *exception_of(const struct py_state *state, enum kind kind)
+{
+    switch (kind) {
+    case MEMORY: return PyExc_MemoryError;
+    case OS: return PyExc_OSError;
+    case VALUE: return PyExc_ValueError;
+    case INDEX: return PyExc_IndexError;
+    case BUFFER: return PyExc_BufferError;
+    case WIPED: return state->wiped_error;
+    case SEALED: return state->sealed_error;
+    case FORKED: return state->forked_error;
+    }
+    return PyExc_SystemError;
+}
+
+/* "mlock2: Cannot allocate memory (RLIMIT_MEMLOCK is 65536); raise it with ulimit -l" */
+static PyObject *reason(const struct sa_why *why, const char *mend)
+{
+    static const struct sa_why nothing = {0};
+    if (!why)
+        why = &nothing;
+    if (why->mend)
+        mend = why->mend;
+    char limit[80] = "";
+    if (why->limit && why->allowed != SIZE_MAX)
+        snprintf(limit, sizeof limit, " (%s is %zu)", why->limit, why->allowed);
+    return PyUnicode_FromFormat("%s%s%s%s%s%s", why->call ? why->call : "refused",
+                                why->error ? ": " : "", why->error ? strerror(why->error) : "",
+                                limit, mend ? "; " : "", mend ? mend : "");
+}
+
+void *py_fail(struct py_state *state, enum sa_code code, const struct sa_why *why)
+{
+    size_t i = (size_t)code;
+    if (i >= sizeof answers / sizeof answers[0]) {
+        PyErr_Format(PyExc_SystemError, "secalloc: unknown result %d", (int)code);
+        return NULL;
+    }
+    PyObject *exception = exception_of(state, answers[i].kind);
+    if (answers[i].kind != MEMORY && answers[i].kind != OS) {
+        PyErr_SetString(exception, answers[i].message);
+        return NULL;
+    }
+    PyObject *message = reason(why, answers[i].message);
+    if (!message)
+        return NULL;
+    if (answers[i].kind == MEMORY) {
+        PyErr_SetObject(exception, message);
+    } else {
+        /* OSError picks its subclass by the errno when it is called, not when raised */
+        PyObject *error = PyObject_CallFunction(exception, "iO",
+                                                why && why->error ? why->error : EIO, message);
+        if (error) {
+            PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+            Py_DECREF(error);
+        }
+    }
+    Py_DECREF(message);
+    return NULL;
+}
+
+PyObject *py_protection_names(unsigned bits)
+{
+    static const struct {
+        unsigned bit;
+        const char *name;
+    } all[] = {{SA_GUARD, "GUARD"},
+               {SA_LOCK, "LOCK"},
+               {SA_SECRETMEM, "SECRETMEM"},
+               {SA_NODUMP, "NODUMP"},
+               {SA_NOFORK, "NOFORK"}};
+    const char *parts[5] = {"", "", "", "", ""};
+    const char *bars[5] = {"", "", "", "", ""};
+    bool any = false;
+    for (size_t i = 0; i < 5; i++)
+        if (bits & all[i].bit) {
+            parts[i] = all[i].name;
+            bars[i] = any ? "|" : "";
+            any = true;
+        }
+    if (!any)
+        return PyUnicode_FromString("none");
+    return PyUnicode_FromFormat("%s%s%s%s%s%s%s%s%s", parts[0], bars[1], parts[1], bars[2],
+                                parts[2], bars[3], parts[3], bars[4], parts[4]);
+}
+
+int py_warn_shortfall(struct py_state *state)
+{
+    unsigned missing = 0;
+    struct sa_why why = {0};
+    if (!sa_shortfall(&missing, &why))
+        return 0;
+    PyObject *names = py_protection_names(missing);
+    PyObject *because = names ? reason(&why, NULL) : NULL;
+    int result = -1;
+    if (because)
+        result = PyErr_WarnFormat(state->protection_warning, 1,
+                                  "secrets are held without %U: %U", names, because);
+    Py_XDECREF(because);
+    Py_XDECREF(names);
+    return result;
+}
+
+static int add_exception(PyObject *module, PyObject **slot, const char *name, const char *doc,
+                         PyObject *base)
+{
+    char full[64] = "secalloc.";
+    strncat(full, name, sizeof full - strlen(full) - 1);
+    *slot = PyErr_NewExceptionWithDoc(full, doc, base, NULL);
+    return *slot ? PyModule_AddObjectRef(module, name, *slot) : -1;
+}
+
+int py_errors_init(PyObject *module, struct py_state *state)
+{
+    if (add_exception(module, &state->wiped_error, "WipedError",
+                      "The arena holds noise: it was cleared, or a lockdown passed.\n\n"
+                      "Writing the whole anew makes it usable: arena[:] = data, or a block of\n"
+                      "with arena.open('w') as view.",
+                      PyExc_ValueError) < 0)
+        return -1;
+    if (add_exception(module, &state->sealed_error, "SealedError",
+                      "The bytes are out of reach: the view's open() block has ended.",
+                      PyExc_BufferError) < 0)
+        return -1;
+    if (add_exception(module, &state->forked_error, "ForkedError",
+                      "The arena belongs to the process that this one was forked from.\n\n"
+                      "Arenas are not inherited; this process can make its own.",
+                      PyExc_ValueError) < 0)
+        return -1;
+    if (add_exception(module, &state->protection_error, "ProtectionError",
+                      "A protection that was required is not to be had; errno tells why.",
+                      PyExc_OSError) < 0)
+        return -1;
+    return add_exception(module, &state->protection_warning, "ProtectionWarning",
+                         "Arenas work, but without a protection that this platform has.\n\n"
+                         "Given once a process, at the first arena that falls short; says\n"
+                         "which protection, which call refused it, and what mends it.",
+                         PyExc_RuntimeWarning);
+}

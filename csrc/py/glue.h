@@ -1,0 +1,291 @@
+/* What the extension's files share, and the only place where one Python ABI
+ * differs from another. Everything else keeps to the limited API of 3.11.
+ *
+ * Pages are "lent" between py_span_lend and py_span_return. Meanwhile no Python
+ * API is called: it could run foreign code, give up the GIL or wait, while the
+ * core counts on a short look. So all of an argument's own code (__index__, its
+ * getbuffer) runs before, and errors are raised after.
+ */
+#ifndef SECALLOC_GLUE_H
+#define SECALLOC_GLUE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+
+#include "secalloc.h"
+
+/* ---- ABI ------------------------------------------------------------------- */
+
+/* Headers hide these when the oldest supported Python does not know them; which
+ * slots are used is decided at run time, by Py_Version. */
+#ifndef Py_mod_multiple_interpreters
+#define Py_mod_multiple_interpreters 3
+#define Py_MOD_PER_INTERPRETER_GIL_SUPPORTED ((void *)2)
+#endif
+
+/* Objects: the payload is reached through the functions below alone, so that an
+ * ABI with an opaque PyObject changes only this part. */
+struct arena_data {
+    PyObject *weakrefs;
+    PyObject *pool; /* strong; the Pool it lies in, or NULL */
+    struct sa_arena core;
+};
+
+struct view_data {
+    PyObject *arena; /* strong */
+    PyObject *block; /* strong; the open() block it dies with, or NULL */
+    size_t start;
+    size_t size;
+};
+
+enum block_phase { BLOCK_NEW, BLOCK_ENTERING, BLOCK_OPEN, BLOCK_ENDED };
+struct block_data {
+    PyObject *arena; /* strong */
+    _Atomic int phase;
+};
+
+struct pool_data {
+    PyObject *weakrefs;
+    struct sa_pool *core; /* outlives all its arenas, since each holds the Pool */
+    _Atomic bool closed;  /* by close(); the core calls a parent's pool closed too */
+};
+
+struct arena_object { PyObject_HEAD struct arena_data data; };
+struct view_object { PyObject_HEAD struct view_data data; };
+struct block_object { PyObject_HEAD struct block_data data; };
+struct pool_object { PyObject_HEAD struct pool_data data; };
+
+static inline struct arena_data *arena_data(PyObject *o)
+{
+    return &((struct arena_object *)o)->data;
+}
+static inline struct view_data *view_data(PyObject *o)
+{
+    return &((struct view_object *)o)->data;
+}
+static inline struct block_data *block_data(PyObject *o)
+{
+    return &((struct block_object *)o)->data;
+}
+static inline struct pool_data *pool_data(PyObject *o)
+{
+    return &((struct pool_object *)o)->data;
+}
+
+#define ARENA_BASICSIZE ((int)sizeof(struct arena_object))
+#define VIEW_BASICSIZE ((int)sizeof(struct view_object))
+#define BLOCK_BASICSIZE ((int)sizeof(struct block_object))
+#define POOL_BASICSIZE ((int)sizeof(struct pool_object))
+#define ARENA_WEAKLIST_MEMBER                                                             \
+    {"__weaklistoffset__", T_PYSSIZET,                                                    \
+     (Py_ssize_t)offsetof(struct arena_object, data.weakrefs), READONLY, NULL}
+#define POOL_WEAKLIST_MEMBER                                                              \
+    {"__weaklistoffset__", T_PYSSIZET,                                                    \
+     (Py_ssize_t)offsetof(struct pool_object, data.weakrefs), READONLY, NULL}
+
+/* ---- module state ---------------------------------------------------------- */
+
+struct py_state {
+    PyTypeObject *arena_type;
+    PyTypeObject *view_type;
+    PyTypeObject *block_type;
+    PyTypeObject *pool_type;
+    PyObject *wiped_error;
+    PyObject *sealed_error;
+    PyObject *forked_error;
+    PyObject *protection_error;
+    PyObject *protection_warning;
+};
+
+static inline struct py_state *py_state_of_module(PyObject *module)
+{
+    return PyModule_GetState(module);
+}
+
+/* Of an object of ours: the types are final, so the type is the one that the
+ * module made. */
+static inline struct py_state *py_state_of(PyObject *ours)
+{
+    return PyType_GetModuleState(Py_TYPE(ours));
+}
+
+static inline struct sa_arena *py_core_of(PyObject *arena) { return &arena_data(arena)->core; }
+
+/* ---- errors.c -------------------------------------------------------------- */
+
+int py_errors_init(PyObject *module, struct py_state *state);
+
+/* Raise what `code` stands for. `why` may be NULL. Always NULL. */
+void *py_fail(struct py_state *state, enum sa_code code, const struct sa_why *why);
+
+/* Warn once a process that a protection was not granted. -1: the warning was
+ * turned into an exception. Runs foreign code. */
+int py_warn_shortfall(struct py_state *state);
+
+/* sa_protection bits as "GUARD|LOCK"; "none". New reference. */
+PyObject *py_protection_names(unsigned bits);
+
+/* ---- buffers.c ------------------------------------------------------------- */
+
+/* The bytes an argument names. Ours are reached through the core, anyone else's
+ * are held as a Py_buffer. The caller keeps the argument alive. */
+struct py_span {
+    PyObject *arena;      /* the Arena concerned, borrowed; NULL: not ours */
+    PyObject *block;      /* the open() block a view belongs to, or NULL */
+    bool whole;           /* the Arena itself rather than a view of it */
+    size_t start;         /* first byte within the arena */
+    size_t size;
+    const uint8_t *bytes; /* ours: only while lent */
+    bool held;            /* foreign is to be released */
+    Py_buffer foreign;
+};
+
+bool py_is_arena(PyObject *object);
+
+/* Name the range of an Arena, of an ArenaView, or bytes of our own making.
+ * span->foreign is left as it is: it is large, and read only where it is held. */
+static inline void py_span_of_arena(PyObject *arena, struct py_span *span)
+{
+    span->arena = arena;
+    span->block = NULL;
+    span->whole = true;
+    span->start = 0;
+    span->size = py_core_of(arena)->size;
+    span->bytes = NULL;
+    span->held = false;
+}
+
+static inline void py_span_of_view(PyObject *object, struct py_span *span)
+{
+    const struct view_data *view = view_data(object);
+    span->arena = view->arena;
+    span->block = view->block;
+    span->whole = false;
+    span->start = view->start;
+    span->size = view->size;
+    span->bytes = NULL;
+    span->held = false;
+}
+
+static inline void py_span_of_raw(const uint8_t *bytes, size_t size, struct py_span *span)
+{
+    span->arena = NULL;
+    span->block = NULL;
+    span->whole = false;
+    span->start = 0;
+    span->size = size;
+    span->bytes = bytes;
+    span->held = false;
+}
+
+/* Name the range of an Arena or ArenaView. False: the object is neither. */
+bool py_span_ours(PyObject *object, struct py_span *span);
+
+/* The same for anything with contiguous bytes. -1 with an exception: it has none,
+ * or with `writable` none that may be written. Runs foreign code. */
+int py_span_open(PyObject *object, bool writable, struct py_span *span);
+void py_span_close(struct py_span *span);
+
+/* Between the two span->bytes may be read, and nothing of Python called. Return
+ * tells whether what was read was whole. */
+SA_MUST_USE enum sa_code py_span_lend(struct py_span *span);
+SA_MUST_USE enum sa_code py_span_return(struct py_span *span);
+
+/* Copy a span into an arena that is usable or being filled. Where the source was
+ * wiped meanwhile, the copy is noise that must not pass for a key: the destination
+ * is wiped as well. */
+SA_MUST_USE enum sa_code py_span_store(struct sa_arena *to, size_t offset,
+                                       struct py_span *from);
+
+/* SA_OK unless the arena is closed, of another process, or the view's block has
+ * ended: what even naming a range of it needs. */
+SA_MUST_USE enum sa_code py_span_reachable(const struct py_span *span);
+
+/* Copy `from` over `to`, a range of an arena and as long. Whatever covers the
+ * whole arena revives a wiped one. -1 with an exception. */
+int py_span_write(struct py_state *state, struct py_span *to, struct py_span *from);
+
+/* Overwrite with noise; a whole arena becomes wiped. -1 with an exception. */
+int py_span_clear(struct py_state *state, struct py_span *span);
+
+/* 1 or 0 whether the object's memory lies in a live arena; -1 with an exception. */
+int py_is_secure(PyObject *object);
+
+/* ---- make.c ----------------------------------------------------------------- */
+
+/* Where a new arena is to lie. */
+struct home {
+    PyObject *pool; /* the Pool, borrowed; NULL: on pages of its own, */
+    size_t align;   /* its start aligned to this */
+};
+
+PyObject *py_arena_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
+
+/* A new Arena: of a size or bytes-like object, as Arena(source) takes it; of that many
+ * random bytes; of a writable buffer's content, which is cleared. */
+PyObject *py_arena_of(struct py_state *state, PyObject *source, struct home home);
+PyObject *py_arena_of_random(struct py_state *state, PyObject *number, struct home home);
+PyObject *py_arena_of_taken(struct py_state *state, PyObject *source, struct home home);
+
+/* A new Arena of `count` arguments' bytes, one after the other. */
+PyObject *py_arena_of_arguments(struct py_state *state, PyObject *const *args, size_t count);
+
+PyObject *py_random(PyObject *module, PyObject *size);
+PyObject *py_take(PyObject *module, PyObject *source);
+PyObject *py_concat(PyObject *module, PyObject *const *args, Py_ssize_t count);
+
+/* ---- arena_type.c, view_type.c, block_type.c, pool_type.c ------------------- */
+
+extern PyType_Spec py_arena_spec;
+extern PyType_Spec py_view_spec;
+extern PyType_Spec py_block_spec;
+extern PyType_Spec py_pool_spec;
+
+void py_arena_dealloc(PyObject *self);
+void py_view_dealloc(PyObject *self);
+
+PyObject *py_view_new(struct py_state *state, PyObject *arena, PyObject *block, size_t start,
+                      size_t size);
+PyObject *py_block_new(struct py_state *state, PyObject *arena);
+bool py_block_is_open(PyObject *block);
+
+/* py_fail for what a Pool was asked. */
+void *py_pool_fail(struct py_state *state, enum sa_code code, const struct sa_why *why);
+
+/* rotate(timeout) of method and function alike; `timeout` NULL: none. */
+PyObject *py_arena_rotate(PyObject *self, PyObject *timeout);
+
+/* ---- items.c, operators.c: slots that both types have ------------------------ */
+
+Py_ssize_t py_arena_length(PyObject *self);
+Py_ssize_t py_view_length(PyObject *self);
+PyObject *py_subscript(PyObject *self, PyObject *key);
+int py_ass_subscript(PyObject *self, PyObject *key, PyObject *value);
+int py_arena_getbuffer(PyObject *self, Py_buffer *buffer, int flags);
+int py_view_getbuffer(PyObject *self, Py_buffer *buffer, int flags);
+void py_arena_releasebuffer(PyObject *self, Py_buffer *buffer);
+void py_view_releasebuffer(PyObject *self, Py_buffer *buffer);
+
+PyObject *py_richcompare(PyObject *self, PyObject *other, int op);
+PyObject *py_add(PyObject *left, PyObject *right);
+PyObject *py_compare_digest(PyObject *module, PyObject *const *args, Py_ssize_t count);
+
+PyObject *py_refuse_text(PyObject *self);
+PyObject *py_refuse_number(PyObject *self);
+int py_refuse_contains(PyObject *self, PyObject *item);
+#define PY_REFUSED_METHODS                                                                \
+    {"__format__", py_refuse_format, METH_O, NULL},                                       \
+    {"__copy__", py_refuse_copy, METH_NOARGS, NULL},                                      \
+    {"__deepcopy__", py_refuse_copy, METH_O, NULL},                                       \
+    {"__reduce__", py_refuse_pickle, METH_NOARGS, NULL},                                  \
+    {"__reduce_ex__", py_refuse_pickle, METH_O, NULL}
+PyObject *py_refuse_format(PyObject *self, PyObject *spec);
+PyObject *py_refuse_copy(PyObject *self, PyObject *memo);
+PyObject *py_refuse_pickle(PyObject *self, PyObject *protocol);
+
+/* ---- process.c -------------------------------------------------------------- */
+
+extern PyMethodDef py_module_methods[];
+
+#endif

@@ -1,0 +1,190 @@
+/* Length, items, slices and the buffer protocol, alike for Arena and ArenaView. */
+#include "glue.h"
+
+#include "wipe.h"
+
+Py_ssize_t py_arena_length(PyObject *self) { return (Py_ssize_t)py_core_of(self)->size; }
+Py_ssize_t py_view_length(PyObject *self) { return (Py_ssize_t)view_data(self)->size; }
+
+static int bad_key(PyObject *key)
+{
+    PyErr_Format(PyExc_TypeError, "indices are integers or slices, not %R",
+                 (PyObject *)Py_TYPE(key));
+    return -1;
+}
+
+/* The slice as a range of `span`, which is narrowed to it. Runs foreign code. */
+static int narrow(struct py_span *span, PyObject *slice)
+{
+    Py_ssize_t start, stop, step;
+    if (PySlice_Unpack(slice, &start, &stop, &step) < 0)
+        return -1;
+    if (step != 1) {
+        PyErr_SetString(PyExc_ValueError, "slices of secrets have a step of 1");
+        return -1;
+    }
+    span->size = (size_t)PySlice_AdjustIndices((Py_ssize_t)span->size, &start, &stop, step);
+    span->start += (size_t)start;
+    span->whole = false;
+    return 0;
+}
+
+/* The same for an index: one byte. Runs foreign code. */
+static int narrow_to_item(struct py_state *state, struct py_span *span, PyObject *key)
+{
+    Py_ssize_t i = PyNumber_AsSsize_t(key, PyExc_IndexError);
+    if (i == -1 && PyErr_Occurred())
+        return -1;
+    enum sa_code code = py_span_reachable(span);
+    if (code != SA_OK) {
+        py_fail(state, code, NULL);
+        return -1;
+    }
+    if (i < 0)
+        i += (Py_ssize_t)span->size;
+    if (i < 0 || (size_t)i >= span->size) {
+        PyErr_SetString(PyExc_IndexError, "index out of range");
+        return -1;
+    }
+    span->start += (size_t)i;
+    span->size = 1;
+    span->whole = false;
+    return 0;
+}
+
+PyObject *py_subscript(PyObject *self, PyObject *key)
+{
+    struct py_state *state = py_state_of(self);
+    struct py_span span;
+    (void)py_span_ours(self, &span);
+    if (PyIndex_Check(key)) {
+        if (narrow_to_item(state, &span, key) < 0)
+            return NULL;
+        uint8_t byte = 0;
+        enum sa_code code = py_span_lend(&span);
+        if (code == SA_OK) {
+            byte = span.bytes[0];
+            code = py_span_return(&span);
+        }
+        PyObject *item = code == SA_OK ? PyLong_FromLong(byte) : py_fail(state, code, NULL);
+        wipe_scratch(&byte, sizeof byte);
+        return item;
+    }
+    if (PySlice_Check(key)) {
+        if (narrow(&span, key) < 0)
+            return NULL;
+        enum sa_code code = py_span_reachable(&span);
+        if (code != SA_OK)
+            return py_fail(state, code, NULL);
+        return py_view_new(state, span.arena, span.block, span.start, span.size);
+    }
+    bad_key(key);
+    return NULL;
+}
+
+static int byte_of(PyObject *value, uint8_t *byte)
+{
+    PyObject *number = PyNumber_Index(value); /* TypeError for anything but an int */
+    if (!number)
+        return -1;
+    int overflow = 0;
+    long n = PyLong_AsLongAndOverflow(number, &overflow);
+    Py_DECREF(number);
+    if (overflow || n < 0 || n > 255) {
+        PyErr_SetString(PyExc_ValueError, "a byte is in range(256)");
+        return -1;
+    }
+    *byte = (uint8_t)n;
+    return 0;
+}
+
+int py_ass_subscript(PyObject *self, PyObject *key, PyObject *value)
+{
+    struct py_state *state = py_state_of(self);
+    struct py_span to;
+    (void)py_span_ours(self, &to);
+    if (!value) {
+        PyErr_SetString(PyExc_TypeError, "bytes of an arena cannot be deleted: its size is "
+                                         "fixed, clear() overwrites");
+        return -1;
+    }
+    if (PyIndex_Check(key)) {
+        uint8_t byte = 0;
+        int result = -1;
+        /* the index last: it looks at the arena, and the value's own code may close it */
+        if (byte_of(value, &byte) == 0 && narrow_to_item(state, &to, key) == 0) {
+            struct py_span from;
+            py_span_of_raw(&byte, 1, &from);
+            result = py_span_write(state, &to, &from);
+        }
+        wipe_scratch(&byte, sizeof byte);
+        return result;
+    }
+    if (!PySlice_Check(key))
+        return bad_key(key);
+    struct py_span from;
+    if (narrow(&to, key) < 0 || py_span_open(value, false, &from) < 0)
+        return -1;
+    int result = -1;
+    enum sa_code code = py_span_reachable(&to);
+    if (code != SA_OK)
+        py_fail(state, code, NULL);
+    else if (from.size != to.size)
+        PyErr_Format(PyExc_ValueError, "the size is fixed: cannot put %zu bytes in place of %zu",
+                     from.size, to.size);
+    else
+        result = py_span_write(state, &to, &from);
+    py_span_close(&from);
+    return result;
+}
+
+/* ---- buffer protocol: a slot for each type, as it is called more than all else ---- */
+
+static int lend(PyObject *self, const struct py_span *span, Py_buffer *buffer, int flags)
+{
+    if (!buffer) {
+        PyErr_SetString(PyExc_BufferError, "no Py_buffer to fill in");
+        return -1;
+    }
+    buffer->obj = NULL;
+    uint8_t *base = NULL;
+    struct sa_arena *core = py_core_of(span->arena);
+    enum sa_code code = span->block ? py_span_reachable(span) : SA_OK;
+    if (code == SA_OK)
+        code = sa_export(core, span->block != NULL, &base);
+    if (code != SA_OK) {
+        py_fail(py_state_of(self), code, NULL);
+        return -1;
+    }
+    /* names `self`, the view for a view: a consumer that asks the exporter for its
+     * release slot must find the one that ends this export */
+    if (PyBuffer_FillInfo(buffer, self, base + span->start, (Py_ssize_t)span->size, 0, flags) < 0) {
+        sa_unexport(core);
+        return -1;
+    }
+    return 0;
+}
+
+int py_arena_getbuffer(PyObject *self, Py_buffer *buffer, int flags)
+{
+    struct py_span span;
+    py_span_of_arena(self, &span);
+    return lend(self, &span, buffer, flags);
+}
+
+int py_view_getbuffer(PyObject *self, Py_buffer *buffer, int flags)
+{
+    struct py_span span;
+    py_span_of_view(self, &span);
+    return lend(self, &span, buffer, flags);
+}
+
+void py_arena_releasebuffer(PyObject *self, Py_buffer *Py_UNUSED(buffer))
+{
+    sa_unexport(py_core_of(self));
+}
+
+void py_view_releasebuffer(PyObject *self, Py_buffer *Py_UNUSED(buffer))
+{
+    sa_unexport(py_core_of(view_data(self)->arena));
+}

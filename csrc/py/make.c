@@ -1,0 +1,214 @@
+/* All that makes an arena of something. */
+#include "glue.h"
+
+/* From here on filling an arena takes long enough to let other threads run. */
+#define RANDOM_WITHOUT_GIL ((size_t)1 << 16)
+
+static const struct home own_pages = {.align = 1};
+
+/* A new Arena inside its first fill: store to it, then finish(). */
+static PyObject *new_arena(struct py_state *state, size_t size, struct home home)
+{
+    PyObject *self = PyType_GenericAlloc(state->arena_type, 0); /* zeroed: a closed arena */
+    if (!self)
+        return NULL;
+    struct sa_why why = {0};
+    enum sa_code code;
+    if (home.pool) {
+        arena_data(self)->pool = Py_NewRef(home.pool);
+        code = sa_pool_alloc(pool_data(home.pool)->core, py_core_of(self), size, &why);
+        if (code != SA_OK)
+            py_pool_fail(state, code, &why);
+    } else {
+        code = sa_arena_make(py_core_of(self), size, home.align, &why);
+        if (code != SA_OK)
+            py_fail(state, code, &why);
+    }
+    if (code != SA_OK || py_warn_shortfall(state) < 0)
+        Py_CLEAR(self);
+    return self;
+}
+
+/* Ends that fill and returns `self`, or drops it and raises `code`. */
+static PyObject *finish(struct py_state *state, PyObject *self, enum sa_code code)
+{
+    if (code == SA_OK)
+        code = sa_fill_end(py_core_of(self), true);
+    if (code == SA_OK)
+        return self;
+    Py_DECREF(self);
+    return py_fail(state, code, NULL);
+}
+
+/* -1 with an exception: no int or a bool (TypeError), negative (ValueError), too
+ * large (OverflowError). */
+static int size_of(PyObject *number, const char *what, size_t *size)
+{
+    if (PyBool_Check(number)) {
+        PyErr_Format(PyExc_TypeError, "%s is an int, not a bool", what);
+        return -1;
+    }
+    PyObject *index = PyNumber_Index(number);
+    if (!index)
+        return -1;
+    int overflow = 0;
+    long long n = PyLong_AsLongLongAndOverflow(index, &overflow);
+    Py_DECREF(index);
+    if (overflow < 0 || (!overflow && n < 0)) {
+        PyErr_Format(PyExc_ValueError, "%s is not negative", what);
+        return -1;
+    }
+    if (overflow || n > PY_SSIZE_T_MAX) {
+        PyErr_Format(PyExc_OverflowError, "%s is at most sys.maxsize", what);
+        return -1;
+    }
+    *size = (size_t)n;
+    return 0;
+}
+
+/* As bytearray tells an int: by __index__, and by its buffer what has one but
+ * refuses (an array of numbers). 1: it is one. Runs foreign code. */
+static int is_size(PyObject *source, size_t *size)
+{
+    if (PyBool_Check(source)) {
+        PyErr_SetString(PyExc_TypeError, "the source is an int or bytes-like, not a bool");
+        return -1;
+    }
+    if (!PyIndex_Check(source))
+        return 0;
+    if (size_of(source, "the size", size) == 0)
+        return 1;
+    if (!PyErr_ExceptionMatches(PyExc_TypeError) || !PyObject_CheckBuffer(source))
+        return -1;
+    PyErr_Clear();
+    return 0;
+}
+
+/* A new Arena of all parts, one after the other. */
+static PyObject *of_parts(struct py_state *state, struct py_span *parts, size_t count,
+                          struct home home)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < count; i++)
+        if (__builtin_add_overflow(total, parts[i].size, &total) ||
+            total > (size_t)PY_SSIZE_T_MAX) {
+            PyErr_SetString(PyExc_OverflowError, "the parts together are too large");
+            return NULL;
+        }
+    PyObject *self = new_arena(state, total, home);
+    if (!self)
+        return NULL;
+    enum sa_code code = SA_OK;
+    size_t at = 0;
+    for (size_t i = 0; i < count && code == SA_OK; i++) {
+        code = py_span_store(py_core_of(self), at, &parts[i]);
+        at += parts[i].size;
+    }
+    return finish(state, self, code);
+}
+
+/* ---- from a size, content, entropy, a buffer to be cleared ----------------------- */
+
+PyObject *py_arena_of(struct py_state *state, PyObject *source, struct home home)
+{
+    if (!PyBytes_CheckExact(source)) { /* which is neither a size nor refused */
+        size_t size = 0;
+        int sized = is_size(source, &size);
+        if (sized < 0)
+            return NULL;
+        if (sized) {
+            PyObject *self = new_arena(state, size, home);
+            return self ? finish(state, self, SA_OK) : NULL; /* born as zero bytes */
+        }
+        if (!PyObject_CheckBuffer(source) && !PyUnicode_Check(source)) {
+            PyErr_Format(PyExc_TypeError, "the source is an int or bytes-like, not %R",
+                         (PyObject *)Py_TYPE(source));
+            return NULL;
+        }
+    }
+    struct py_span span;
+    if (py_span_open(source, false, &span) < 0)
+        return NULL;
+    PyObject *self = of_parts(state, &span, 1, home);
+    py_span_close(&span);
+    return self;
+}
+
+PyObject *py_arena_of_random(struct py_state *state, PyObject *number, struct home home)
+{
+    size_t size = 0;
+    if (size_of(number, "the size", &size) < 0)
+        return NULL;
+    PyObject *self = new_arena(state, size, home);
+    if (!self)
+        return NULL;
+    struct sa_why why = {0};
+    enum sa_code code;
+    if (size < RANDOM_WITHOUT_GIL) {
+        code = sa_store_random(py_core_of(self), &why);
+    } else {
+        Py_BEGIN_ALLOW_THREADS /* nobody knows of the arena yet but its pool, if that closes */
+        code = sa_store_random(py_core_of(self), &why);
+        Py_END_ALLOW_THREADS
+    }
+    if (code == SA_OK)
+        return finish(state, self, SA_OK);
+    Py_DECREF(self);
+    return py_fail(state, code, &why);
+}
+
+PyObject *py_arena_of_taken(struct py_state *state, PyObject *source, struct home home)
+{
+    struct py_span span;
+    if (py_span_open(source, true, &span) < 0)
+        return NULL;
+    PyObject *self = of_parts(state, &span, 1, home);
+    if (self && py_span_clear(state, &span) < 0)
+        Py_CLEAR(self); /* the source still has it all */
+    py_span_close(&span);
+    return self;
+}
+
+PyObject *py_arena_of_arguments(struct py_state *state, PyObject *const *args, size_t count)
+{
+    struct py_span *parts = PyMem_Calloc(count ? count : 1, sizeof *parts);
+    if (!parts)
+        return PyErr_NoMemory();
+    size_t opened = 0;
+    while (opened < count && py_span_open(args[opened], false, &parts[opened]) == 0)
+        opened++;
+    PyObject *result = opened == count ? of_parts(state, parts, count, own_pages) : NULL;
+    while (opened)
+        py_span_close(&parts[--opened]);
+    PyMem_Free(parts);
+    return result;
+}
+
+/* ---- Arena(source), random, take, concat ---------------------------------------- */
+
+PyObject *py_arena_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"source", "align", NULL};
+    PyObject *source;
+    PyObject *align = NULL;
+    struct home home = own_pages;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$O:Arena", names, &source, &align) ||
+        (align && size_of(align, "align", &home.align) < 0))
+        return NULL;
+    return py_arena_of(PyType_GetModuleState(type), source, home);
+}
+
+PyObject *py_random(PyObject *module, PyObject *number)
+{
+    return py_arena_of_random(py_state_of_module(module), number, own_pages);
+}
+
+PyObject *py_take(PyObject *module, PyObject *source)
+{
+    return py_arena_of_taken(py_state_of_module(module), source, own_pages);
+}
+
+PyObject *py_concat(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    return py_arena_of_arguments(py_state_of_module(module), args, (size_t)count);
+}

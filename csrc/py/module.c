@@ -1,0 +1,98 @@
+/* The module secalloc._core: its types, its state, and how each Python loads it. */
+#include "glue.h"
+
+static PyTypeObject *add_type(PyObject *module, PyType_Spec *spec)
+{
+    return (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+}
+
+/* numpy then leaves its operators to ours. The types are not immutable, or this
+ * attribute could not be set. */
+static int defer_numpy(PyTypeObject *type)
+{
+    return PyObject_SetAttrString((PyObject *)type, "__array_ufunc__", Py_None);
+}
+
+static int module_exec(PyObject *module)
+{
+    struct py_state *state = py_state_of_module(module);
+    if (py_errors_init(module, state) < 0)
+        return -1;
+    if (!(state->arena_type = add_type(module, &py_arena_spec)) ||
+        !(state->view_type = add_type(module, &py_view_spec)) ||
+        !(state->block_type = add_type(module, &py_block_spec)) ||
+        !(state->pool_type = add_type(module, &py_pool_spec)))
+        return -1;
+    if (defer_numpy(state->arena_type) < 0 || defer_numpy(state->view_type) < 0)
+        return -1;
+    if (PyModule_AddType(module, state->arena_type) < 0 ||
+        PyModule_AddType(module, state->view_type) < 0)
+        return -1;
+    return PyModule_AddType(module, state->pool_type);
+}
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    struct py_state *state = py_state_of_module(module);
+    Py_VISIT(state->arena_type);
+    Py_VISIT(state->view_type);
+    Py_VISIT(state->block_type);
+    Py_VISIT(state->pool_type);
+    Py_VISIT(state->wiped_error);
+    Py_VISIT(state->sealed_error);
+    Py_VISIT(state->forked_error);
+    Py_VISIT(state->protection_error);
+    Py_VISIT(state->protection_warning);
+    return 0;
+}
+
+static int module_clear(PyObject *module)
+{
+    struct py_state *state = py_state_of_module(module);
+    Py_CLEAR(state->arena_type);
+    Py_CLEAR(state->view_type);
+    Py_CLEAR(state->block_type);
+    Py_CLEAR(state->pool_type);
+    Py_CLEAR(state->wiped_error);
+    Py_CLEAR(state->sealed_error);
+    Py_CLEAR(state->forked_error);
+    Py_CLEAR(state->protection_error);
+    Py_CLEAR(state->protection_warning);
+    return 0;
+}
+
+static void module_free(void *module) { (void)module_clear(module); /* it always returns 0 */ }
+
+static PyModuleDef_Slot slots_311[] = {
+    {Py_mod_exec, (void *)module_exec},
+    {0, NULL},
+};
+
+static PyModuleDef_Slot slots_312[] = {
+    {Py_mod_exec, (void *)module_exec},
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+    {0, NULL},
+};
+
+/* One definition for each Python that knows more slots than the one before: an
+ * unknown slot is a SystemError. */
+#define DEFINITION(the_slots)                                                             \
+    {                                                                                     \
+        PyModuleDef_HEAD_INIT,                                                            \
+        .m_name = "secalloc._core",                                                       \
+        .m_doc = "The extension behind secalloc; import that.",                           \
+        .m_size = (Py_ssize_t)sizeof(struct py_state),                                    \
+        .m_methods = py_module_methods,                                                   \
+        .m_slots = the_slots,                                                             \
+        .m_traverse = module_traverse,                                                    \
+        .m_clear = module_clear,                                                          \
+        .m_free = module_free,                                                            \
+    }
+static PyModuleDef definition_311 = DEFINITION(slots_311);
+static PyModuleDef definition_312 = DEFINITION(slots_312);
+
+PyMODINIT_FUNC PyInit__core(void);
+PyMODINIT_FUNC PyInit__core(void)
+{
+    return PyModuleDef_Init(Py_Version >= 0x030C0000 ? &definition_312 : &definition_311);
+}

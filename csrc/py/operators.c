@@ -1,0 +1,139 @@
+/* Comparison, concatenation, and what a secret refuses to become. */
+#include "glue.h"
+
+#include "ct.h"
+
+/* ---- comparison -------------------------------------------------------------- */
+
+/* Below, equal or above 0 in *order; for equality only whether it is 0. */
+static enum sa_code compare(struct py_span *a, struct py_span *b, bool equality, int *order)
+{
+    enum sa_code code = py_span_lend(a);
+    if (code != SA_OK)
+        return code;
+    code = py_span_lend(b);
+    if (code == SA_OK) {
+        *order = equality ? !ct_equal(a->bytes, a->size, b->bytes, b->size)
+                          : ct_order(a->bytes, a->size, b->bytes, b->size);
+        code = py_span_return(b);
+    }
+    enum sa_code back = py_span_return(a);
+    return code != SA_OK ? code : back;
+}
+
+static bool holds(int op, int order)
+{
+    switch (op) {
+    case Py_LT: return order < 0;
+    case Py_LE: return order <= 0;
+    case Py_EQ: return order == 0;
+    case Py_NE: return order != 0;
+    case Py_GT: return order > 0;
+    default: return order >= 0;
+    }
+}
+
+PyObject *py_richcompare(PyObject *self, PyObject *other, int op)
+{
+    bool equality = op == Py_EQ || op == Py_NE;
+    struct py_span a, b;
+    (void)py_span_ours(self, &a);
+    if (!py_span_ours(other, &b)) {
+        if (!PyObject_CheckBuffer(other))
+            Py_RETURN_NOTIMPLEMENTED;
+        if (py_span_open(other, false, &b) < 0) {
+            /* not contiguous, or a released memoryview: no bytes to compare with */
+            if (!PyErr_ExceptionMatches(PyExc_BufferError) &&
+                !PyErr_ExceptionMatches(PyExc_ValueError))
+                return NULL;
+            PyErr_Clear();
+            Py_RETURN_NOTIMPLEMENTED;
+        }
+    }
+    int order = 0;
+    enum sa_code code = compare(&a, &b, equality, &order);
+    py_span_close(&b);
+    if (code != SA_OK) {
+        if (!equality)
+            return py_fail(py_state_of(self), code, NULL);
+        order = self != other;
+    }
+    return PyBool_FromLong(holds(op, order));
+}
+
+PyObject *py_compare_digest(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 2) {
+        PyErr_Format(PyExc_TypeError, "compare_digest() takes 2 arguments (%zd given)", count);
+        return NULL;
+    }
+    struct py_span a, b;
+    if (py_span_open(args[0], false, &a) < 0)
+        return NULL;
+    PyObject *result = NULL;
+    if (py_span_open(args[1], false, &b) == 0) {
+        int order = 0;
+        enum sa_code code = compare(&a, &b, true, &order);
+        py_span_close(&b);
+        result = code == SA_OK ? PyBool_FromLong(order == 0)
+                               : py_fail(py_state_of_module(module), code, NULL);
+    }
+    py_span_close(&a);
+    return result;
+}
+
+/* ---- concatenation ----------------------------------------------------------- */
+
+PyObject *py_add(PyObject *left, PyObject *right)
+{
+    struct py_span span;
+    bool ours = py_span_ours(left, &span);
+    PyObject *other = ours ? right : left;
+    if (!PyObject_CheckBuffer(other))
+        Py_RETURN_NOTIMPLEMENTED;
+    PyObject *const sides[2] = {left, right};
+    return py_arena_of_arguments(py_state_of(ours ? left : right), sides, 2);
+}
+
+/* ---- refusals ---------------------------------------------------------------- */
+
+PyObject *py_refuse_text(PyObject *Py_UNUSED(self))
+{
+    PyErr_SetString(PyExc_TypeError,
+                    "a secret does not become text by itself: pass the object where a buffer is "
+                    "taken, log its repr(), or reveal it on purpose with bytes()");
+    return NULL;
+}
+
+PyObject *py_refuse_format(PyObject *self, PyObject *Py_UNUSED(spec))
+{
+    return py_refuse_text(self);
+}
+
+PyObject *py_refuse_number(PyObject *Py_UNUSED(self))
+{
+    PyErr_SetString(PyExc_TypeError, "a secret does not become a number by itself: reveal it on "
+                                     "purpose with int.from_bytes()");
+    return NULL;
+}
+
+int py_refuse_contains(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(item))
+{
+    PyErr_SetString(PyExc_TypeError, "a secret is not searched, which would take as long as the "
+                                     "match is near: compare slices with ==");
+    return -1;
+}
+
+PyObject *py_refuse_copy(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(memo))
+{
+    PyErr_SetString(PyExc_TypeError, "a secret is not copied in passing: make another on purpose "
+                                     "with Arena(source)");
+    return NULL;
+}
+
+PyObject *py_refuse_pickle(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(protocol))
+{
+    PyErr_SetString(PyExc_TypeError, "a secret is not pickled, which would leave it in ordinary "
+                                     "memory or a file: hand it over through a pipe or socket");
+    return NULL;
+}

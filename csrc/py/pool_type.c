@@ -1,0 +1,189 @@
+/* The Pool type: many small arenas on shared pages. It knows nothing of its arenas;
+ * each of them holds the pool, so that the core's is freed after the last. */
+#include "glue.h"
+
+/* ---- life ---------------------------------------------------------------------- */
+
+static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, ":Pool", names))
+        return NULL;
+    PyObject *self = PyType_GenericAlloc(type, 0);
+    if (!self)
+        return NULL;
+    struct sa_why why = {0};
+    enum sa_code code = sa_pool_make(&pool_data(self)->core, &why);
+    if (code == SA_OK)
+        return self;
+    Py_DECREF(self);
+    return py_fail(PyType_GetModuleState(type), code, &why);
+}
+
+static void pool_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    if (pool_data(self)->weakrefs)
+        PyObject_ClearWeakRefs(self);
+    if (pool_data(self)->core)
+        sa_pool_free(pool_data(self)->core);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+/* Keeps the GIL: the core walks the arenas, and none may be deallocated meanwhile. */
+static PyObject *pool_close(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    atomic_store(&pool_data(self)->closed, true);
+    sa_pool_close(pool_data(self)->core);
+    Py_RETURN_NONE;
+}
+
+void *py_pool_fail(struct py_state *state, enum sa_code code, const struct sa_why *why)
+{
+    if (code == SA_CLOSED)
+        PyErr_SetString(PyExc_ValueError, "the pool is closed: make a new one");
+    else if (code == SA_FORKED)
+        PyErr_SetString(state->forked_error, "the pool belongs to the parent process: make a new "
+                                             "one in this process");
+    else
+        py_fail(state, code, why);
+    return NULL;
+}
+
+static PyObject *pool_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct sa_pool_status now;
+    sa_pool_status(pool_data(self)->core, &now);
+    if (!now.closed)
+        return Py_NewRef(self);
+    bool ours = atomic_load(&pool_data(self)->closed);
+    return py_pool_fail(py_state_of(self), ours ? SA_CLOSED : SA_FORKED, NULL);
+}
+
+static PyObject *pool_exit(PyObject *self, PyObject *const *Py_UNUSED(args),
+                           Py_ssize_t Py_UNUSED(count))
+{
+    return pool_close(self, NULL);
+}
+
+/* ---- making arenas --------------------------------------------------------------- */
+
+static PyObject *pool_alloc(PyObject *self, PyObject *source)
+{
+    return py_arena_of(py_state_of(self), source, (struct home){.pool = self});
+}
+
+static PyObject *pool_random(PyObject *self, PyObject *number)
+{
+    return py_arena_of_random(py_state_of(self), number, (struct home){.pool = self});
+}
+
+static PyObject *pool_take(PyObject *self, PyObject *source)
+{
+    return py_arena_of_taken(py_state_of(self), source, (struct home){.pool = self});
+}
+
+/* ---- what it is -------------------------------------------------------------------- */
+
+static PyObject *pool_closed(PyObject *self, void *Py_UNUSED(closure))
+{
+    struct sa_pool_status now;
+    sa_pool_status(pool_data(self)->core, &now);
+    return PyBool_FromLong(now.closed);
+}
+
+static PyObject *pool_repr(PyObject *self)
+{
+    struct sa_pool_status now;
+    sa_pool_status(pool_data(self)->core, &now);
+    bool ours = atomic_load(&pool_data(self)->closed);
+    return PyUnicode_FromFormat("<secalloc.Pool %s arenas=%zu bytes=%zu mapped=%zu>",
+                                !now.closed ? "open" : ours ? "closed" : "forked", now.arenas,
+                                now.bytes, now.mapped);
+}
+
+static PyObject *refuse_copy(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(memo))
+{
+    PyErr_SetString(PyExc_TypeError, "a pool is not copied or pickled: make another with Pool()");
+    return NULL;
+}
+
+static PyMethodDef methods[] = {
+    {"alloc", pool_alloc, METH_O,
+     PyDoc_STR("alloc($self, source, /)\n--\n\n"
+               "A new Arena in the pool: so many zero bytes, or a copy of a bytes-like object.\n\n"
+               "As Arena(source), which names the errors, but without align. Up to 2,040 bytes it\n"
+               "starts at a multiple of 16; a larger one has pages of its own and ends at their\n"
+               "guard. ValueError: the pool is closed. ForkedError: it is the parent's.\n"
+               "MemoryError or OSError: it cannot grow; its other arenas are as they were.")},
+    {"random", pool_random, METH_O,
+     PyDoc_STR("random($self, size, /)\n--\n\n"
+               "A new Arena in the pool, of size random bytes, as secalloc.random() gives.\n\n"
+               "The errors are those of alloc().")},
+    {"take", pool_take, METH_O,
+     PyDoc_STR("take($self, buffer, /)\n--\n\n"
+               "A new Arena in the pool with a writable buffer's content, which is cleared.\n\n"
+               "As secalloc.take(), with the errors of alloc(). When it fails the source still\n"
+               "has its content.")},
+    {"close", pool_close, METH_NOARGS,
+     PyDoc_STR("close($self, /)\n--\n\n"
+               "Close every arena of the pool, and the pool to new ones.\n\n"
+               "Repeating it does no harm, and it never fails. Buffers that are still exported\n"
+               "keep their pages mapped, holding noise, until they are released. Afterwards\n"
+               "closed and repr() answer; anything else is a ValueError.")},
+    {"__enter__", pool_enter, METH_NOARGS, PyDoc_STR("__enter__($self, /)\n--\n\nThe pool.")},
+    {"__exit__", (PyCFunction)(void (*)(void))pool_exit, METH_FASTCALL,
+     PyDoc_STR("__exit__($self, /, *args)\n--\n\nClose the pool.")},
+    {"__copy__", refuse_copy, METH_NOARGS, NULL},
+    {"__deepcopy__", refuse_copy, METH_O, NULL},
+    {"__reduce__", refuse_copy, METH_NOARGS, NULL},
+    {"__reduce_ex__", refuse_copy, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef members[] = {
+    POOL_WEAKLIST_MEMBER,
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef properties[] = {
+    {"closed", pool_closed, NULL,
+     PyDoc_STR("Whether it was closed, or belongs to the parent process."), NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyDoc_STRVAR(doc,
+             "Pool()\n--\n\n"
+             "Many small secrets on few locked pages.\n\n"
+             "alloc(), random() and take() give Arenas that behave as any other. What they share\n"
+             "is the pages: those, not each arena, lie between guard pages, and are locked, kept\n"
+             "out of core files and child processes, and wiped together when the process dies of\n"
+             "a fatal signal. A canary of at least 8 bytes behind each arena, checked when it is\n"
+             "closed, rotated or checked, tells of writes past its end. A 32-byte secret takes 48\n"
+             "bytes of locked memory, where an Arena of its own takes a page.\n\n"
+             "The pool grows as needed, and gives pages back as they fall empty, save for a few\n"
+             "kept for the next arena. Each arena keeps its pool alive. A closed arena's bytes\n"
+             "hold noise until another arena of the pool takes them; a stale pointer to them\n"
+             "faults only once the page went back.\n\n"
+             "A context manager: leaving it closes the pool and all its arenas. Copying and\n"
+             "pickling are TypeErrors. Raises MemoryError or OSError where the library cannot\n"
+             "start: no memory, or no entropy.");
+
+static PyType_Slot slots[] = {
+    {Py_tp_doc, (void *)doc},
+    {Py_tp_new, (void *)pool_new},
+    {Py_tp_dealloc, (void *)pool_dealloc},
+    {Py_tp_repr, (void *)pool_repr},
+    {Py_tp_methods, methods},
+    {Py_tp_members, members},
+    {Py_tp_getset, properties},
+    {0, NULL},
+};
+
+PyType_Spec py_pool_spec = {
+    .name = "secalloc.Pool",
+    .basicsize = POOL_BASICSIZE,
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = slots,
+};

@@ -1,0 +1,293 @@
+/* The module's functions, of which most concern the whole process. */
+#include "glue.h"
+
+#include <errno.h>
+#include <limits.h>
+
+/* ---- wiping ----------------------------------------------------------------------- */
+
+static PyObject *core_clear(PyObject *module, PyObject *target)
+{
+    struct py_span span;
+    if (py_span_open(target, true, &span) < 0)
+        return NULL;
+    int result = py_span_clear(py_state_of_module(module), &span);
+    py_span_close(&span);
+    if (result < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_rekey(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    struct sa_why why = {0};
+    enum sa_code code = sa_rekey(&why);
+    if (code != SA_OK)
+        return py_fail(py_state_of_module(module), code, &why);
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_lockdown(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    struct sa_why why = {0};
+    size_t wiped = 0;
+    enum sa_code code;
+    Py_BEGIN_ALLOW_THREADS
+    code = sa_lockdown(&wiped, &why);
+    Py_END_ALLOW_THREADS
+    if (code != SA_OK)
+        return py_fail(py_state_of_module(module), code, &why);
+    return PyLong_FromSize_t(wiped);
+}
+
+/* -1 with an exception; an int too large or negative is no descriptor. */
+static int descriptor_of(PyObject *object)
+{
+    PyObject *number = NULL;
+    if (PyBool_Check(object)) {
+        PyErr_SetString(PyExc_TypeError, "a descriptor is an int, not a bool");
+        return -1;
+    }
+    if (PyLong_Check(object)) {
+        number = Py_NewRef(object);
+    } else {
+        number = PyObject_CallMethod(object, "fileno", NULL);
+        if (!number && PyErr_ExceptionMatches(PyExc_AttributeError))
+            PyErr_Format(PyExc_TypeError,
+                         "a descriptor is an int, an object with fileno(), or None, not %R",
+                         (PyObject *)Py_TYPE(object));
+        if (!number)
+            return -1;
+        if (!PyLong_Check(number) || PyBool_Check(number)) {
+            Py_DECREF(number);
+            PyErr_SetString(PyExc_TypeError, "fileno() returned something else than an int");
+            return -1;
+        }
+    }
+    int overflow = 0;
+    long fd = PyLong_AsLongAndOverflow(number, &overflow);
+    Py_DECREF(number);
+    if (overflow || fd < 0 || fd > INT_MAX) {
+        errno = EBADF;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    return (int)fd;
+}
+
+static PyObject *core_set_lockdown_fd(PyObject *module, PyObject *object)
+{
+    int fd = -1;
+    if (!Py_IsNone(object) && (fd = descriptor_of(object)) < 0)
+        return NULL;
+    struct sa_why why = {0};
+    int previous = -1;
+    enum sa_code code = sa_set_lockdown_fd(fd, &previous, &why);
+    if (code != SA_OK)
+        return py_fail(py_state_of_module(module), code, &why);
+    if (previous < 0)
+        Py_RETURN_NONE;
+    return PyLong_FromLong(previous);
+}
+
+/* ---- asking ------------------------------------------------------------------------- */
+
+static PyObject *core_is_secure(PyObject *Py_UNUSED(module), PyObject *object)
+{
+    int answer = py_is_secure(object);
+    return answer < 0 ? NULL : PyBool_FromLong(answer);
+}
+
+static PyObject *handlers_of(const struct sa_status *status)
+{
+    static const char *const names[] = {
+        [SA_HANDLER_OFF] = "off",
+        [SA_HANDLER_ARMED] = "armed",
+        [SA_HANDLER_SHADOWED] = "shadowed",
+    };
+    PyObject *handlers = PyDict_New();
+    PyObject *signals = handlers ? PyImport_ImportModule("signal") : NULL;
+    bool ok = signals != NULL;
+    for (size_t i = 0; ok && i < SA_SIGNALS; i++) {
+        PyObject *key = PyObject_CallMethod(signals, "Signals", "i", status->signals[i]);
+        PyObject *value = key ? PyUnicode_FromString(names[status->handlers[i]]) : NULL;
+        ok = value && PyDict_SetItem(handlers, key, value) == 0;
+        Py_XDECREF(value);
+        Py_XDECREF(key);
+    }
+    Py_XDECREF(signals);
+    if (!ok)
+        Py_CLEAR(handlers);
+    return handlers;
+}
+
+static PyObject *core_status(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    static const char *const stacks[] = {
+        [SA_STACK_NONE] = "none",
+        [SA_STACK_OURS] = "ours",
+        [SA_STACK_FOREIGN] = "foreign",
+        [SA_STACK_SMALL] = "small",
+    };
+    struct sa_status status;
+    sa_status(&status);
+    const char *backend = !status.started ? "none" : status.secretmem ? "secretmem" : "anonymous";
+    PyObject *values = PyImport_ImportModule("secalloc._values");
+    PyObject *handlers = values ? handlers_of(&status) : NULL;
+    PyObject *limit = status.lock_limit == SIZE_MAX ? Py_NewRef(Py_None)
+                                                    : PyLong_FromSize_t(status.lock_limit);
+    PyObject *fd = status.lockdown_fd < 0 ? Py_NewRef(Py_None)
+                                          : PyLong_FromLong(status.lockdown_fd);
+    PyObject *result = NULL;
+    if (handlers && limit && fd)
+        result = PyObject_CallMethod(
+            values, "Status", "KKKOsOOKKs", (unsigned long long)status.arenas,
+            (unsigned long long)status.bytes, (unsigned long long)status.locked_bytes, limit,
+            backend, handlers, fd, (unsigned long long)status.rekeys,
+            (unsigned long long)status.lockdowns, stacks[status.alt_stack]);
+    Py_XDECREF(fd);
+    Py_XDECREF(limit);
+    Py_XDECREF(handlers);
+    Py_XDECREF(values);
+    return result;
+}
+
+/* ---- moving and handlers -------------------------------------------------------------- */
+
+static PyObject *core_rotate(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"", "timeout", NULL};
+    PyObject *arena;
+    PyObject *timeout = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:rotate", names, &arena, &timeout))
+        return NULL;
+    if (!py_is_arena(arena)) {
+        PyErr_Format(PyExc_TypeError, "rotate() takes an Arena, not %R",
+                     (PyObject *)Py_TYPE(arena));
+        return NULL;
+    }
+    return py_arena_rotate(arena, timeout);
+}
+
+/* The signals of an iterable as an array to be freed with PyMem_Free. */
+static int *signals_of(PyObject *iterable, size_t *count)
+{
+    PyObject *all = PySequence_Tuple(iterable);
+    Py_ssize_t n = all ? PyTuple_Size(all) : -1;
+    int *signals = n >= 0 ? PyMem_Calloc((size_t)n + 1, sizeof *signals) : NULL;
+    if (!signals && n >= 0)
+        PyErr_NoMemory();
+    bool ok = signals != NULL;
+    for (Py_ssize_t i = 0; ok && i < n; i++) {
+        PyObject *item = PyTuple_GetItem(all, i);
+        int overflow = 0;
+        ok = item && PyLong_Check(item) && !PyBool_Check(item);
+        long number = ok ? PyLong_AsLongAndOverflow(item, &overflow) : 0;
+        if (item && !ok)
+            PyErr_Format(PyExc_TypeError, "a signal is an int or signal.Signals, not %R",
+                         (PyObject *)Py_TYPE(item));
+        /* no signal is called 0: the core refuses whatever does not fit */
+        signals[i] = overflow || number < 0 || number > INT_MAX ? 0 : (int)number;
+    }
+    Py_XDECREF(all);
+    if (!ok) {
+        PyMem_Free(signals);
+        return NULL;
+    }
+    *count = (size_t)n;
+    return signals;
+}
+
+static PyObject *core_arm(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"signals", NULL};
+    PyObject *chosen = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:arm", names, &chosen))
+        return NULL;
+    size_t count = 0;
+    int *signals = NULL;
+    if (!Py_IsNone(chosen) && !(signals = signals_of(chosen, &count)))
+        return NULL;
+    struct sa_why why = {0};
+    enum sa_code code = sa_arm(signals, count, &why);
+    PyMem_Free(signals);
+    if (code != SA_OK)
+        return py_fail(py_state_of_module(module), code, &why);
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_disarm(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    struct sa_why why = {0};
+    enum sa_code code = sa_disarm(&why);
+    if (code != SA_OK)
+        return py_fail(py_state_of_module(module), code, &why);
+    Py_RETURN_NONE;
+}
+
+PyMethodDef py_module_methods[] = {
+    {"random", py_random, METH_O,
+     PyDoc_STR("random(size, /)\n--\n\n"
+               "A new Arena of size random bytes, as secrets.token_bytes gives.\n\n"
+               "The kernel writes them straight into the arena. TypeError, ValueError,\n"
+               "OverflowError, MemoryError and OSError as for Arena(size).")},
+    {"take", py_take, METH_O,
+     PyDoc_STR("take(buffer, /)\n--\n\n"
+               "A new Arena with the content of a writable contiguous buffer, which is cleared.\n\n"
+               "A whole Arena as the source becomes wiped; anything else is overwritten with\n"
+               "noise. BufferError: read-only, or not contiguous. When it fails the source still\n"
+               "has its content.")},
+    {"concat", (PyCFunction)(void (*)(void))py_concat, METH_FASTCALL,
+     PyDoc_STR("concat(*parts)\n--\n\n"
+               "A new Arena of all parts, bytes-like objects, one after the other.\n\n"
+               "Copied straight into the arena; without parts it is empty. As b''.join, of which\n"
+               "the result would be bytes.")},
+    {"compare_digest", (PyCFunction)(void (*)(void))py_compare_digest, METH_FASTCALL,
+     PyDoc_STR("compare_digest(a, b, /)\n--\n\n"
+               "Whether two bytes-like objects are equal, in time that depends on the lengths\n"
+               "alone, as hmac.compare_digest.\n\n"
+               "A str is a TypeError; an arena that cannot be read raises what reading it does.")},
+    {"clear", core_clear, METH_O,
+     PyDoc_STR("clear(buffer, /)\n--\n\n"
+               "Overwrite any writable contiguous buffer with the current noise.\n\n"
+               "A whole Arena becomes wiped, as by its clear(). Part of one, a view or a\n"
+               "memoryview, and any other buffer, is just overwritten. BufferError: read-only, or\n"
+               "not contiguous; nothing was changed.")},
+    {"rekey", core_rekey, METH_NOARGS,
+     PyDoc_STR("rekey()\n--\n\n"
+               "Make fresh noise from the kernel's entropy; what was wiped stays as it is.\n\n"
+               "Before first use it does nothing. OSError: no entropy, and the old noise stays.")},
+    {"lockdown", core_lockdown, METH_NOARGS,
+     PyDoc_STR("lockdown()\n--\n\n"
+               "Wipe every arena of the process, write the marker 'L', and rekey.\n\n"
+               "Returns how many arenas were wiped; the process lives on. OSError: no entropy for\n"
+               "the rekey, but all is wiped.")},
+    {"set_lockdown_fd", core_set_lockdown_fd, METH_O,
+     PyDoc_STR("set_lockdown_fd(fd, /)\n--\n\n"
+               "Choose where the marker goes: a descriptor, an object with fileno(), or None for\n"
+               "nowhere. Returns the previous one.\n\n"
+               "The descriptor stays the caller's. The file behind it is remembered: when the\n"
+               "number is reused for another, nothing is written. The default is 2, standard\n"
+               "error. OSError: not an open descriptor.")},
+    {"is_secure", core_is_secure, METH_O,
+     PyDoc_STR("is_secure(object, /)\n--\n\n"
+               "Whether the memory of a bytes-like object lies in a live arena.\n\n"
+               "True of arenas that are not closed, their views, and what shares their memory:\n"
+               "memoryviews, arrays made with frombuffer. TypeError: it has no buffer.")},
+    {"rotate", (PyCFunction)(void (*)(void))core_rotate, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("rotate(arena, /, timeout=0)\n--\n\n"
+               "Move an arena's content to fresh pages, as Arena.rotate().")},
+    {"arm", (PyCFunction)(void (*)(void))core_arm, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("arm(signals=None)\n--\n\n"
+               "Install the fatal-signal handlers, outermost, for some signals or for all.\n\n"
+               "The first arena does so by itself. ValueError: not one of the fatal signals, which\n"
+               "status().handlers lists; nothing was installed. OSError: sigaction failed.")},
+    {"disarm", core_disarm, METH_NOARGS,
+     PyDoc_STR("disarm()\n--\n\n"
+               "Put back what handled the signals before, where ours is still in place.\n\n"
+               "It sticks: later arenas do not arm again until arm() is called.")},
+    {"status", core_status, METH_NOARGS,
+     PyDoc_STR("status()\n--\n\n"
+               "What holds at this moment, as a Status: a named tuple.")},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,97 @@
+"""Memory for secrets: guarded, locked, and wiped when the process dies.
+
+A secret lives in an `Arena`: between guard pages, locked in RAM, left out of core
+files and child processes. When the process is hit by a fatal signal every arena is
+overwritten with noise before anything else runs.
+
+    import hashlib, secalloc
+
+    with secalloc.random(32) as key:        # the kernel writes straight into it
+        hashlib.sha256(key).digest()        # any buffer consumer takes it, without a copy
+        secalloc.compare_digest(key, b"guess")
+                                            # closed: wiped and given back
+
+    password = secalloc.take(bytearray(b"..."))         # copied, and the source cleared
+    with password.open("w") as view:                    # written anew, in place
+        stream.readinto(view)
+
+Come in: `Arena`, `random`, `take`, `concat`; many small secrets on few pages: `Pool`.
+Wipe: `clear`, `lockdown`, `rekey`, `rotate`.  Ask: `is_secure`, `compare_digest`, `status`.
+Arrange: `arm`, `disarm`, `set_lockdown_fd`.
+Importing maps nothing and installs no handler; the first arena does. `random` is not in
+`__all__`, as it would shadow the standard module.
+"""
+
+import sys
+
+if sys.platform not in ("linux", "darwin"):
+    raise ImportError(f"secalloc works on Linux and macOS, not on {sys.platform}.")
+
+from secalloc._core import (
+    Arena,
+    ArenaView,
+    ForkedError,
+    Pool,
+    ProtectionError,
+    ProtectionWarning,
+    SealedError,
+    WipedError,
+    arm,
+    clear,
+    compare_digest,
+    concat,
+    disarm,
+    is_secure,
+    lockdown,
+    rekey,
+    rotate,
+    set_lockdown_fd,
+    status,
+    take,
+)
+from secalloc._core import random as random
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from secalloc._values import Protection, Status
+
+__version__ = "0.1.0"
+__all__ = [
+    "Arena",
+    "ArenaView",
+    "ForkedError",
+    "Pool",
+    "Protection",
+    "ProtectionError",
+    "ProtectionWarning",
+    "SealedError",
+    "Status",
+    "WipedError",
+    "arm",
+    "clear",
+    "compare_digest",
+    "concat",
+    "disarm",
+    "is_secure",
+    "lockdown",
+    "rekey",
+    "rotate",
+    "set_lockdown_fd",
+    "status",
+    "take",
+]
+
+
+def __getattr__(name: str) -> object:
+    # enum and typing cost more to import than all the rest, so they wait until asked for
+    if name in ("Protection", "Status"):
+        from secalloc import _values  # noqa: PLC0415
+
+        value: object = getattr(_values, name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

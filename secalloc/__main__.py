@@ -1,0 +1,29 @@
+"""The command line: ``python -m secalloc demo``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status: 0 all well, 1 it failed, 2 bad usage."""
+    parser = argparse.ArgumentParser(
+        prog="python -m secalloc",
+        description="Guarded, locked memory for secrets, wiped when the process crashes.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, title="commands")
+    commands.add_parser(
+        "demo",
+        help="crash a process that holds a key, and search its core file",
+        description="A child process keeps a key in an arena and runs off its end; "
+        "the marker, the exit signal and what the core file holds are shown. "
+        "Exit status 1 if the key is found, or if the search proves nothing.",
+    )
+    parser.parse_args(argv)
+    from secalloc.demo import main as demo  # noqa: PLC0415 - only when it is wanted
+
+    return demo()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,13 @@
+/* An instruction that there is not. */
+#include "death.h"
+
+int main(int argc, char **argv)
+{
+    prepare(argc, argv, SIGILL, "F N - S plain");
+#if defined(__x86_64__)
+    __asm__ __volatile__("ud2");
+#elif defined(__aarch64__)
+    __asm__ __volatile__(".inst 0");
+#endif
+    return survived();
+}

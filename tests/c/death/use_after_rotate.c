@@ -1,0 +1,12 @@
+/* Uses a pointer to where the secret was before a rotation. */
+#include "death.h"
+
+int main(int argc, char **argv)
+{
+    prepare(argc, argv, FAULT, "F N - S plain");
+    volatile uint8_t *stale = bytes;
+    MUST(sa_rotate(&arena, 0, &why) == SA_OK);
+    bytes = (uint8_t *)sa_address_of(&arena);
+    (void)*stale;
+    return survived();
+}

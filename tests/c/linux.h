@@ -1,0 +1,135 @@
+/* What the tests ask of Linux: memory maps, limits, system calls refused. */
+#ifndef LINUX_H
+#define LINUX_H
+
+#include "check.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+struct map {
+    uintptr_t start, end;
+    char access[5];
+};
+
+/* The map that holds an address; false: none does. */
+static inline bool map_at(const void *p, struct map *out)
+{
+    FILE *maps = fopen("/proc/self/maps", "re");
+    CHECK(maps);
+    bool found = false;
+    char line[512];
+    while (!found && fgets(line, sizeof line, maps)) {
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %4s", &out->start, &out->end, out->access) == 3)
+            found = out->start <= (uintptr_t)p && (uintptr_t)p < out->end;
+    }
+    fclose(maps);
+    return found;
+}
+
+/* [at, at + bytes) is one map of exactly that size and access. */
+static inline bool is_exact_map(const void *at, size_t bytes, const char *access)
+{
+    struct map m;
+    return map_at(at, &m) && m.start == (uintptr_t)at && m.end - m.start == bytes &&
+           !memcmp(m.access, access, 3);
+}
+
+/* Whether the map that holds an address has a flag: "lo", locked; "dc", not
+ * inherited; "dd", not dumped. */
+static inline bool map_has(const void *p, const char *flag)
+{
+    FILE *maps = fopen("/proc/self/smaps", "re");
+    CHECK(maps);
+    uintptr_t start, end;
+    bool here = false, has = false;
+    char line[512];
+    while (fgets(line, sizeof line, maps)) {
+        if (!strncmp(line, "VmFlags:", 8)) {
+            if (here) {
+                has = strstr(line + 8, flag);
+                break;
+            }
+        } else if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &start, &end) == 2) {
+            here = start <= (uintptr_t)p && (uintptr_t)p < end;
+        }
+    }
+    fclose(maps);
+    return has;
+}
+
+static inline unsigned count_maps(void)
+{
+    FILE *maps = fopen("/proc/self/maps", "re");
+    CHECK(maps);
+    unsigned lines = 0;
+    for (int c; (c = getc(maps)) != EOF;)
+        lines += c == '\n';
+    fclose(maps);
+    return lines;
+}
+
+static inline unsigned count_descriptors(void)
+{
+    unsigned n = 0;
+    DIR *all = opendir("/proc/self/fd");
+    CHECK(all);
+    while (readdir(all))
+        n++;
+    closedir(all);
+    return n;
+}
+
+/* A number of /proc/self/status, which gives sizes in KiB; "VmLck:". */
+static inline size_t status_number(const char *key)
+{
+    FILE *file = fopen("/proc/self/status", "re");
+    CHECK(file);
+    char line[256];
+    size_t n = SIZE_MAX;
+    while (n == SIZE_MAX && fgets(line, sizeof line, file))
+        if (!strncmp(line, key, strlen(key)))
+            n = (size_t)strtoull(line + strlen(key), NULL, 10);
+    fclose(file);
+    return n;
+}
+
+/* A macro: what kind of number the resource is differs between C libraries. */
+#define limit(what, soft, hard) SAME(setrlimit(what, &(struct rlimit){soft, hard}), 0)
+
+/* Give up root, which may lock without limit, and get that limit. */
+static inline void nobody_with_lock_limit(size_t bytes)
+{
+    if (getuid() == 0) {
+        limit(RLIMIT_MEMLOCK, bytes, bytes);
+        SAME(setgroups(0, NULL), 0);
+        SAME(setgid(65534), 0);
+        SAME(setuid(65534), 0);
+        SAME(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), 0); /* or /proc/self is closed to us */
+    } else {
+        limit(RLIMIT_MEMLOCK, bytes, bytes);
+    }
+}
+
+/* From here on a system call fails with that error. */
+static inline void deny(long call, int error)
+{
+    struct sock_filter lines[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof lines / sizeof lines[0], lines};
+    SAME(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    SAME(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+#endif

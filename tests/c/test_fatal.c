@@ -1,0 +1,635 @@
+/* Arming and disarming, and what becomes of a signal that is handed over. The
+ * faults themselves, each in a program of its own, are in death/. */
+#include "arenas.h"
+#include "fatal.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <sys/mman.h>
+#ifdef __linux__
+#include "linux.h"
+#endif
+
+static struct sa_why why;
+static struct sa_arena arena;
+
+static const int all[SA_SIGNALS] = {SIGSEGV, SIGBUS,  SIGILL,  SIGFPE,  SIGABRT, SIGSYS,
+                                    SIGTRAP, SIGQUIT, SIGXCPU, SIGXFSZ, SIGTERM, SIGHUP};
+
+static int state_of(int sig)
+{
+    struct sa_status now = status();
+    for (int i = 0; i < SA_SIGNALS; i++)
+        if (now.signals[i] == sig)
+            return (int)now.handlers[i];
+    return -1;
+}
+
+static void begin(void)
+{
+    make(&arena, 200, 1, 3);
+}
+
+static bool is_whole(void) { return is_content(raw(&arena), 200, 3); }
+
+/* Valgrind does not deliver a signal that a handler queues again. */
+#define NEEDS_QUEUED_SIGNALS                              \
+    if (under_valgrind())                                 \
+    SKIP("valgrind does not deliver what is queued again")
+
+static void nothing(int sig) { (void)sig; }
+
+/* ---- arming -------------------------------------------------------------------------------- */
+
+TEST(armed_by_the_first_arena)
+{
+    for (int i = 0; i < SA_SIGNALS; i++) {
+        struct sigaction now;
+        SAME(state_of(all[i]), SA_HANDLER_OFF);
+        SAME(sigaction(all[i], NULL, &now), 0);
+        CHECK(now.sa_handler == SIG_DFL);
+    }
+    begin();
+    for (int i = 0; i < SA_SIGNALS; i++) {
+        struct sigaction now;
+        SAME(state_of(all[i]), SA_HANDLER_ARMED);
+        SAME(sigaction(all[i], NULL, &now), 0);
+        CHECK(now.sa_flags & SA_SIGINFO && now.sa_flags & SA_ONSTACK);
+        for (int k = 0; k < SA_SIGNALS; k++)
+            CHECK(sigismember(&now.sa_mask, all[k]));
+        CHECK(sigismember(&now.sa_mask, SIGPIPE) && sigismember(&now.sa_mask, SIGTTOU));
+        CHECK(!sigismember(&now.sa_mask, SIGINT));
+    }
+}
+
+/* A handler that was there keeps the optional signals, and is put back elsewhere. */
+TEST(what_was_there_before)
+{
+    struct sigaction mine = {.sa_handler = nothing, .sa_flags = SA_RESTART}, now;
+    sigemptyset(&mine.sa_mask);
+    sigaddset(&mine.sa_mask, SIGUSR2);
+    signal(SIGXFSZ, SIG_IGN);
+    for (int i = 0; i < SA_SIGNALS; i += 2)
+        if (all[i] != SIGXFSZ)
+            SAME(sigaction(all[i], &mine, NULL), 0);
+    begin();
+    for (int i = 0; i < SA_SIGNALS; i++) {
+        bool handled = i % 2 == 0 || all[i] == SIGXFSZ;
+        SAME(state_of(all[i]), i >= 7 && handled ? SA_HANDLER_OFF : SA_HANDLER_ARMED);
+    }
+    OK(sa_disarm(&why));
+    for (int i = 0; i < SA_SIGNALS; i++) {
+        SAME(sigaction(all[i], NULL, &now), 0);
+        SAME(state_of(all[i]), SA_HANDLER_OFF);
+        if (all[i] == SIGXFSZ) {
+            CHECK(now.sa_handler == SIG_IGN);
+        } else if (i % 2 == 0) {
+            CHECK(now.sa_handler == nothing && now.sa_flags & SA_RESTART);
+            CHECK(sigismember(&now.sa_mask, SIGUSR2) && !sigismember(&now.sa_mask, SIGUSR1));
+        } else {
+            CHECK(now.sa_handler == SIG_DFL);
+        }
+    }
+}
+
+TEST(disarm_sticks)
+{
+    begin();
+    OK(sa_disarm(&why));
+    OK(sa_disarm(&why));
+    struct sa_arena another = {0};
+    make(&another, 1, 1, 1);
+    for (int i = 0; i < SA_SIGNALS; i++)
+        SAME(state_of(all[i]), SA_HANDLER_OFF);
+    OK(sa_arm(NULL, 0, &why));
+    for (int i = 0; i < SA_SIGNALS; i++)
+        SAME(state_of(all[i]), SA_HANDLER_ARMED);
+}
+
+TEST(disarm_before_first_use)
+{
+    OK(sa_disarm(&why));
+    begin();
+    for (int i = 0; i < SA_SIGNALS; i++)
+        SAME(state_of(all[i]), SA_HANDLER_OFF);
+}
+
+TEST(chosen_ones)
+{
+    const int two[] = {SIGSEGV, SIGTERM}, bad[] = {SIGSEGV, SIGINT};
+    SAME(sa_arm(bad, 2, &why), SA_BAD_SIGNAL);
+    SAME(state_of(SIGSEGV), SA_HANDLER_OFF);
+    OK(sa_arm(two, 2, &why));
+    begin(); /* adds none */
+    for (int i = 0; i < SA_SIGNALS; i++)
+        SAME(state_of(all[i]),
+             all[i] == SIGSEGV || all[i] == SIGTERM ? SA_HANDLER_ARMED : SA_HANDLER_OFF);
+    OK(sa_arm(two, 0, &why));
+    OK(sa_arm(NULL, 0, &why));
+    SAME(state_of(SIGHUP), SA_HANDLER_ARMED);
+}
+
+TEST(shadowed)
+{
+    begin();
+    struct sigaction theirs = {.sa_handler = nothing}, ours, now;
+    SAME(sigaction(SIGSEGV, &theirs, &ours), 0);
+    SAME(state_of(SIGSEGV), SA_HANDLER_SHADOWED);
+    OK(sa_disarm(&why)); /* what is theirs stays */
+    SAME(sigaction(SIGSEGV, NULL, &now), 0);
+    CHECK(now.sa_handler == nothing);
+    SAME(sigaction(SIGBUS, NULL, &now), 0);
+    CHECK(now.sa_handler == SIG_DFL);
+}
+
+TEST(outermost_again)
+{
+    begin();
+    struct sigaction theirs = {.sa_handler = nothing}, now;
+    for (int i = 0; i < 10; i++) { /* as often as one likes */
+        SAME(sigaction(SIGSEGV, &theirs, NULL), 0);
+        SAME(state_of(SIGSEGV), SA_HANDLER_SHADOWED);
+        OK(sa_arm(NULL, 0, &why));
+        SAME(state_of(SIGSEGV), SA_HANDLER_ARMED);
+    }
+    OK(sa_disarm(&why));
+    SAME(sigaction(SIGSEGV, NULL, &now), 0);
+    CHECK(now.sa_handler == nothing);
+}
+
+/* ---- handing over --------------------------------------------------------------------------- */
+
+static siginfo_t seen;
+static volatile sig_atomic_t times, saw_noise;
+static sigjmp_buf out;
+static volatile sig_atomic_t jump;
+
+static void previous(int sig, siginfo_t *info, void *context)
+{
+    (void)context;
+    seen = *info;
+    saw_noise = !is_whole();
+    times++;
+    if (jump)
+        siglongjmp(out, sig);
+}
+
+static void have_previous(int sig)
+{
+    struct sigaction act = {.sa_flags = SA_SIGINFO | SA_ONSTACK};
+    act.sa_sigaction = previous;
+    SAME(sigaction(sig, &act, NULL), 0);
+}
+
+/* The handler of before gets the signal as it came, once, after the wipe. */
+TEST(sent_to_the_handler_of_before)
+{
+    NEEDS_QUEUED_SIGNALS;
+    static const int sigs[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP};
+    no_marker();
+    for (int i = 0; i < 7; i++)
+        have_previous(sigs[i]);
+    for (int i = 0; i < 7; i++) {
+        begin(); /* arms again what the last one took off */
+        SAME(state_of(sigs[i]), SA_HANDLER_ARMED);
+        errno = 4711;
+        SAME(kill(getpid(), sigs[i]), 0);
+        for (int k = 0; times == i && k < 1000; k++)
+            pause_ms(1);
+        SAME(times, i + 1);
+        SAME(errno, 4711);
+        SAME(saw_noise, 1);
+        SAME(seen.si_signo, sigs[i]);
+#ifdef __linux__
+        SAME(seen.si_code, SI_USER);
+        SAME(seen.si_pid, getpid());
+        SAME(seen.si_uid, getuid());
+#endif
+        SAME(state_of(sigs[i]), SA_HANDLER_OFF); /* it was handed over, not kept */
+        sa_close(&arena);
+    }
+    begin();
+    for (int i = 0; i < 7; i++)
+        SAME(state_of(sigs[i]), SA_HANDLER_ARMED);
+    CHECK(is_whole());
+}
+
+#ifdef __linux__
+TEST(a_queued_value)
+{
+    NEEDS_QUEUED_SIGNALS;
+    no_marker();
+    have_previous(SIGSEGV);
+    begin();
+    SAME(sigqueue(getpid(), SIGSEGV, (union sigval){.sival_ptr = (void *)0x1234567}), 0);
+    pause_ms(1); /* a race detector delivers late */
+    SAME(times, 1);
+    SAME(saw_noise, 1);
+    SAME(seen.si_code, SI_QUEUE);
+    CHECK(seen.si_value.sival_ptr == (void *)0x1234567);
+}
+#endif
+
+/* A fault: its address and code; the handler of before may survive it. */
+TEST(faults_to_the_handler_of_before)
+{
+    NEEDS_QUEUED_SIGNALS;
+    no_marker();
+    have_previous(SIGSEGV);
+    have_previous(SIGBUS);
+    jump = 1;
+    for (int i = 0; i < 3; i++) {
+        begin();
+        uint8_t *beyond = raw(&arena) + 200;
+        if (sigsetjmp(out, 1) == 0)
+            *(volatile uint8_t *)beyond = 1;
+        SAME(times, i + 1);
+        SAME(saw_noise, 1);
+        CHECK(seen.si_addr == beyond);
+        CHECK(seen.si_code == SEGV_ACCERR || seen.si_signo == SIGBUS);
+        SAME(sa_state_of(&arena), SA_IS_WIPED);
+        sa_close(&arena);
+    }
+}
+
+/* An ignored signal that is sent wipes nothing and takes nothing off. */
+TEST(ignored_and_sent)
+{
+    NEEDS_QUEUED_SIGNALS;
+    static const int sigs[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP};
+    int ends[2], before;
+    SAME(pipe(ends), 0);
+    OK(sa_set_lockdown_fd(ends[1], &before, &why));
+    for (int i = 0; i < 7; i++)
+        signal(sigs[i], SIG_IGN);
+    begin();
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < 7; i++) {
+            errno = 4711;
+            SAME(kill(getpid(), sigs[i]), 0);
+            SAME(raise(sigs[i]), 0);
+            SAME(errno, 4711);
+            CHECK(is_whole());
+            SAME(sa_state_of(&arena), SA_USABLE);
+            SAME(state_of(sigs[i]), SA_HANDLER_ARMED);
+        }
+    close(ends[1]);
+    char got;
+    OK(sa_set_lockdown_fd(-1, &before, &why));
+    SAME(read(ends[0], &got, 1), 0);
+}
+
+/* Not so where the kernel forces it: that is death, as without us. */
+static void ignores_and_faults(void *unused)
+{
+    (void)unused;
+    no_marker();
+    signal(SIGSEGV, SIG_IGN);
+    signal(SIGBUS, SIG_IGN);
+    begin();
+    raw(&arena)[200] = 1;
+}
+
+TEST(ignored_and_forced)
+{
+    NEEDS_QUEUED_SIGNALS;
+    CHECK(is_fault(death_of(in_child(ignores_and_faults, NULL))));
+}
+
+static void is_sent(void *with)
+{
+    no_marker();
+    begin();
+    raise(*(int *)with);
+    pause_ms(100);
+}
+
+TEST(each_signal_kills_as_itself)
+{
+    NEEDS_QUEUED_SIGNALS;
+    for (int i = 0; i < SA_SIGNALS; i++) {
+        int sig = all[i];
+        SAME(death_of(in_child(is_sent, &sig)), sig);
+    }
+}
+
+/* ---- the marker ------------------------------------------------------------------------------- */
+
+static int marker_ends[2];
+
+static void is_sent_with_default(void *with)
+{
+    SAME(dup2(marker_ends[1], 2), 2);
+    begin();
+    raise(*(int *)with);
+}
+
+static void is_sent_with_marker(void *with)
+{
+    int before;
+    OK(sa_set_lockdown_fd(marker_ends[1], &before, &why));
+    begin();
+    raise(*(int *)with);
+}
+
+static size_t markers(void (*body)(void *), int sig)
+{
+    char got[16];
+    SAME(pipe(marker_ends), 0);
+    SAME(death_of(in_child(body, &sig)), sig);
+    close(marker_ends[1]);
+    ssize_t n = read(marker_ends[0], got, sizeof got);
+    close(marker_ends[0]);
+    for (ssize_t i = 0; i < n; i++)
+        SAME(got[i], 'F');
+    return (size_t)n;
+}
+
+/* TERM and HUP end many a process that is well: standard error is spared them. */
+TEST(who_gets_the_marker)
+{
+    NEEDS_QUEUED_SIGNALS;
+    for (int i = 0; i < SA_SIGNALS; i++) {
+        SAME(markers(is_sent_with_marker, all[i]), 1);
+        SAME(markers(is_sent_with_default, all[i]), all[i] != SIGTERM && all[i] != SIGHUP);
+    }
+}
+
+/* Whoever reads it may rely on the wipe: the last page of a large arena, which is
+ * the last to be wiped, holds noise by then. */
+static const size_t LARGE = (size_t)32 << 20;
+
+static void *looks_when_told(void *with)
+{
+    char byte;
+    SAME(read(marker_ends[0], &byte, 1), 1);
+    bool wiped = *(volatile uint8_t *)((uint8_t *)with + LARGE - 2) != 0x5a ||
+                 *(volatile uint8_t *)((uint8_t *)with + LARGE - 1) != 0x5a;
+    _exit(wiped ? 42 : 43);
+}
+
+static void is_watched(void *unused)
+{
+    (void)unused;
+    int before;
+    pthread_t thread;
+    struct sa_arena large = {0};
+    SAME(pipe(marker_ends), 0);
+    OK(sa_set_lockdown_fd(marker_ends[1], &before, &why));
+    OK(sa_arena_make(&large, LARGE, 1, &why));
+    memset(raw(&large), 0x5a, LARGE);
+    OK(sa_fill_end(&large, true));
+    signal(SIGABRT, nothing); /* so that we live on until the thread has looked */
+    OK(sa_arm((const int[]){SIGABRT}, 1, &why));
+    SAME(pthread_create(&thread, NULL, looks_when_told, raw(&large)), 0);
+    raise(SIGABRT);
+    pause();
+}
+
+TEST(the_marker_comes_after_the_wipe)
+{
+    NEEDS_QUEUED_SIGNALS;
+    if (UNDER_TSAN)
+        SKIP("looks at pages without asking");
+    for (int i = 0; i < 3; i++) {
+        int status = in_child(is_watched, NULL);
+        CHECK(WIFEXITED(status));
+        SAME(WEXITSTATUS(status), 42);
+    }
+}
+
+/* ---- others that chain ------------------------------------------------------------------------- */
+
+static struct sigaction below;
+
+static void calls_us(int sig, siginfo_t *info, void *context)
+{
+    if (++times > 300) /* it is to end, and soon where we can be told from the kernel */
+        _exit(99);
+    below.sa_sigaction(sig, info, context);
+}
+
+/* As a runtime does that installs itself later and passes on what is not its own
+ * by calling the handler that it found. */
+static void chains(void *with)
+{
+    no_marker();
+    begin();
+    struct sigaction act = {.sa_flags = SA_SIGINFO | SA_ONSTACK};
+    act.sa_sigaction = calls_us;
+    SAME(sigaction(SIGSEGV, &act, &below), 0);
+    SAME(sigaction(SIGBUS, &act, NULL), 0);
+    if (with)
+        OK(sa_arm(NULL, 0, &why)); /* on top of it once more */
+    raw(&arena)[200] = 1;
+}
+
+TEST(called_by_the_one_on_top)
+{
+    NEEDS_QUEUED_SIGNALS;
+    CHECK(is_fault(death_of(in_child(chains, NULL))));
+}
+
+TEST(called_by_one_in_the_middle)
+{
+    NEEDS_QUEUED_SIGNALS;
+    CHECK(is_fault(death_of(in_child(chains, &arena))));
+}
+
+/* Its mask is like ours, as if the kernel had called us. */
+static void chains_with_all_blocked(void *unused)
+{
+    (void)unused;
+    no_marker();
+    begin();
+    struct sigaction act = {.sa_flags = SA_SIGINFO | SA_ONSTACK};
+    act.sa_sigaction = calls_us;
+    sigfillset(&act.sa_mask);
+    SAME(sigaction(SIGSEGV, &act, &below), 0);
+    SAME(sigaction(SIGBUS, &act, NULL), 0);
+    raw(&arena)[200] = 1;
+}
+
+TEST(called_by_one_that_blocks_all)
+{
+    NEEDS_QUEUED_SIGNALS;
+    CHECK(is_fault(death_of(in_child(chains_with_all_blocked, NULL))));
+}
+
+static void restores_and_raises(int sig)
+{
+    SAME(sigaction(sig, &below, NULL), 0);
+    raise(sig);
+}
+
+/* As crash reporters do. */
+static void chains_by_raising(void *unused)
+{
+    (void)unused;
+    no_marker();
+    begin();
+    struct sigaction act = {.sa_handler = restores_and_raises, .sa_flags = SA_ONSTACK | SA_NODEFER};
+    SAME(sigaction(SIGSEGV, &act, &below), 0);
+    raw(&arena)[200] = 1;
+}
+
+TEST(raised_by_the_one_on_top)
+{
+    NEEDS_QUEUED_SIGNALS;
+    CHECK(is_fault(death_of(in_child(chains_by_raising, NULL))));
+}
+
+/* ---- threads -------------------------------------------------------------------------------------- */
+
+#ifdef __linux__
+static pthread_barrier_t line;
+static _Atomic int counted;
+
+static void count(int sig)
+{
+    (void)sig;
+    atomic_fetch_add(&counted, 1);
+}
+
+static void *raises(void *with)
+{
+    for (int i = rounds(20000); i--;) {
+        pthread_barrier_wait(&line);
+        raise(SIGFPE);
+        pthread_barrier_wait(&line);
+    }
+    return with;
+}
+
+/* Signals on several threads at once each get to the handler of before. */
+TEST(all_at_once)
+{
+    NEEDS_QUEUED_SIGNALS;
+    enum { THREADS = 3 };
+    pthread_t threads[THREADS];
+    no_marker();
+    signal(SIGFPE, count);
+    begin();
+    sa_close(&arena); /* there is nothing to wipe: this is about handing over */
+    SAME(pthread_barrier_init(&line, NULL, THREADS + 1), 0);
+    for (int i = 0; i < THREADS; i++)
+        SAME(pthread_create(&threads[i], NULL, raises, NULL), 0);
+    for (int i = 1, n = rounds(20000); i <= n; i++) {
+        pthread_barrier_wait(&line);
+        pthread_barrier_wait(&line);
+        SAME(counted, i * THREADS);
+        struct sa_arena another = {0};
+        make(&another, 1, 1, 1); /* arms again */
+        sa_close(&another);
+    }
+    for (int i = 0; i < THREADS; i++)
+        SAME(pthread_join(threads[i], NULL), 0);
+}
+
+/* ---- the first process of a namespace ------------------------------------------------------------ */
+
+static int in_namespace(void (*body)(void))
+{
+    fflush(NULL);
+    long pid = syscall(SYS_clone, 0x20000000UL /* CLONE_NEWPID */ | SIGCHLD, 0, 0, 0, 0);
+    if (pid < 0)
+        return -1;
+    if (pid == 0) {
+        alarm(10);
+        body();
+        _exit(0);
+    }
+    return check_wait((pid_t)pid);
+}
+
+/* Where a sent signal's default would do nothing, it wipes nothing. */
+static void is_sent_as_init(void)
+{
+    SAME(getpid(), 1);
+    no_marker();
+    begin();
+    for (int i = 0; i < SA_SIGNALS; i++) {
+        raise(all[i]);
+        CHECK(is_whole());
+        SAME(state_of(all[i]), SA_HANDLER_ARMED);
+    }
+}
+
+static void faults_as_init(void)
+{
+    no_marker();
+    begin();
+    raw(&arena)[200] = 1;
+}
+
+static void traps_as_init(void)
+{
+    no_marker();
+    begin();
+#if defined(__x86_64__)
+    __asm__ __volatile__("int3");
+#else
+    __asm__ __volatile__("brk #0");
+#endif
+}
+
+static void is_trapped_as_init(void)
+{
+    no_marker();
+    begin();
+    struct sock_filter lines[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {4, lines};
+    SAME(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    SAME(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+    (void)getppid();
+}
+
+TEST(init_lives_on_and_dies)
+{
+    if (under_tool())
+        SKIP("tools do not survive a raw clone into a namespace");
+    int status = in_namespace(is_sent_as_init);
+    if (status < 0)
+        SKIP("may not make a PID namespace");
+    SAME(status, 0);
+    SAME(death_of(in_namespace(faults_as_init)), SIGSEGV);
+    SAME(death_of(in_namespace(traps_as_init)), SIGTRAP);
+    SAME(death_of(in_namespace(is_trapped_as_init)), SIGSYS);
+}
+#endif
+
+int main(int argc, char **argv)
+{
+    check_begin("test_fatal", argc, argv);
+    RUN(armed_by_the_first_arena);
+    RUN(what_was_there_before);
+    RUN(disarm_sticks);
+    RUN(disarm_before_first_use);
+    RUN(chosen_ones);
+    RUN(shadowed);
+    RUN(outermost_again);
+    RUN(sent_to_the_handler_of_before);
+#ifdef __linux__
+    RUN(a_queued_value);
+#endif
+    RUN(faults_to_the_handler_of_before);
+    RUN(ignored_and_sent);
+    RUN(ignored_and_forced);
+    RUN(each_signal_kills_as_itself);
+    RUN(who_gets_the_marker);
+    RUN(the_marker_comes_after_the_wipe);
+    RUN(called_by_the_one_on_top);
+    RUN(called_by_one_in_the_middle);
+    RUN(called_by_one_that_blocks_all);
+    RUN(raised_by_the_one_on_top);
+#ifdef __linux__
+    RUN(all_at_once);
+    RUN(init_lives_on_and_dies);
+#endif
+    return check_end();
+}

@@ -1,0 +1,464 @@
+/* What the core asks of the operating system, against the contracts of os.h. */
+#include "check.h"
+#include "os.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#ifdef __linux__
+#include "linux.h"
+#include <ucontext.h>
+#endif
+
+static size_t page(void) { return os_page_size(); }
+
+/* Pages made and opened. */
+static struct os_pages map_open(size_t bytes, bool secretmem)
+{
+    struct os_pages p;
+    SAME(os_map_pages(bytes, secretmem, false, &p), 0);
+    CHECK(!readable(p.at)); /* they come inaccessible */
+    SAME(os_protect(p.at, bytes, OS_WRITE), 0);
+    return p;
+}
+
+TEST(entropy)
+{
+    static uint8_t many[70000], again[70000];
+    OK(os_entropy(many, 0));
+    OK(os_entropy(many + 1, sizeof many - 2));
+    OK(os_entropy(again + 1, sizeof again - 2));
+    SAME(many[0], 0);
+    SAME(many[sizeof many - 1], 0);
+    unsigned same = 0;
+    for (size_t i = 0; i < sizeof many; i++)
+        same += many[i] == again[i];
+    CHECK(same < 500); /* 273 by chance */
+}
+
+TEST(reservations)
+{
+    int error = 0;
+    uint8_t *at = os_reserve(16 * page(), &error);
+    CHECK(at && !readable(at) && !readable(at + 16 * page() - 1));
+    SAME(os_reserve_at(at, 16 * page()), EEXIST);
+    SAME(os_release(at + 4 * page(), 4 * page()), 0);
+    SAME(os_reserve_at(at + 3 * page(), 5 * page()), EEXIST); /* partly taken */
+    SAME(os_reserve_at(at + 4 * page(), 4 * page()), 0);
+    SAME(os_reserve_at(at + 4 * page(), 4 * page()), EEXIST);
+    SAME(os_release(at, 16 * page()), 0);
+    if (!UNDER_ASAN)
+        CHECK(!os_reserve(SIZE_MAX / 2 / page() * page(), &error) && error);
+}
+
+static void read_at(void *at) { (void)*(volatile char *)at; }
+
+TEST(access)
+{
+    struct os_pages p = map_open(2 * page(), true);
+    uint8_t *at = p.at;
+    CHECK(at[0] == 0 && at[2 * page() - 1] == 0);
+    memset(at, 0x5a, 2 * page());
+    errno = 4711;
+    SAME(os_protect(at, 2 * page(), OS_NONE), 0);
+    SAME(errno, 4711);
+    CHECK(!readable(at));
+    SAME(os_protect(at, 2 * page(), OS_READ), 0);
+    CHECK(readable(at));
+    SAME(os_protect(at, 2 * page(), OS_WRITE), 0);
+    at[0] = 0x5a;
+    SAME(at[2 * page() - 1], 0x5a);
+    errno = 4711;
+    CHECK(os_protect((void *)page(), page(), OS_NONE) != 0); /* nothing is there */
+    SAME(errno, 4711);
+    CHECK(is_fault(death_of(in_child(read_at, at)))); /* not inherited */
+    SAME(os_release(at, 2 * page()), 0);
+}
+
+TEST(place_and_unplace)
+{
+    for (int secretmem = 0; secretmem < 2; secretmem++) {
+        int error;
+        bool hole = true;
+        uint8_t *base = os_reserve(16 * page(), &error);
+        CHECK(base);
+        struct os_pages p;
+        SAME(os_map_pages(4 * page(), secretmem, false, &p), 0);
+        SAME(os_place_pages((uint8_t *)p.at + page(), 2 * page(), base + 5 * page(), &hole), 0);
+        CHECK(!hole && !readable(base + 5 * page()));
+        SAME(os_protect(base + 5 * page(), 2 * page(), OS_WRITE), 0);
+        memset(base + 5 * page(), 0x5a, 2 * page());
+        CHECK(!readable(base + 5 * page() - 1) && !readable(base + 7 * page()));
+        SAME(os_protect(base + 5 * page(), 2 * page(), OS_NONE), 0);
+        hole = true;
+        SAME(os_unplace_pages(base + 5 * page(), 2 * page(), &hole), 0);
+        CHECK(!hole && !readable(base + 5 * page()));
+        SAME(os_reserve_at(base + 5 * page(), 2 * page()), EEXIST); /* still taken */
+        SAME(os_release(p.at, page()), 0);
+        SAME(os_release((uint8_t *)p.at + 3 * page(), page()), 0);
+        SAME(os_release(base, 16 * page()), 0);
+    }
+}
+
+TEST(drop)
+{
+    for (int secretmem = 0; secretmem < 2; secretmem++) {
+        struct os_pages p = map_open(page(), secretmem);
+        memset(p.at, 0x5a, page());
+        errno = 4711;
+        SAME(os_drop_pages(p.at, page()), 0);
+        SAME(errno, 4711);
+        CHECK(!readable(p.at));
+        if (os_protect(p.at, page(), OS_WRITE) == 0)
+            for (size_t i = 0; i < page(); i++)
+                SAME(((uint8_t *)p.at)[i], 0);
+    }
+}
+
+TEST(touched)
+{
+    enum { PAGES = 40 };
+    unsigned char vec[PAGES];
+    for (int secretmem = 0; secretmem < 2; secretmem++) {
+        struct os_pages p = map_open(PAGES * page(), secretmem);
+        uint8_t *at = p.at;
+        at[3 * page()] = 1;
+        at[39 * page() + 5] = 1;
+        SAME(os_touched(at, PAGES * page(), vec), 0);
+        CHECK(vec[3] & 1 && vec[39] & 1);
+        unsigned count = 0;
+        for (int i = 0; i < PAGES; i++)
+            count += vec[i] & 1;
+        if (p.granted & SA_LOCK)
+            SAME(count, 2);
+    }
+}
+
+static void sees_zeros(void *with)
+{
+    for (size_t i = 0; i < 3 * page(); i++)
+        SAME(((uint8_t *)with)[i], 0);
+}
+
+TEST(tables_are_empty_in_a_child)
+{
+    int error;
+    uint8_t *table = os_map_table(3 * page(), &error);
+    CHECK(table);
+    sees_zeros(table);
+    memset(table, 0x5a, 3 * page());
+#ifdef __linux__
+    SAME(in_child(sees_zeros, table), 0);
+#endif
+    SAME(table[0], 0x5a);
+}
+
+TEST(signal_stacks)
+{
+    size_t bytes = os_alt_stack_size();
+    CHECK(bytes >= 8192 && bytes % page() == 0);
+    uint8_t *stack = os_map_stack(bytes);
+    CHECK(stack);
+    memset(stack, 0x5a, bytes);
+    CHECK(!readable(stack - 1));
+    os_unmap_stack(stack, bytes);
+    CHECK(!readable(stack) && !readable(stack + bytes - 1));
+}
+
+/* ---- signals --------------------------------------------------------------------------- */
+
+static siginfo_t seen;
+static volatile sig_atomic_t times;
+static _Atomic bool again;
+
+static void note(int sig, siginfo_t *info, void *context)
+{
+    (void)context;
+    seen = *info;
+    times++;
+    if (atomic_exchange(&again, false))
+        SAME(os_requeue(sig, info), 0);
+}
+
+static void catch_signal(int sig)
+{
+    struct sigaction act = {.sa_flags = SA_SIGINFO};
+    act.sa_sigaction = note;
+    SAME(sigaction(sig, &act, NULL), 0);
+}
+
+TEST(requeue_comes_again)
+{
+    catch_signal(SIGUSR1);
+    atomic_store(&again, true);
+    SAME(kill(getpid(), SIGUSR1), 0);
+    pause_ms(1); /* a race detector delivers late */
+    SAME(times, 2);
+    SAME(seen.si_signo, SIGUSR1);
+#ifdef __linux__
+    SAME(seen.si_code, SI_USER);
+    SAME(seen.si_pid, getpid());
+    SAME(seen.si_uid, getuid());
+#endif
+}
+
+TEST(consume_takes_one)
+{
+    catch_signal(SIGUSR1);
+    sigset_t one;
+    sigemptyset(&one);
+    sigaddset(&one, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &one, NULL);
+    errno = 4711;
+    os_consume(SIGUSR1); /* none is pending: at once */
+    SAME(raise(SIGUSR1), 0);
+    os_consume(SIGUSR1);
+    SAME(errno, 4711);
+    pthread_sigmask(SIG_UNBLOCK, &one, NULL);
+    SAME(times, 0);
+}
+
+TEST(wait_keeps_errno)
+{
+    for (unsigned turn = 0; turn < 70; turn++) {
+        errno = 4711;
+        os_wait(turn);
+        SAME(errno, 4711);
+    }
+}
+
+TEST(process)
+{
+    SAME(os_process(), getpid());
+    SAME(os_is_init(), getpid() == 1);
+}
+
+#if defined(__linux__)
+/* A queued value and a fault's address survive requeueing. */
+TEST(requeue_keeps_what_came_with_it)
+{
+    catch_signal(SIGUSR2);
+    atomic_store(&again, true);
+    SAME(sigqueue(getpid(), SIGUSR2, (union sigval){.sival_ptr = (void *)0x123456}), 0);
+    pause_ms(1); /* a race detector delivers late */
+    SAME(times, 2);
+    SAME(seen.si_code, SI_QUEUE);
+    CHECK(seen.si_value.sival_ptr == (void *)0x123456);
+
+    siginfo_t fault = {.si_signo = SIGUSR2, .si_code = SEGV_ACCERR};
+    fault.si_addr = (void *)0xabc000;
+    SAME(os_requeue(SIGUSR2, &fault), 0);
+    pause_ms(1);
+    SAME(times, 3);
+    SAME(seen.si_code, SEGV_ACCERR);
+    CHECK(seen.si_addr == (void *)0xabc000);
+}
+
+TEST(requeue_without_room_for_signals)
+{
+    if (under_tool())
+        SKIP("tools queue signals themselves");
+    catch_signal(SIGUSR1);
+    limit(RLIMIT_SIGPENDING, 0, 0);
+    atomic_store(&again, true);
+    SAME(raise(SIGUSR1), 0);
+    SAME(times, 2);
+}
+
+#if defined(__x86_64__)
+static intptr_t stepped(int sig, int code, const uint8_t *at)
+{
+    ucontext_t context = {0};
+    siginfo_t info = {.si_signo = sig, .si_code = code};
+    context.uc_mcontext.gregs[REG_RIP] = (greg_t)(intptr_t)at;
+    os_step_back(sig, &info, &context);
+    return (intptr_t)context.uc_mcontext.gregs[REG_RIP] - (intptr_t)at;
+}
+
+TEST(stepping_back)
+{
+    static const uint8_t code[] = {0x90, 0xcc, 0x90, 0xcd, 0x03, 0x90, 0x0f, 0x05, 0x90, 0x90};
+    SAME(stepped(SIGTRAP, SI_KERNEL, code + 2), -1);
+    SAME(stepped(SIGTRAP, SI_KERNEL, code + 5), -2);
+    SAME(stepped(SIGSYS, 1, code + 8), -2);
+    SAME(stepped(SIGSEGV, SEGV_MAPERR, code + 2), 0); /* these come again by themselves */
+    SAME(stepped(SIGILL, ILL_ILLOPN, code + 2), 0);
+    SAME(stepped(SIGFPE, FPE_INTDIV, code + 2), 0);
+    CHECK(stepped(SIGTRAP, TRAP_TRACE, code + 9) != 0); /* to where it traps again */
+}
+#endif
+
+/* ---- limits and protections ------------------------------------------------------------- */
+
+TEST(protections_are_real)
+{
+    for (int secretmem = 0; secretmem < 2; secretmem++) {
+        struct os_pages p = map_open(2 * page(), secretmem);
+        CHECK(p.granted & SA_NODUMP && map_has(p.at, "dd"));
+        CHECK(map_has(p.at, "dc"));
+        SAME(!!(p.granted & SA_LOCK), map_has(p.at, "lo"));
+        CHECK(!(p.granted & p.refused));
+        if (!secretmem)
+            CHECK(!(p.granted & SA_SECRETMEM));
+        else
+            SAME(!!(p.granted & SA_SECRETMEM), !(p.refused & SA_SECRETMEM));
+    }
+}
+
+TEST(at_the_lock_limit)
+{
+    if (under_tool())
+        SKIP("tools need memory of their own");
+    unsigned before;
+    struct os_pages p;
+    nobody_with_lock_limit(8 * page());
+    SAME(os_lock_limit(), 8 * page());
+    for (int secretmem = 0; secretmem < 2; secretmem++) {
+        before = count_maps();
+        SAME(os_map_pages(9 * page(), secretmem, true, &p), EAGAIN);
+        SAME(count_maps(), before); /* nothing is left */
+        CHECK(p.why.limit && !strcmp(p.why.limit, "RLIMIT_MEMLOCK"));
+        SAME(p.why.allowed, 8 * page());
+        CHECK(p.why.call && p.why.error && p.why.mend);
+        SAME(os_map_pages(9 * page(), secretmem, false, &p), 0);
+        CHECK(!(p.granted & (SA_LOCK | SA_SECRETMEM)) && p.refused & SA_LOCK);
+        CHECK(p.granted & SA_NODUMP && map_has(p.at, "dc"));
+        SAME(os_release(p.at, 9 * page()), 0);
+    }
+    SAME(status_number("VmLck:"), 0);
+}
+
+TEST(no_descriptor_stays)
+{
+    struct os_pages p;
+    unsigned before = count_descriptors();
+    for (int i = 0; i < 10; i++)
+        (void)!os_map_pages(page(), true, i % 2, &p); /* well or not */
+    SAME(count_descriptors(), before);
+}
+
+TEST(secretmem_refused)
+{
+    if (under_valgrind())
+        SKIP("valgrind knows no secretmem");
+    struct os_pages p;
+    deny(447, ENOSYS); /* memfd_secret, on every architecture */
+    SAME(os_map_pages(page(), true, true, &p), 0);
+    CHECK(p.never_secretmem && p.refused & SA_SECRETMEM && !(p.granted & SA_SECRETMEM));
+    CHECK(!strcmp(p.why.call, "memfd_secret"));
+    SAME(p.why.error, ENOSYS);
+    CHECK(p.why.mend);
+}
+
+/* Sizing secretmem counts as a file's growth. */
+TEST(file_size_limit)
+{
+    if (under_valgrind())
+        SKIP("valgrind knows no secretmem");
+    struct os_pages p;
+    limit(RLIMIT_FSIZE, 0, 0); /* with the default action of SIGXFSZ, death */
+    SAME(os_map_pages(page(), true, true, &p), 0);
+    CHECK(p.granted & SA_LOCK || p.refused & SA_LOCK);
+    sigset_t pending;
+    sigpending(&pending);
+    CHECK(!sigismember(&pending, SIGXFSZ));
+}
+
+TEST(lock_limit_is_raised)
+{
+    if (under_valgrind())
+        SKIP("valgrind has limits of its own");
+    struct rlimit now;
+    limit(RLIMIT_MEMLOCK, 4 * page(), 64 * page());
+    os_raise_lock_limit();
+    SAME(getrlimit(RLIMIT_MEMLOCK, &now), 0);
+    SAME(now.rlim_cur, 64 * page());
+    SAME(now.rlim_max, 64 * page());
+}
+
+TEST(address_space)
+{
+    if (under_tool())
+        SKIP("tools take all of it");
+    CHECK(os_address_space_left() == SIZE_MAX);
+    limit(RLIMIT_AS, (size_t)1 << 32, (size_t)1 << 32);
+    size_t left = os_address_space_left();
+    CHECK(left < (size_t)1 << 32 && left > (size_t)1 << 31);
+    int error;
+    CHECK(!os_reserve((size_t)1 << 32, &error));
+    SAME(error, ENOMEM);
+    CHECK(os_map_limit() >= 1024);
+}
+#endif
+
+/* ---- one byte ------------------------------------------------------------------------------ */
+
+TEST(byte_to_a_pipe)
+{
+    int ends[2];
+    char got;
+    SAME(pipe(ends), 0);
+    errno = 4711;
+    SAME(os_write_byte(ends[1], 'F'), 0);
+    SAME(errno, 4711);
+    SAME(read(ends[0], &got, 1), 1);
+    SAME(got, 'F');
+    close(ends[0]);
+    signal(SIGPIPE, SIG_IGN);
+    SAME(os_write_byte(ends[1], 'F'), EPIPE);
+    close(ends[1]);
+    SAME(os_write_byte(ends[1], 'F'), EBADF);
+    SAME(errno, 4711);
+}
+
+TEST(byte_to_what_is_full)
+{
+    int ends[2], pair[2];
+    SAME(pipe(ends), 0);
+    SAME(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    while (os_write_byte(ends[1], 'x') == 0) {
+    }
+    SAME(os_write_byte(ends[1], 'x'), EAGAIN);
+    while (os_write_byte(pair[1], 'x') == 0) {
+    }
+    int error = os_write_byte(pair[1], 'x');
+    CHECK(error == EAGAIN || error == ENOBUFS);
+    SAME(fcntl(ends[1], F_GETFL) & O_NONBLOCK, 0);
+    SAME(fcntl(pair[1], F_GETFL) & O_NONBLOCK, 0);
+}
+
+int main(int argc, char **argv)
+{
+    check_begin("test_os", argc, argv);
+    RUN(entropy);
+    RUN(reservations);
+    RUN(access);
+    RUN(place_and_unplace);
+    RUN(drop);
+    RUN(touched);
+    RUN(tables_are_empty_in_a_child);
+    RUN(signal_stacks);
+    RUN(requeue_comes_again);
+    RUN(consume_takes_one);
+    RUN(wait_keeps_errno);
+    RUN(process);
+#ifdef __linux__
+    RUN(requeue_keeps_what_came_with_it);
+    RUN(requeue_without_room_for_signals);
+#ifdef __x86_64__
+    RUN(stepping_back);
+#endif
+    RUN(protections_are_real);
+    RUN(at_the_lock_limit);
+    RUN(no_descriptor_stays);
+    RUN(secretmem_refused);
+    RUN(file_size_limit);
+    RUN(lock_limit_is_raised);
+    RUN(address_space);
+#endif
+    RUN(byte_to_a_pipe);
+    RUN(byte_to_what_is_full);
+    return check_end();
+}

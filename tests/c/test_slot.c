@@ -1,0 +1,698 @@
+/* The hold word: who may do what to a slot, alone and between threads. The slots
+ * are made here by hand; no vault is behind them. */
+#include "check.h"
+#include "noise.h"
+#include "slot.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <sys/mman.h>
+#ifdef __linux__
+#include "linux.h"
+#endif
+
+enum { SLOTS = 4 };
+static _Atomic uint64_t holds[SLOTS];
+static struct sa_region region;
+static struct sa_why why;
+static const unsigned GRANTED = SA_LOCK | SA_NODUMP;
+
+static struct slot slot(uint32_t index) { return (struct slot){&region, index}; }
+static uint64_t word(uint32_t index) { return atomic_load(&holds[index]); }
+
+/* All slots live and writable, full of 0x5a. */
+static void begin(size_t data_pages)
+{
+    size_t page = os_page_size(), data = data_pages * page;
+    size_t bytes = SLOTS * (data + page) + page;
+    void *base = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANON, -1, 0);
+    CHECK(base != MAP_FAILED);
+    region.bytes = bytes;
+    region.data = data;
+    region.slots = SLOTS;
+    region.holds = holds;
+    atomic_store(&region.used, SLOTS);
+    atomic_store(&region.base, base);
+    OK(noise_rekey(&why));
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        SAME(os_protect(slot_data(slot(i)), data, OS_WRITE), 0);
+        memset(slot_data(slot(i)), 0x5a, data);
+        atomic_store(&holds[i], hold_of(SLOT_LIVE, OS_WRITE, GRANTED));
+    }
+}
+
+static bool is_noise(const uint8_t *at, size_t n)
+{
+    uint8_t noise[NOISE_BYTES];
+    noise_wipe(noise, sizeof noise);
+    for (size_t i = 0; i < n; i++)
+        if (at[i] != noise[i % NOISE_BYTES])
+            return false;
+    return true;
+}
+
+/* The slot holds nothing but what begin() put there. */
+static bool untouched(uint32_t index)
+{
+    const uint8_t *at = slot_data(slot(index));
+    for (size_t i = 0; i < region.data; i++)
+        if (at[i] != 0x5a)
+            return false;
+    return true;
+}
+
+/* ---- the word -------------------------------------------------------------------------- */
+
+TEST(fields_lie_apart)
+{
+    const uint64_t fields[] = {HOLD_STATE, HOLD_BUSY, HOLD_ACCESS, HOLD_GRANTED, HOLD_DROPPED,
+                               HOLD_PINS, HOLD_POOLED, ~(HOLD_WIPE - 1)};
+    uint64_t all = 0;
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        SAME(all & fields[i], 0);
+        all |= fields[i];
+    }
+    CHECK(all == UINT64_MAX);
+    SAME(HOLD_PINS & (0 - (uint64_t)HOLD_PINS), HOLD_PIN);
+    for (unsigned state = SLOT_FREE; state <= SLOT_LOST; state++)
+        for (unsigned access = OS_NONE; access <= OS_WRITE; access++)
+            for (unsigned bits = 0; bits < 8; bits++) {
+                uint64_t h = hold_of((enum slot_state)state, (enum os_access)access, bits << 1);
+                h |= HOLD_BUSY | HOLD_DROPPED | HOLD_PINS | ~(HOLD_WIPE - 1);
+                SAME(hold_state(h), state);
+                SAME(hold_access(h), access);
+                SAME(hold_granted(h), bits << 1);
+            }
+}
+
+TEST(data_lies_between_guards)
+{
+    begin(2);
+    uint8_t *base = atomic_load(&region.base);
+    size_t page = os_page_size();
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        CHECK(slot_data(slot(i)) == base + page + i * 3 * page);
+        CHECK(!readable(slot_data(slot(i)) - 1));
+        CHECK(readable(slot_data(slot(i))) && readable(slot_data(slot(i)) + 2 * page - 1));
+        CHECK(!readable(slot_data(slot(i)) + 2 * page));
+    }
+}
+
+/* ---- wiping ------------------------------------------------------------------------------ */
+
+TEST(wipes_one_slot_whole)
+{
+    begin(3);
+    uint64_t before = word(1);
+    CHECK(slot_wipe(slot(1)));
+    CHECK(is_noise(slot_data(slot(1)), region.data));
+    CHECK(untouched(0) && untouched(2) && untouched(3));
+    SAME(word(1), before + 2 * HOLD_WIPE); /* begun and ended; no pin left */
+    SAME(slot_stamp(slot(1)), 2);
+    SAME(slot_stamp(slot(0)), 0);
+}
+
+TEST(wipes_only_live_slots)
+{
+    static const enum slot_state others[] = {SLOT_FREE, SLOT_PARKED, SLOT_OWNED, SLOT_LOST};
+    begin(1);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        uint64_t h = hold_of(others[i], OS_WRITE, GRANTED);
+        atomic_store(&holds[0], h);
+        CHECK(!slot_wipe(slot(0)));
+        SAME(word(0), h);
+        CHECK(untouched(0));
+    }
+}
+
+TEST(wipes_whatever_the_access)
+{
+    begin(1);
+    for (int access = OS_NONE; access <= OS_WRITE; access++) {
+        SAME(slot_set_access(slot(0), (enum os_access)access), 0);
+        CHECK(slot_wipe(slot(0)));
+        SAME(hold_access(word(0)), OS_WRITE); /* left open, as the contract says */
+        CHECK(is_noise(slot_data(slot(0)), region.data));
+        memset(slot_data(slot(0)), 0x5a, region.data);
+    }
+}
+
+/* More than 16 locked pages: those never touched stay so, all others are wiped. */
+TEST(wipes_large_ones)
+{
+    enum { PAGES = 700 };
+    begin(PAGES);
+    size_t page = os_page_size();
+    CHECK(slot_wipe(slot(0)));
+    for (size_t i = 0; i < PAGES; i++)
+        CHECK(is_noise(slot_data(slot(0)) + i * page, NOISE_BYTES));
+    uint8_t *fresh = slot_data(slot(1));
+    CHECK(mmap(fresh, region.data, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON | MAP_FIXED, -1,
+               0) == fresh);
+    static const size_t places[] = {0, 1, 511, 512, 513, PAGES - 1};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
+        fresh[places[i] * page + 7] = 0x5a;
+    CHECK(slot_wipe(slot(1)));
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
+        CHECK(is_noise(fresh + places[i] * page, NOISE_BYTES));
+#ifdef __linux__
+    unsigned char touched[PAGES];
+    size_t count = 0;
+    SAME(os_touched(fresh, region.data, touched), 0);
+    for (size_t i = 0; i < PAGES; i++)
+        count += touched[i] & 1;
+    if (!under_tool())
+        CHECK(count < 20);
+#endif
+    /* Without the lock a page that looks untouched may be in swap: all are wiped. */
+    atomic_store(&holds[2], hold_of(SLOT_LIVE, OS_WRITE, 0));
+    uint8_t *unlocked = slot_data(slot(2));
+    CHECK(mmap(unlocked, region.data, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON | MAP_FIXED,
+               -1, 0) == unlocked);
+    CHECK(slot_wipe(slot(2)));
+    for (size_t i = 0; i < PAGES; i++)
+        CHECK(is_noise(unlocked + i * page, NOISE_BYTES));
+}
+
+/* ---- access -------------------------------------------------------------------------------- */
+
+TEST(access_is_what_the_pages_have)
+{
+    begin(2);
+    uint8_t *last = slot_data(slot(0)) + region.data - 1;
+    SAME(slot_set_access(slot(0), OS_NONE), 0);
+    CHECK(!readable(slot_data(slot(0))) && !readable(last));
+    SAME(hold_access(word(0)), OS_NONE);
+    SAME(hold_state(word(0)), SLOT_LIVE);
+    SAME(slot_set_access(slot(0), OS_READ), 0);
+    CHECK(readable(last) && readable(slot_data(slot(0))));
+    SAME(hold_access(word(0)), OS_READ);
+    SAME(slot_set_access(slot(0), OS_WRITE), 0);
+    *last = 0x5a;
+    CHECK(untouched(0)); /* no content was lost on the way */
+    SAME(hold_granted(word(0)), GRANTED);
+    SAME(slot_stamp(slot(0)), 0);
+}
+
+TEST(refused_access_changes_nothing)
+{
+    begin(1);
+    SAME(munmap(slot_data(slot(0)), region.data), 0);
+    uint64_t before = word(0);
+    CHECK(slot_set_access(slot(0), OS_NONE) != 0);
+    SAME(word(0), before);
+}
+
+/* ---- who waits for whom ----------------------------------------------------------------------- */
+
+static _Atomic bool began, ended;
+
+static void *wiper(void *unused)
+{
+    atomic_store(&began, true);
+    CHECK(slot_wipe(slot(0)));
+    atomic_store(&ended, true);
+    return unused;
+}
+
+static void *sealer(void *unused)
+{
+    atomic_store(&began, true);
+    SAME(slot_set_access(slot(0), OS_READ), 0);
+    atomic_store(&ended, true);
+    return unused;
+}
+
+static void *retirer(void *unused)
+{
+    atomic_store(&began, true);
+    CHECK(slot_retire(slot(0)));
+    atomic_store(&ended, true);
+    return unused;
+}
+
+static void *maker(void *unused)
+{
+    atomic_store(&began, true);
+    wipers_wait();
+    atomic_store(&ended, true);
+    return unused;
+}
+
+/* Start a thread that has to wait. */
+static pthread_t start_waiting(void *(*body)(void *))
+{
+    pthread_t thread;
+    atomic_store(&began, false);
+    atomic_store(&ended, false);
+    SAME(pthread_create(&thread, NULL, body, NULL), 0);
+    while (!atomic_load(&began))
+        pause_ms(1);
+    pause_ms(30);
+    CHECK(!atomic_load(&ended));
+    return thread;
+}
+
+static void may_go_on(pthread_t thread)
+{
+    SAME(pthread_join(thread, NULL), 0);
+    CHECK(atomic_load(&ended));
+}
+
+TEST(wiper_waits_for_busy)
+{
+    begin(1);
+    sigset_t mask;
+    CHECK(slot_hold_both(slot(0), slot(0), &mask));
+    pthread_t thread = start_waiting(wiper);
+    CHECK(untouched(0));
+    slot_unhold_both(slot(0), slot(0), true, &mask);
+    may_go_on(thread);
+    CHECK(is_noise(slot_data(slot(0)), region.data));
+    SAME(word(0), hold_of(SLOT_LIVE, OS_WRITE, GRANTED) + 2 * HOLD_WIPE);
+}
+
+TEST(retire_waits_for_pin)
+{
+    begin(1);
+    atomic_fetch_add(&holds[0], 2 * HOLD_PIN); /* a wiper, and one that interrupted it */
+    pthread_t thread = start_waiting(retirer);
+    atomic_fetch_sub(&holds[0], HOLD_PIN);
+    pause_ms(20);
+    CHECK(!atomic_load(&ended));
+    SAME(hold_state(word(0)), SLOT_LIVE);
+    atomic_fetch_sub(&holds[0], HOLD_PIN);
+    may_go_on(thread);
+    SAME(word(0), hold_of(SLOT_OWNED, OS_WRITE, GRANTED));
+}
+
+TEST(retire_waits_for_busy)
+{
+    begin(1);
+    sigset_t mask;
+    CHECK(slot_hold_both(slot(0), slot(1), &mask));
+    pthread_t thread = start_waiting(retirer);
+    slot_unhold_both(slot(0), slot(1), true, &mask);
+    may_go_on(thread);
+    SAME(hold_state(word(0)), SLOT_OWNED);
+}
+
+TEST(access_waits_for_pin)
+{
+    begin(1);
+    atomic_fetch_add(&holds[0], HOLD_PIN);
+    pthread_t thread = start_waiting(sealer);
+    SAME(hold_access(word(0)), OS_WRITE);
+    slot_data(slot(0))[0] = 0x5a; /* a wiper could still write */
+    atomic_fetch_sub(&holds[0], HOLD_PIN);
+    may_go_on(thread);
+    SAME(hold_access(word(0)), OS_READ);
+}
+
+TEST(access_waits_for_busy)
+{
+    begin(1);
+    sigset_t mask;
+    CHECK(slot_hold_both(slot(0), slot(0), &mask));
+    pthread_t thread = start_waiting(sealer);
+    slot_unhold_both(slot(0), slot(0), true, &mask);
+    may_go_on(thread);
+}
+
+TEST(makers_wait_for_all_wipers)
+{
+    wipers_wait(); /* none: at once */
+    wipers_enter();
+    wipers_enter();
+    pthread_t thread = start_waiting(maker);
+    wipers_leave();
+    pause_ms(20);
+    CHECK(!atomic_load(&ended));
+    wipers_leave();
+    may_go_on(thread);
+    wipers_enter();
+    wipers_forked();
+    wipers_wait();
+}
+
+TEST(pins_are_counted)
+{
+    begin(1);
+    atomic_fetch_add(&holds[0], HOLD_PIN);
+    CHECK(slot_wipe(slot(0))); /* as a handler on the thread that pinned */
+    CHECK(is_noise(slot_data(slot(0)), region.data));
+    SAME((word(0) & HOLD_PINS) / HOLD_PIN, 1);
+}
+
+/* ---- life ----------------------------------------------------------------------------------------- */
+
+TEST(publish_and_retire)
+{
+    begin(1);
+    uint64_t stamps = 6 * HOLD_WIPE;
+    atomic_store(&holds[0], hold_of(SLOT_OWNED, OS_WRITE, GRANTED) | stamps);
+    slot_publish(slot(0), false);
+    SAME(word(0), hold_of(SLOT_LIVE, OS_WRITE, GRANTED) | stamps);
+    CHECK(slot_retire(slot(0)));
+    SAME(word(0), hold_of(SLOT_OWNED, OS_WRITE, GRANTED) | stamps);
+    slot_publish(slot(0), true); /* a pool's, while it is live */
+    SAME(word(0), hold_of(SLOT_LIVE, OS_WRITE, GRANTED) | stamps | HOLD_POOLED);
+    CHECK(slot_wipe(slot(0)));
+    CHECK(word(0) & HOLD_POOLED);
+    CHECK(slot_retire(slot(0)));
+    CHECK(!(word(0) & HOLD_POOLED));
+    slot_publish(slot(0), false);
+    atomic_fetch_or(&holds[0], HOLD_DROPPED);
+    CHECK(!slot_retire(slot(0)));
+}
+
+/* ---- copying ---------------------------------------------------------------------------------------- */
+
+static bool all_blocked(void)
+{
+    sigset_t now;
+    pthread_sigmask(SIG_SETMASK, NULL, &now);
+    return sigismember(&now, SIGSEGV) && sigismember(&now, SIGTERM) && sigismember(&now, SIGABRT) &&
+           sigismember(&now, SIGALRM);
+}
+
+static bool none_blocked(void)
+{
+    sigset_t now;
+    pthread_sigmask(SIG_SETMASK, NULL, &now);
+    return !sigismember(&now, SIGSEGV) && !sigismember(&now, SIGTERM) && !sigismember(&now, SIGUSR1);
+}
+
+/* Refused, and nothing of it is left. */
+static void is_refused(struct slot from, struct slot to)
+{
+    sigset_t mask;
+    uint64_t first = atomic_load(slot_hold(from)), second = atomic_load(slot_hold(to));
+    CHECK(!slot_hold_both(from, to, &mask));
+    SAME(atomic_load(slot_hold(from)), first);
+    SAME(atomic_load(slot_hold(to)), second);
+    CHECK(none_blocked());
+}
+
+TEST(hold_both)
+{
+    begin(1);
+    sigset_t mask;
+    CHECK(slot_hold_both(slot(0), slot(1), &mask));
+    CHECK(word(0) & HOLD_BUSY && word(1) & HOLD_BUSY && all_blocked());
+    slot_unhold_both(slot(0), slot(1), true, &mask);
+    CHECK(none_blocked());
+    SAME(word(0), hold_of(SLOT_LIVE, OS_WRITE, GRANTED));
+    SAME(word(1), word(0));
+    CHECK(slot_hold_both(slot(0), slot(0), &mask));
+    CHECK(word(0) & HOLD_BUSY && all_blocked());
+    slot_unhold_both(slot(0), slot(0), true, &mask);
+    CHECK(none_blocked());
+    SAME(word(0), word(1));
+}
+
+TEST(hold_both_with_a_fresh_one)
+{
+    begin(1);
+    sigset_t mask;
+    uint64_t owned = hold_of(SLOT_OWNED, OS_WRITE, GRANTED), live = word(0);
+    atomic_store(&holds[1], owned);
+    CHECK(slot_hold_both(slot(0), slot(1), &mask));
+    SAME(word(1), live | HOLD_BUSY); /* born live, and no wiper gets in */
+    slot_unhold_both(slot(0), slot(1), false, &mask);
+    SAME(word(1), owned);
+    SAME(word(0), live);
+    CHECK(slot_hold_both(slot(0), slot(1), &mask));
+    slot_unhold_both(slot(0), slot(1), true, &mask);
+    SAME(word(1), live);
+}
+
+TEST(hold_both_refuses)
+{
+    begin(1);
+    uint64_t live = word(0), owned = hold_of(SLOT_OWNED, OS_WRITE, GRANTED);
+    static const uint64_t flags[] = {HOLD_PIN, HOLD_BUSY, HOLD_DROPPED};
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        atomic_store(&holds[0], live | flags[i]);
+        is_refused(slot(0), slot(1));
+        is_refused(slot(1), slot(0));
+        is_refused(slot(0), slot(0));
+        atomic_store(&holds[1], owned);
+        is_refused(slot(0), slot(1));
+        atomic_store(&holds[1], live);
+    }
+    atomic_store(&holds[0], owned);
+    is_refused(slot(0), slot(1)); /* nothing to copy from */
+    atomic_store(&holds[0], hold_of(SLOT_LIVE, OS_NONE, GRANTED));
+    is_refused(slot(0), slot(1));
+    is_refused(slot(1), slot(0));
+    atomic_store(&holds[0], hold_of(SLOT_LIVE, OS_READ, GRANTED));
+    is_refused(slot(1), slot(0));
+    is_refused(slot(0), slot(0));
+    sigset_t mask;
+    CHECK(slot_hold_both(slot(0), slot(1), &mask)); /* reading is enough to copy from */
+    slot_unhold_both(slot(0), slot(1), true, &mask);
+}
+
+TEST(hold_both_refuses_while_wipers_run)
+{
+    begin(1);
+    atomic_store(&holds[2], hold_of(SLOT_OWNED, OS_WRITE, GRANTED));
+    wipers_enter();
+    is_refused(slot(0), slot(1));
+    is_refused(slot(0), slot(0));
+    is_refused(slot(0), slot(2));
+    SAME(hold_state(word(2)), SLOT_OWNED);
+    wipers_leave();
+    sigset_t mask;
+    CHECK(slot_hold_both(slot(0), slot(2), &mask));
+    slot_unhold_both(slot(0), slot(2), true, &mask);
+}
+
+/* ---- pages that cannot be opened ------------------------------------------------------------------- */
+
+#ifdef __linux__
+/* The data limit refuses to make pages writable: they are given up, not left. */
+TEST(drops_what_it_cannot_open)
+{
+    if (under_tool())
+        SKIP("needs a tight data limit");
+    begin(2);
+    sigset_t mask;
+    for (int access = OS_NONE; access <= OS_READ; access++) {
+        struct slot s = slot((uint32_t)access);
+        SAME(slot_set_access(s, (enum os_access)access), 0);
+        struct rlimit before;
+        SAME(getrlimit(RLIMIT_DATA, &before), 0);
+        limit(RLIMIT_DATA, os_page_size(), before.rlim_max); /* 0 would mean none */
+        bool wiped = slot_wipe(s), again = slot_wipe(s);
+        limit(RLIMIT_DATA, before.rlim_cur, before.rlim_max);
+        CHECK(wiped && again);
+        CHECK(atomic_load(slot_hold(s)) & HOLD_DROPPED);
+        SAME(slot_stamp(s), 4);
+        SAME(atomic_load(slot_hold(s)) & HOLD_PINS, 0);
+        CHECK(!readable(slot_data(s)));
+        /* Nobody opens or copies it any more, and opening finds nothing. */
+        CHECK(slot_wipe(s));
+        SAME(slot_set_access(s, OS_WRITE), 0);
+        CHECK(!readable(slot_data(s)));
+        CHECK(!slot_hold_both(s, slot(3), &mask));
+        SAME(os_protect(slot_data(s), region.data, OS_WRITE), 0);
+        for (size_t i = 0; i < region.data; i++)
+            SAME(slot_data(s)[i], 0);
+        CHECK(!slot_retire(s));
+    }
+    CHECK(untouched(2));
+}
+#endif
+
+/* ---- threads ------------------------------------------------------------------------------------------ */
+
+static _Atomic bool over;
+static _Atomic unsigned wipes, copies, changes;
+
+static bool holds_secret(uint32_t index)
+{
+    return slot_data(slot(index))[0] == 0x77 && slot_data(slot(index))[1] == 0x66;
+}
+
+/* Puts a secret into slot 0 and copies it to slot 1, as an owner does. */
+static void *copier(void *unused)
+{
+    sigset_t mask;
+    while (!atomic_load(&over)) {
+        if (!slot_hold_both(slot(0), slot(0), &mask)) {
+            slot_wait_clear(0);
+            continue;
+        }
+        memset(slot_data(slot(0)), 0x66, region.data);
+        slot_data(slot(0))[0] = 0x77;
+        slot_unhold_both(slot(0), slot(0), true, &mask);
+        while (!slot_hold_both(slot(0), slot(1), &mask))
+            slot_wait_clear(0);
+        memcpy(slot_data(slot(1)), slot_data(slot(0)), region.data);
+        slot_unhold_both(slot(0), slot(1), true, &mask);
+        atomic_fetch_add(&copies, 1);
+    }
+    return unused;
+}
+
+/* Wipes the goal of the copies first and their source last: a copy in between
+ * would carry the secret behind it. */
+static void *passes(void *unused)
+{
+    while (!atomic_load(&over)) {
+        wipers_enter();
+        CHECK(slot_wipe(slot(1)));
+        CHECK(slot_wipe(slot(0)));
+        CHECK(!holds_secret(0) && !holds_secret(1));
+        CHECK(is_noise(slot_data(slot(1)), region.data));
+        wipers_leave();
+        atomic_fetch_add(&wipes, 1);
+        pause_ms(0);
+    }
+    return unused;
+}
+
+static void *seals(void *unused)
+{
+    for (unsigned i = 0; !atomic_load(&over); i++) {
+        SAME(slot_set_access(slot(2), (enum os_access)(i % 3)), 0);
+        atomic_fetch_add(&changes, 1);
+    }
+    return unused;
+}
+
+/* A sealed slot is wiped, and no protection changes under a wiper's hands: it
+ * would fault. */
+static void *wipes_sealed(void *unused)
+{
+    while (!atomic_load(&over)) {
+        CHECK(slot_wipe(slot(2)));
+        atomic_fetch_add(&wipes, 1);
+    }
+    return unused;
+}
+
+static void *publishes(void *unused)
+{
+    while (!atomic_load(&over)) {
+        CHECK(slot_retire(slot(3)));
+        CHECK(hold_access(word(3)) == OS_WRITE && !(word(3) & HOLD_PINS));
+        SAME(os_protect(slot_data(slot(3)), region.data, OS_NONE), 0); /* no wiper may be there */
+        SAME(os_protect(slot_data(slot(3)), region.data, OS_WRITE), 0);
+        slot_publish(slot(3), false);
+        sched_yield();
+    }
+    return unused;
+}
+
+static void *wipes_published(void *unused)
+{
+    while (!atomic_load(&over))
+        if (slot_wipe(slot(3)))
+            atomic_fetch_add(&wipes, 1);
+    return unused;
+}
+
+static void all_at_once(void *(*const bodies[])(void *), size_t count, long ms)
+{
+    pthread_t threads[8];
+    for (size_t i = 0; i < count; i++)
+        SAME(pthread_create(&threads[i], NULL, bodies[i], NULL), 0);
+    pause_ms(ms);
+    atomic_store(&over, true);
+    for (size_t i = 0; i < count; i++)
+        SAME(pthread_join(threads[i], NULL), 0);
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        SAME(word(i) & (HOLD_BUSY | HOLD_PINS | HOLD_DROPPED), 0);
+        SAME(hold_state(word(i)), SLOT_LIVE);
+        SAME(slot_stamp(slot(i)) % 2, 0);
+    }
+    CHECK(atomic_load(&wipes) > 0);
+}
+
+TEST(no_copy_falls_behind_a_pass)
+{
+    void *(*const bodies[])(void *) = {copier, passes};
+    begin(4);
+    all_at_once(bodies, 2, 1000);
+    CHECK(atomic_load(&copies) > 0);
+}
+
+/* Two wipers of one slot write the same bytes at once; to a race detector that is
+ * a race, so there it is one. */
+TEST(sealing_and_wiping)
+{
+    void *(*const bodies[])(void *) = {seals, wipes_sealed, seals, wipes_sealed, wipes_sealed};
+    begin(2);
+    all_at_once(bodies, UNDER_TSAN ? 3 : 5, 500);
+    CHECK(atomic_load(&changes) > 0);
+}
+
+TEST(retiring_and_wiping)
+{
+    void *(*const bodies[])(void *) = {publishes, wipes_published, wipes_published};
+    begin(1);
+    all_at_once(bodies, UNDER_TSAN ? 2 : 3, 500);
+}
+
+static void wipe_on_signal(int sig)
+{
+    (void)sig;
+    wipers_enter();
+    CHECK(slot_wipe(slot(0)) && slot_wipe(slot(1)));
+    CHECK(!holds_secret(0) && !holds_secret(1));
+    wipers_leave();
+    atomic_fetch_add(&wipes, 1);
+}
+
+/* A handler interrupts the copying thread itself, anywhere: it never waits for it. */
+TEST(handler_on_the_copying_thread)
+{
+    begin(1);
+    struct sigaction act = {.sa_handler = wipe_on_signal, .sa_flags = SA_RESTART};
+    SAME(sigaction(SIGPROF, &act, NULL), 0);
+    pthread_t thread;
+    SAME(pthread_create(&thread, NULL, copier, NULL), 0);
+    for (int i = 0, n = rounds(2000); i < n || !atomic_load(&copies); i++) {
+        pthread_kill(thread, SIGPROF);
+        sched_yield();
+    }
+    atomic_store(&over, true);
+    SAME(pthread_join(thread, NULL), 0);
+    CHECK(atomic_load(&wipes) > 0);
+}
+
+int main(int argc, char **argv)
+{
+    check_begin("test_slot", argc, argv);
+    RUN(fields_lie_apart);
+    RUN(data_lies_between_guards);
+    RUN(wipes_one_slot_whole);
+    RUN(wipes_only_live_slots);
+    RUN(wipes_whatever_the_access);
+    RUN(wipes_large_ones);
+    RUN(access_is_what_the_pages_have);
+    RUN(refused_access_changes_nothing);
+    RUN(wiper_waits_for_busy);
+    RUN(retire_waits_for_pin);
+    RUN(retire_waits_for_busy);
+    RUN(access_waits_for_pin);
+    RUN(access_waits_for_busy);
+    RUN(makers_wait_for_all_wipers);
+    RUN(pins_are_counted);
+    RUN(publish_and_retire);
+    RUN(hold_both);
+    RUN(hold_both_with_a_fresh_one);
+    RUN(hold_both_refuses);
+    RUN(hold_both_refuses_while_wipers_run);
+#ifdef __linux__
+    RUN(drops_what_it_cannot_open);
+#endif
+    RUN(no_copy_falls_behind_a_pass);
+    RUN(sealing_and_wiping);
+    RUN(retiring_and_wiping);
+    RUN(handler_on_the_copying_thread);
+    return check_end();
+}

@@ -1,0 +1,74 @@
+"""Tests the installed library, never the tree it is built from."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TREE = Path(__file__).resolve().parent.parent
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != TREE]
+if str(TREE / "tests") not in sys.path:
+    sys.path.insert(0, str(TREE / "tests"))
+
+from support import TRIALS, spy  # noqa: E402
+
+import secalloc  # noqa: E402
+
+if Path(secalloc.__file__).resolve().is_relative_to(TREE / "secalloc"):
+    raise pytest.UsageError(f"secalloc is imported from the tree, {secalloc.__file__}: install it")
+
+
+@pytest.fixture(autouse=True)
+def nowhere() -> Iterator[None]:
+    """Keeps markers off the terminal."""
+    secalloc.set_lockdown_fd(None)
+    yield
+    secalloc.set_lockdown_fd(None)
+
+
+class Marker:
+    """The reading end of this process's lockdown descriptor."""
+
+    def __init__(self) -> None:
+        self.read, self.write = os.pipe()
+        os.set_blocking(self.read, False)
+        secalloc.set_lockdown_fd(self.write)
+
+    def take(self) -> bytes:
+        """What has come since the last look."""
+        try:
+            return os.read(self.read, 4096)
+        except BlockingIOError:
+            return b""
+
+    def close(self) -> None:
+        secalloc.set_lockdown_fd(None)
+        os.close(self.read)
+        os.close(self.write)
+
+
+@pytest.fixture
+def marker() -> Iterator[Marker]:
+    """Where this process's markers go during a test."""
+    pipe = Marker()
+    yield pipe
+    pipe.close()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """An ordinary user's lock limit is soon reached; test_limits.py looks at the warning."""
+    config.addinivalue_line("filterwarnings", "ignore::secalloc.ProtectionWarning")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how often the things that depend on chance were tried."""
+    terminalreporter.write_line(f"races and orders: {TRIALS} trials each (SECALLOC_TRIALS)")
+
+
+def pytest_sessionfinish() -> None:
+    """Remove the compiled observer."""
+    if spy.cache_info().currsize:
+        shutil.rmtree(Path(spy()).parent, ignore_errors=True)

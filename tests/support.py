@@ -1,0 +1,115 @@
+"""Runs snippets in processes of their own, and tells how they ended."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+LINUX = sys.platform == "linux"
+TRIALS = int(os.environ.get("SECALLOC_TRIALS", "40"))
+"""How many times a race or an order is tried."""
+
+linux_only = pytest.mark.skipif(not LINUX, reason="looks at /proc, which only Linux has")
+x86_or_arm_linux = pytest.mark.skipif(
+    not LINUX or platform.machine() not in ("x86_64", "aarch64"),
+    reason="runs machine code made for Linux on x86-64 or AArch64",
+)
+
+
+@dataclass
+class Outcome:
+    """The end of a child process."""
+
+    code: int  # minus the signal that killed it, or its exit status
+    marker: bytes  # what came over the lockdown descriptor
+    out: str
+    err: str
+
+    @property
+    def fate(self) -> tuple[int, bytes]:
+        """The exit status and the marker."""
+        return self.code, self.marker
+
+
+def run(  # noqa: PLR0913
+    code: str,
+    *,
+    marker: bool = True,
+    wrapper: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    pass_fds: Sequence[int] = (),
+    python: Sequence[str] = (),
+    timeout: float = 40,
+) -> Outcome:
+    """Run a snippet, which finds everything in crash.py imported.
+
+    With `marker` its lockdown descriptor is a pipe that the outcome was read from.
+    """
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    source = "from crash import *\n"
+    if marker:
+        source += f"secalloc.set_lockdown_fd({write})\n"
+    source += textwrap.dedent(code)
+    try:
+        child = subprocess.run(  # noqa: S603
+            [*wrapper, sys.executable, "-P", *python, "-c", source],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="backslashreplace",
+            pass_fds=[write, *pass_fds],
+            env={**os.environ, "PYTHONPATH": str(TESTS), **(env or {})},
+            cwd=cwd or tempfile.gettempdir(),
+            timeout=timeout,
+            check=False,
+        )
+        try:
+            got = os.read(read, 4096)
+        except BlockingIOError:
+            got = b""
+    finally:
+        os.close(read)
+        os.close(write)
+    return Outcome(child.returncode, got, child.stdout, child.stderr)
+
+
+def check(code: str, **options: Any) -> str:
+    """Run a snippet that must come to a good end, without a marker; its output."""
+    __tracebackhide__ = True
+    end = run(code, **options)
+    assert end.fate == (0, b""), f"{end.fate}\n{end.out}{end.err}"
+    return end.out.strip()
+
+
+def dies(code: str, number: int, marker: bytes = b"F", **options: Any) -> Outcome:
+    """Run a snippet that must die of exactly that signal, with exactly that marker."""
+    __tracebackhide__ = True
+    end = run(code, **options)
+    assert end.fate == (-number, marker), f"{end.fate}\n{end.out}{end.err}"
+    return end
+
+
+@cache
+def spy() -> str:
+    """Path of the compiled tests/spy.c; skips the test where nothing compiles it."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        pytest.skip("needs a C compiler: the observer is a native handler")
+    built = Path(tempfile.mkdtemp(prefix="secalloc-spy-")) / "spy.so"
+    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"]
+    command = [compiler, *flags, "-o", str(built), str(TESTS / "spy.c")]
+    subprocess.run(command, check=True)  # noqa: S603
+    return str(built)

@@ -1,0 +1,196 @@
+"""Nothing stays behind: mappings, descriptors and locked memory, call by call."""
+
+import gc
+import sys
+from contextlib import suppress
+
+from support import check, linux_only
+
+import secalloc
+
+PUBLIC = {
+    "Arena": "Arena(100).close(); Arena(b'x' * 300_000).close(); Arena(5, align=64)",
+    "Arena.align": "[Arena(1, align=1 << n).close() for n in range(13)]",
+    "Arena.address": "a.address",
+    "Arena.check": "a.check()",
+    "Arena.clear": "b = secret(); b.clear()",
+    "Arena.close": "b = secret(); v = memoryview(b); b.close(); v.release()",
+    "Arena.closed": "a.closed",
+    "Arena.open": """
+with a.open("w") as v: v[:] = SECRET
+try:
+    with a.open("w") as v: raise KeyError
+except KeyError: pass
+a[:] = SECRET""",
+    "Arena.pool": "a.pool; secalloc.Pool().alloc(1).pool",
+    "Arena.protection": "a.protection",
+    "Arena.rotate": """
+a.rotate(); large.rotate()
+with memoryview(a):
+    try: a.rotate()
+    except BufferError: pass""",
+    "Arena.sealed": "a.sealed",
+    "Arena.size": "a.size",
+    "Arena.wiped": "a.wiped",
+    "Pool": "secalloc.Pool(); secalloc.Pool().alloc(1); repr(pool)",
+    "Pool.alloc": """
+for n in (0, 1, 500, 3000, 200_000): pool.alloc(n); pool.alloc(bytes(n)).close()
+kept = [pool.alloc(SECRET) for _ in range(500)]; kept[7].rotate(); kept[9].clear()
+for bad in (2**47, 2**62, -1, "x", None, 1.5, True):
+    try: pool.alloc(bad)
+    except (MemoryError, ValueError, TypeError, OverflowError): pass""",
+    "Pool.close": """
+with secalloc.Pool() as p: b = p.alloc(SECRET); v = memoryview(b)
+v.release()
+try: p.alloc(1)
+except ValueError: pass""",
+    "Pool.closed": "pool.closed",
+    "Pool.random": "pool.random(50); pool.random(500_000)",
+    "Pool.take": "pool.take(bytearray(100)); pool.take(secret())",
+    "ArenaView": "bytes(a[1:9][2:]); memoryview(a[3:]).release()",
+    "items": "a[0] = a[1]; a[2:5] = a[4:7]; a[0:3] = b'abc'; a[:] = SECRET",
+    "comparison": "a == SECRET; a < large; a != large[5:]; a == None",
+    "sum": "a + b'x'; b'x' + a; a + large",
+    "buffer": "memoryview(a).release(); bytes(large); bytes(a)",
+    "Protection": "secalloc.Protection.LOCK in a.protection",
+    "ForkedError": "os.waitpid(os.fork() or os._exit(bool(a.closed) - 1), 0)",
+    "SealedError": "",
+    "WipedError": """
+b = secret(); b.clear()
+try: bytes(b)
+except secalloc.WipedError: pass""",
+    "ProtectionError": "",
+    "ProtectionWarning": "",
+    "failures": """
+for bad in (2**47, 2**62, -1, "x", None, 1.5, True):
+    try: Arena(bad)
+    except (MemoryError, ValueError, TypeError, OverflowError): pass
+try: secalloc.concat(a, "x")
+except TypeError: pass
+try: Arena(1, align=3)
+except ValueError: pass""",
+    "arm": "secalloc.arm(); secalloc.arm(signals=[11]); secalloc.arm()",
+    "disarm": "secalloc.disarm(); secalloc.disarm(); secalloc.arm()",
+    "clear": "secalloc.clear(bytearray(100)); b = secret(); secalloc.clear(b)",
+    "compare_digest": "secalloc.compare_digest(a, SECRET); secalloc.compare_digest(b'a', b'b')",
+    "concat": "secalloc.concat(a, large, b'x'); secalloc.concat()",
+    "is_secure": "secalloc.is_secure(a[3:]); secalloc.is_secure(b'x')",
+    "lockdown": "secalloc.lockdown(); a[:] = SECRET; large[:] = bytes(large.size)",
+    "random": "secalloc.random(50); secalloc.random(500_000)",
+    "rekey": "secalloc.rekey()",
+    "rotate": "secalloc.rotate(a)",
+    "set_lockdown_fd": """
+with tempfile.TemporaryFile() as f: secalloc.set_lockdown_fd(secalloc.set_lockdown_fd(f))
+try: secalloc.set_lockdown_fd(999)
+except OSError: pass
+secalloc.set_lockdown_fd(None)""",
+    "status": "secalloc.status()",
+    "Status": "secalloc.status()",
+    "take": "secalloc.take(bytearray(100)); secalloc.take(secret())",
+}
+
+
+def test_every_public_name_has_its_leak_test() -> None:
+    types = (secalloc.Arena, secalloc.Pool)
+    members = {f"{t.__name__}.{name}" for t in types for name in vars(t) if name[0] != "_"}
+    names = set(secalloc.__all__) | members | {"random"}
+    assert sorted(names - set(PUBLIC)) == []
+
+
+@linux_only
+def test_nothing_stays_behind() -> None:
+    """Each call some times to warm up, then many times: all must be as it was."""
+    check(f"""
+        import gc
+        calls = {{name: compile(code, name, "exec") for name, code in {PUBLIC!r}.items()}}
+        a, large, pool = secret(), secret(300_000), secalloc.Pool()
+        secalloc.set_lockdown_fd(None)
+        def look():
+            gc.collect()
+            status = secalloc.status()
+            return (our_maps(), locked_kib(), status.locked_bytes, status.arenas, status.bytes,
+                    sorted(os.listdir("/proc/self/fd")))
+        names = dict(globals())
+        bad = []
+        for name, code in calls.items():
+            def times(n):
+                scope = dict(names)
+                for _ in range(n):
+                    exec(code, scope)
+                del scope
+            times(20)
+            before = look()
+            times(60)
+            after = look()
+            if after != before:
+                bad.append((name, before, after))
+        assert not bad, bad
+    """)
+
+
+@linux_only
+def test_the_look_sees_a_leak() -> None:
+    """The control: what is kept on purpose shows in each of the numbers."""
+    check("""
+        a = Arena(1)
+        def look():
+            return our_maps(), locked_kib(), secalloc.status().locked_bytes
+        before = look()
+        kept = [Arena(1) for _ in range(100)]
+        after = look()
+        locked = secalloc.Protection.LOCK in a.protection & kept[-1].protection
+        assert after[0] > before[0] + 90, (before, after)
+        if locked:
+            assert after[1] >= before[1] + 300, (before, after)
+            assert after[2] >= before[2] + 300 * 1024, (before, after)
+    """)
+
+
+@linux_only
+def test_large_arenas_go_back_at_once() -> None:
+    check("""
+        Arena(20 * mmap.PAGESIZE).close()
+        before = our_maps(), locked_kib(), secalloc.status().locked_bytes
+        a = Arena(2**24); a[5] = 1
+        if secalloc.Protection.LOCK in a.protection:
+            assert secalloc.status().locked_bytes >= before[2] + 2**24
+        a.close()
+        assert (our_maps(), locked_kib(), secalloc.status().locked_bytes) == before
+    """)
+
+
+def test_references() -> None:
+    """No reference of an argument, a view or an error is kept."""
+    source = bytearray(b"x" * 100)
+    arena = secalloc.Arena(source)
+    parts: tuple[object, ...] = (source, arena)
+
+    def all_calls() -> None:
+        secalloc.Arena(source).close()
+        view = arena[1:50]
+        bytes(view[2:])
+        memoryview(view).release()
+        arena[:] = source
+        arena == source  # noqa: B015
+        arena + source
+        secalloc.concat(arena, source)
+        secalloc.compare_digest(arena, source)
+        secalloc.is_secure(arena)
+        for bad in ("x", None, 5):
+            with suppress(TypeError):
+                arena[0:1] = bad  # type: ignore[call-overload]
+            with suppress(TypeError):
+                secalloc.concat(source, bad)  # type: ignore[arg-type]
+        with arena.open("w") as filled:
+            filled[:] = source
+        hex(secalloc.lockdown())
+        arena[:] = source
+
+    all_calls()
+    gc.collect()
+    before = [sys.getrefcount(part) for part in parts], sys.getrefcount(secalloc.Arena)
+    for _ in range(50):
+        all_calls()
+    gc.collect()
+    after = [sys.getrefcount(part) for part in parts], sys.getrefcount(secalloc.Arena)
+    assert after == before

@@ -1,0 +1,307 @@
+"""An ordinary user's limits, old kernels, containers: what is missing is said once."""
+
+import pytest
+from support import check, dies, linux_only, run
+
+pytestmark = linux_only
+
+ORDINARY = """
+caught = collect_warnings()
+become_nobody()
+def one_warning():
+    assert [w.category for w in caught] == [ProtectionWarning], caught
+    return str(caught[0].message)
+"""
+
+
+def test_memlock_0() -> None:
+    dies(
+        ORDINARY
+        + """
+limit(resource.RLIMIT_MEMLOCK, 0)
+arenas = [secret(n) for n in (1, 500, 5000, 200_000)]
+assert all(missing(a) == Protection.LOCK | Protection.SECRETMEM for a in arenas), arenas
+assert all(bytes(a) == raw(a) for a in arenas)
+assert secalloc.status().locked_bytes == secalloc.status().lock_limit == 0
+arenas[1].rotate(); arenas[3].rotate()
+assert all(bytes(a) == raw(a) == bytes(secret(a.size)) for a in arenas)
+message = one_warning()
+assert "LOCK" in message and "SECRETMEM" in message and "ulimit" in message, message
+fault("segv")
+""",
+        11,
+    )
+
+
+@pytest.mark.parametrize("kib", [16, 64, 100, 8192])
+def test_as_many_as_fit_are_locked(kib: int) -> None:
+    """The rest works all the same, and one warning says so."""
+    check(
+        ORDINARY
+        + f"""
+limit(resource.RLIMIT_MEMLOCK, {kib} * 1024)
+fit = {kib} * 1024 // PAGE
+arenas = [secret(100 + n) for n in range(fit + 40)]
+status = secalloc.status()
+assert status.lock_limit == {kib} * 1024
+locked = [Protection.LOCK in a.protection for a in arenas]
+assert locked == [True] * fit + [False] * 40, sum(locked)
+assert status.locked_bytes == fit * PAGE
+assert locked_kib() * 1024 <= {kib} * 1024
+assert all(bytes(a) == raw(a) == bytes(secret(a.size)) for a in arenas)
+one_warning()
+for a in arenas: a.close()
+again = [secret(100) for _ in range(fit)]
+assert all(Protection.LOCK in a.protection for a in again), "the budget came back"
+one_warning()
+"""
+    )
+
+
+def test_the_warning_names_the_errno_the_limit_and_what_mends_it() -> None:
+    message = check(
+        ORDINARY
+        + """
+limit(resource.RLIMIT_MEMLOCK, 65536)
+large = secret(2**20)
+print(one_warning())
+"""
+    )
+    assert "LOCK" in message
+    assert "ENOMEM" in message or "EAGAIN" in message or "annot allocate" in message
+    assert "65536" in message or "64 KiB" in message, message
+    assert "ulimit -l" in message
+
+
+def test_parked_pages_are_given_back_for_another_size() -> None:
+    check(
+        ORDINARY
+        + """
+limit(resource.RLIMIT_MEMLOCK, 16 * PAGE)
+small = [secret(100) for _ in range(16)]
+assert all(Protection.LOCK in a.protection for a in small)
+for a in small: a.close()
+one = secret(16 * PAGE)
+assert Protection.LOCK in one.protection and not caught
+one.close()
+several = secret(4 * PAGE), secret(8 * PAGE), secret(20), secret(20)
+assert all(Protection.LOCK in a.protection for a in several) and not caught
+"""
+    )
+
+
+def test_large_arena_past_the_lock_limit() -> None:
+    dies(
+        ORDINARY
+        + """
+limit(resource.RLIMIT_MEMLOCK, 65536)
+first = secret()
+large = secret(2**20)
+assert Protection.LOCK not in large.protection and bytes(large) == raw(large)
+assert Protection.LOCK in first.protection and bytes(first) == SECRET
+one_warning()
+fault("segv")
+""",
+        11,
+    )
+
+
+def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
+    check(
+        ORDINARY
+        + """
+limit(resource.RLIMIT_MEMLOCK, 0, 2**20)
+arenas = [secret() for _ in range(30)]
+assert not any(missing(a) & Protection.LOCK for a in arenas) and not caught
+assert secalloc.status().lock_limit == 2**20
+"""
+    )
+
+
+@pytest.mark.parametrize("error", ["EPERM", "ENOSYS"])
+def test_secretmem_refused(error: str) -> None:
+    """By a container's filter, or by a kernel that does not know it."""
+    dies(
+        f"""
+        caught = collect_warnings()
+        deny("memfd_secret", errno.{error})
+        assert syscall("memfd_secret", 0) == -1 and ctypes.get_errno() == errno.{error}
+        before = sorted(os.listdir("/proc/self/fd"))
+        arenas = [secret(n) for n in (1, 500, 5000, 200_000)]
+        assert all(missing(a) == Protection.SECRETMEM for a in arenas), arenas
+        for a in arenas: a.rotate()
+        assert all(bytes(a) == raw(a) == bytes(secret(a.size)) for a in arenas)
+        assert sorted(os.listdir("/proc/self/fd")) == before
+        assert secalloc.status().backend == "anonymous"
+        assert [w.category for w in caught] == [ProtectionWarning], caught
+        message = str(caught[0].message)
+        assert "SECRETMEM" in message and "memfd_secret" in message, message
+        assert "{error}" in message or os.strerror(errno.{error}) in message, message
+        fault("segv")
+        """,
+        11,
+    )
+
+
+def test_with_everything_there_is_no_warning() -> None:
+    """The control for all of the above."""
+    text = check("caught = collect_warnings(); a = secret(); print(bool(missing(a)), len(caught))")
+    if text == "True 1":
+        pytest.skip("this machine does not have every protection even for this user")
+    assert text == "False 0"
+
+
+def test_descriptors_exhausted() -> None:
+    dies(
+        """
+        caught = collect_warnings()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+        held = []
+        try:
+            while True: held.append(os.dup(1))
+        except OSError as error:
+            assert error.errno == errno.EMFILE
+        arenas = [secret(n) for n in (1, 500, 5000, 20_000, 50_000, 200_000)]
+        assert all(bytes(a) == raw(a) for a in arenas)
+        assert all(missing(a) in (Protection.SECRETMEM, Protection(0)) for a in arenas), arenas
+        assert [w.category for w in caught] == [ProtectionWarning], caught
+        os.kill(os.getpid(), 11)
+        time.sleep(30)
+        """,
+        11,
+    )
+
+
+@pytest.mark.parametrize("mib", [256, 64, 8])
+def test_small_address_space(mib: int) -> None:
+    dies(
+        f"""
+        room = {mib} * 2**20
+        used = address_space()
+        limit(resource.RLIMIT_AS, used + room)
+        arenas = [secret(n) for n in (1, 500, 5000, 200_000)]
+        assert all(bytes(a) == raw(a) for a in arenas)
+        assert address_space() - used <= room * 3 // 4, "most is to be left to the program"
+        more = bytearray(room // 8)
+        fault("segv")
+        """,
+        11,
+    )
+
+
+def test_no_address_space_at_all() -> None:
+    check("""
+        spare = [bytes(100) for _ in range(1000)]  # room on the heap for what follows
+        del spare
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (address_space(), hard))
+        failed = 0
+        for size in (1, 5000, 200_000, 2**30):
+            try:
+                Arena(size)
+            except MemoryError:
+                failed += 1
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        assert failed == 4, failed
+        assert secalloc.status().arenas == 0 and our_maps() == 0
+        a = secret()
+        assert bytes(a) == SECRET
+    """)
+
+
+def test_address_space_ends_later() -> None:
+    check("""
+        a = secret()
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (address_space() + 2**20, hard))
+        kept = []
+        try:
+            while len(kept) < 100_000: kept.append(secret(200_000))
+        except MemoryError:
+            pass
+        else:
+            raise AssertionError("the limit was never reached")
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        assert bytes(a) == raw(a) == SECRET
+        assert all(bytes(k) == raw(k) == bytes(kept[0]) for k in kept)
+        assert bytes(secret(60_000)) == bytes(secret(60_000))
+    """)
+
+
+@pytest.mark.parametrize("size", ["1", "17 * PAGE"])
+def test_beyond_the_map_count(size: str) -> None:
+    """MemoryError with a hint, everything intact, and maps left for the program."""
+    end = run(f"""
+        with open("/proc/sys/vm/max_map_count") as f: most = int(f.read())
+        if most > 200_000:
+            print("skip", most)
+            sys.exit()
+        warnings.simplefilter("ignore")
+        size = {size}
+        first = secret()
+        arenas = []
+        try:
+            while len(arenas) <= most: arenas.append(Arena(size))
+        except MemoryError as error:
+            message = str(error)
+        else:
+            raise AssertionError(len(arenas))
+        assert "map" in message, message
+        assert size > 1 or len(arenas) > most // 4, len(arenas)
+        assert bytes(first) == raw(first) == SECRET and raw(arenas[-1])[:1] == bytes(1)
+        on_thread(print, "a thread")
+        mmap.mmap(-1, 2**20).close()
+        for a in arenas[::2]: a.close()
+        b = secret(); assert bytes(b) == SECRET
+        fault("segv")
+    """)
+    if end.out.startswith("skip"):
+        pytest.skip(f"vm.max_map_count is too high to be reached: {end.out.split()[1]}")
+    assert (end.fate, end.out) == ((-11, b"F"), "a thread\n"), end
+
+
+@pytest.mark.parametrize(
+    ("number", "cause"), [(11, "fault('segv')"), (15, "os.kill(os.getpid(), 15); time.sleep(30)")]
+)
+def test_pending_signals_exhausted(number: int, cause: str) -> None:
+    """Handing over does not depend on RLIMIT_SIGPENDING, which is 11."""
+    dies(ORDINARY + f"limit(11, 0)\na = secret()\n{cause}", number)
+
+
+def test_data_limit_reached() -> None:
+    dies(
+        """
+        a, large = secret(), secret(200_000)
+        limit(resource.RLIMIT_DATA, 0)
+        fault("segv")
+        """,
+        11,
+    )
+
+
+@pytest.mark.parametrize("flags", [2, 3], ids=["future", "current and future"])
+def test_mlockall(flags: int) -> None:
+    """The reservation must not be locked, nor starve the program."""
+    text = check(f"""
+        if ctypes.CDLL(None).mlockall({flags}) != 0:
+            print("refused")
+            sys.exit()
+        before = locked_kib()
+        a, b = secret(), secret(200_000)
+        assert bytes(a) == raw(a) and bytes(b) == raw(b)
+        assert locked_kib() - before < 65536, (before, locked_kib())
+    """)
+    if text == "refused":
+        pytest.skip("mlockall is not allowed here")
+
+
+@pytest.mark.parametrize("size", [96, 200_000])
+def test_a_file_size_limit_does_not_kill(size: int) -> None:
+    """Secretmem is a file, but sizing it must not raise SIGXFSZ in the program."""
+    check(f"""
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        limit(resource.RLIMIT_FSIZE, 100)
+        a = secret({size})
+        assert bytes(a) == raw(a)
+    """)

@@ -1,0 +1,180 @@
+"""Threads: every call from many at once, and an alternate stack each, freed with it."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from crash import SECRET, raw, secret
+from support import check, linux_only
+
+import secalloc
+
+THREADS = 6
+
+
+def together(work: "list[object]") -> None:
+    """Run callables at the same time; the first error is raised."""
+    barrier = threading.Barrier(len(work))
+
+    def one(call: object) -> None:
+        barrier.wait()
+        call()  # type: ignore[operator]
+
+    with ThreadPoolExecutor(len(work)) as pool:
+        for future in [pool.submit(one, call) for call in work]:
+            future.result()
+
+
+def test_making_rotating_and_closing() -> None:
+    def work(seed: int) -> None:
+        mine = []
+        for i in range(150):
+            size = (seed * 7919 + i * 104729) % 9000
+            arena = secret(size)
+            mine.append(arena)
+            assert bytes(arena) == (SECRET * 94)[:size]
+            arena.rotate()
+            assert bytes(arena) == (SECRET * 94)[:size]
+            if i % 50 == 0:
+                mine.append(secalloc.concat(arena, b"x", secret(100_000)))
+            if i % 3 == 0:
+                mine.pop(0).close()
+        for arena in mine:
+            arena.close()
+
+    before = secalloc.status().arenas
+    together([lambda n=n: work(n) for n in range(THREADS)])
+    assert secalloc.status().arenas == before
+
+
+def test_one_arena_rotated_by_all_while_read() -> None:
+    arena = secret(300)
+    expected = bytes(arena)
+
+    def rotate() -> None:
+        for _ in range(100):
+            arena.rotate(timeout=30)
+
+    def read() -> None:
+        for _ in range(300):
+            assert arena == expected
+            assert secalloc.compare_digest(expected, arena)
+            assert arena[7] == expected[7]
+            assert secalloc.concat(arena[:10]) == expected[:10]
+
+    together([rotate, rotate, read, read])
+    assert bytes(arena) == raw(arena) == expected
+
+
+def test_lockdowns_while_others_work() -> None:
+    """Whatever is read is either whole or refused, never noise."""
+    size = 700
+    expected = bytes(secret(size))
+    done = threading.Event()
+
+    def work() -> None:
+        while not done.is_set():
+            try:
+                with secret(size) as arena:
+                    assert secalloc.compare_digest(arena, expected)
+                    arena.rotate()
+                    joined = arena + arena
+                    assert secalloc.compare_digest(joined, expected * 2)
+                    with arena.open("w") as view:
+                        view[:] = expected
+                    assert secalloc.compare_digest(arena, expected)
+            except secalloc.WipedError:
+                pass
+
+    def lock() -> None:
+        for _ in range(100):
+            secalloc.lockdown()
+        done.set()
+
+    together([work, work, lock, lock])
+
+
+def test_clear_and_rekey_give_one_whole_stream() -> None:
+    """A clear never shows a mixture of two streams, nor zeros."""
+    done = threading.Event()
+
+    def rekey() -> None:
+        for _ in range(300):
+            secalloc.rekey()
+        done.set()
+
+    def clear() -> None:
+        while not done.is_set():
+            buffer = bytearray(8192)
+            secalloc.clear(buffer)
+            assert buffer[:4096] == buffer[4096:]
+            assert buffer.count(0) < 200
+
+    together([rekey, clear, clear])
+
+
+def test_close_by_all_at_once() -> None:
+    for _ in range(50):
+        arena = secret()
+        together([arena.close] * 4)
+        assert arena.closed
+
+
+def test_set_lockdown_fd_and_status_from_all() -> None:
+    def work() -> None:
+        for _ in range(300):
+            secalloc.set_lockdown_fd(None)
+            assert secalloc.status().lockdown_fd is None
+            secalloc.is_secure(b"x")
+
+    together([work] * 4)
+
+
+@linux_only
+def test_an_alternate_stack_of_its_own_freed_at_the_end() -> None:
+    """Ten rounds of eight threads must not leave a stack each behind."""
+    check("""
+        kinds = set()
+        def work():
+            before = secalloc.status().alt_stack
+            Arena(1).close()
+            kinds.add((before, secalloc.status().alt_stack))
+            barrier.wait()
+        def round():
+            global barrier
+            barrier = threading.Barrier(8)
+            threads = [threading.Thread(target=work) for _ in range(8)]
+            for t in threads: t.start()
+            for t in threads: t.join()
+        def maps(): return sum(1 for _ in open("/proc/self/maps"))
+        a = Arena(1)
+        round(); round()
+        before = maps()
+        for _ in range(10): round()
+        assert {after for _, after in kinds} == {"ours"}, kinds
+        grown = maps() - before
+        assert grown < 40, f"{grown} more mappings after 80 threads"
+    """)
+
+
+@linux_only
+def test_a_foreign_alternate_stack_is_kept() -> None:
+    for size, kind in ((65536, "foreign"), (2048, "small")):
+        assert check(f"""
+            libc = ctypes.CDLL(None, use_errno=True)
+            block = ctypes.create_string_buffer({size})
+            stack = struct.pack("PixxxxN", ctypes.addressof(block), 0, {size})
+            def current():
+                out = ctypes.create_string_buffer(24)
+                assert libc.sigaltstack(None, out) == 0
+                return struct.unpack("PixxxxN", out.raw)[0]
+            def work():
+                if libc.sigaltstack(stack, None) != 0:
+                    print("refused")
+                    return
+                mine = current()
+                Arena(1).close()
+                assert current() == mine == ctypes.addressof(block)
+                print(secalloc.status().alt_stack)
+            a = Arena(1)
+            on_thread(work)
+        """) in (kind, "refused" if size < 4096 else kind)
