@@ -114,7 +114,7 @@ static void *keeps_a_foreign_one(void *with)
 
 TEST(a_foreign_one_is_left_alone)
 {
-    size_t large = sizeof foreign, small = (size_t)MINSIGSTKSZ;
+    size_t large = sizeof foreign, small = os_alt_stack_size() / 2;
     on_thread(keeps_a_foreign_one, &large);
     on_thread(keeps_a_foreign_one, &small);
     CHECK(readable(foreign));
