@@ -171,6 +171,15 @@ static inline void pause_ms(long ms)
     nanosleep(&t, NULL);
 }
 
+/* Whether a thread that is busy until `over` has to go on. Valgrind runs one thread
+ * at a time, and a busy one would keep the others waiting: there it pauses. */
+static inline bool goes_on(const _Atomic bool *over)
+{
+    if (under_valgrind())
+        pause_ms(1);
+    return !atomic_load(over);
+}
+
 /* Whether a byte can be read, found out without a fault: a system call would be
  * refused it. To valgrind that refusal is an error, so there the maps tell. */
 static inline bool readable(const void *p)

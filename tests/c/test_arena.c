@@ -359,7 +359,7 @@ static void *borrows(void *with)
 {
     const uint8_t *look;
     static _Thread_local uint8_t copy[5000];
-    while (!atomic_load(&over)) {
+    while (goes_on(&over)) {
         enum sa_code code = sa_borrow(&shared, &look);
         if (code == SA_OK) {
             memcpy(copy, look, sizeof copy); /* a wiper may be at it */
@@ -369,8 +369,6 @@ static void *borrows(void *with)
         }
         CHECK(code == SA_OK || code == SA_WIPED);
         atomic_fetch_add(code ? &seen_wiped : &seen_whole, 1);
-        if (under_valgrind()) /* which runs one thread at a time: let others come by */
-            pause_ms(1);
     }
     return with;
 }
@@ -378,7 +376,7 @@ static void *borrows(void *with)
 static void *wipes(void *with)
 {
     struct sa_why mine;
-    while (!atomic_load(&over)) {
+    while (goes_on(&over)) {
         if (with)
             lockdown();
         else

@@ -287,7 +287,7 @@ static void *copies(void *with)
     struct sa_arena *from = with ? &left : &right, *to = with ? &right : &left;
     struct sa_why mine;
     uint8_t *bytes;
-    while (!atomic_load(&over)) {
+    while (goes_on(&over)) {
         pthread_mutex_lock(&turns);
         if (sa_export(from, false, &bytes) == SA_OK) {
             enum sa_code code = sa_store(to, 0, bytes, size);
@@ -323,7 +323,7 @@ static bool is_mixture(const uint8_t *copy, size_t n)
 
 static void *locks_down(void *with)
 {
-    while (!atomic_load(&over)) {
+    while (goes_on(&over)) {
         lockdown();
         pause_ms(1);
     }

@@ -260,7 +260,7 @@ static void *makes_and_closes(void *with)
 {
     struct sa_arena mine = {0};
     struct sa_why unused;
-    for (unsigned i = 0; !atomic_load(&over); i++) {
+    for (unsigned i = 0; goes_on(&over); i++) {
         make(&mine, sizes[1 + i % 4], 1, i);
         CHECK(sa_rotate(&mine, 0, &unused) == SA_OK);
         sa_close(&mine);
@@ -288,7 +288,7 @@ TEST(fork_while_threads_work)
 
 static void *sets_the_marker(void *with)
 {
-    while (!atomic_load(&over))
+    while (goes_on(&over))
         no_marker();
     return with;
 }

@@ -341,7 +341,7 @@ static _Atomic bool over;
 static void *watches_flags(void *with)
 {
     int fd = *(int *)with, flags = fcntl(fd, F_GETFL);
-    while (!atomic_load(&over))
+    while (goes_on(&over))
         SAME(fcntl(fd, F_GETFL), flags);
     return NULL;
 }
@@ -374,7 +374,7 @@ static int ends_of_one[2], ends_of_two[2];
 
 static void *sets(void *with)
 {
-    while (!atomic_load(&over)) {
+    while (goes_on(&over)) {
         set(ends_of_one[1]);
         set(ends_of_two[1]);
         sched_yield();

@@ -86,7 +86,7 @@ static _Atomic bool over;
 static void *rekeys(void *unused)
 {
     struct sa_why mine;
-    while (!atomic_load(&over))
+    while (goes_on(&over))
         OK(noise_rekey(&mine));
     return unused;
 }

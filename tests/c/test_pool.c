@@ -701,7 +701,7 @@ static void *rotates(void *seed)
 {
     struct sa_why mine;
     uint64_t random = (uintptr_t)seed;
-    while (!atomic_load(&done)) {
+    while (goes_on(&done)) {
         enum sa_code code = sa_rotate(&shared[next_random(&random) % 8], 1000, &mine);
         CHECK(code == SA_OK || code == SA_BUSY);
     }

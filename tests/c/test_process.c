@@ -144,7 +144,7 @@ static void *makes(void *with)
 {
     struct sa_arena a = {0};
     struct sa_why mine;
-    while (!atomic_load(&over)) {
+    while (goes_on(&over)) {
         OK(sa_arena_make(&a, 100, 1, &mine));
         (void)!sa_fill_end(&a, true);
         sa_close(&a);
@@ -155,7 +155,7 @@ static void *makes(void *with)
 
 static void *locks_down(void *with)
 {
-    while (!atomic_load(&over))
+    while (goes_on(&over))
         CHECK(lockdown() <= 2);
     return with;
 }

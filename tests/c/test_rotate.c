@@ -204,7 +204,7 @@ static _Atomic unsigned rotated, whole, wiped, fills;
 static void *rotates(void *with)
 {
     struct sa_why mine;
-    for (unsigned i = 0; !atomic_load(&over); i++) {
+    for (unsigned i = 0; goes_on(&over); i++) {
         enum sa_code code = sa_rotate(&arenas[i % 3], i % 5, &mine);
         CHECK(code == SA_OK || code == SA_WIPED || code == SA_FILLING || code == SA_BUSY);
         atomic_fetch_add(&rotated, code == SA_OK);
@@ -216,7 +216,7 @@ static void *rotates(void *with)
 static void *reads(void *with)
 {
     static _Thread_local uint8_t copy[LARGE];
-    for (unsigned i = 0; !atomic_load(&over); i++) {
+    for (unsigned i = 0; goes_on(&over); i++) {
         unsigned k = i % 3;
         const uint8_t *look;
         uint8_t *bytes;
@@ -245,7 +245,7 @@ static void *fills_what_was_wiped(void *with)
 {
     static _Thread_local uint8_t content[LARGE];
     struct sa_why mine;
-    for (unsigned i = 0; !atomic_load(&over); i++) {
+    for (unsigned i = 0; goes_on(&over); i++) {
         unsigned k = i % 3;
         if (sa_state_of(&arenas[k]) == SA_USABLE)
             continue;
@@ -260,7 +260,7 @@ static void *fills_what_was_wiped(void *with)
 
 static void *locks_down(void *with)
 {
-    while (!atomic_load(&over)) {
+    while (goes_on(&over)) {
         CHECK(lockdown() <= 6);
         pause_ms(2);
     }
@@ -312,7 +312,7 @@ TEST(rotate_read_and_lock_down)
 static void *wipes(void *with)
 {
     struct sa_why mine;
-    for (unsigned i = 0; !atomic_load(&over); i++) {
+    for (unsigned i = 0; goes_on(&over); i++) {
         OK(sa_wipe(&arenas[i % 3], &mine));
         SAME(sa_state_of(&arenas[i % 3]), SA_IS_WIPED); /* nobody fills it */
         pause_ms(1);
@@ -339,7 +339,7 @@ static void *moves(void *with)
     struct sa_arena *a = &arenas[1];
     static _Thread_local uint8_t content[SIZE];
     put_content(content, SIZE, 1);
-    while (!atomic_load(&over)) {
+    while (goes_on(&over)) {
         if (sa_rotate(a, 0, &mine) != SA_OK) {
             OK(sa_fill_begin(a, &mine));
             enum sa_code code = sa_store(a, 0, content, SIZE);

@@ -520,7 +520,7 @@ static bool holds_secret(uint32_t index)
 static void *copier(void *unused)
 {
     sigset_t mask;
-    while (!atomic_load(&over)) {
+    while (goes_on(&over)) {
         if (!slot_hold_both(slot(0), slot(0), &mask)) {
             slot_wait_clear(0);
             continue;
@@ -541,7 +541,7 @@ static void *copier(void *unused)
  * would carry the secret behind it. */
 static void *passes(void *unused)
 {
-    while (!atomic_load(&over)) {
+    while (goes_on(&over)) {
         wipers_enter();
         CHECK(slot_wipe(slot(1)));
         CHECK(slot_wipe(slot(0)));
@@ -556,7 +556,7 @@ static void *passes(void *unused)
 
 static void *seals(void *unused)
 {
-    for (unsigned i = 0; !atomic_load(&over); i++) {
+    for (unsigned i = 0; goes_on(&over); i++) {
         SAME(slot_set_access(slot(2), (enum os_access)(i % 3)), 0);
         atomic_fetch_add(&changes, 1);
     }
@@ -567,7 +567,7 @@ static void *seals(void *unused)
  * would fault. */
 static void *wipes_sealed(void *unused)
 {
-    while (!atomic_load(&over)) {
+    while (goes_on(&over)) {
         CHECK(slot_wipe(slot(2)));
         atomic_fetch_add(&wipes, 1);
     }
@@ -576,7 +576,7 @@ static void *wipes_sealed(void *unused)
 
 static void *publishes(void *unused)
 {
-    while (!atomic_load(&over)) {
+    while (goes_on(&over)) {
         CHECK(slot_retire(slot(3)));
         CHECK(hold_access(word(3)) == OS_WRITE && !(word(3) & HOLD_PINS));
         SAME(os_protect(slot_data(slot(3)), region.data, OS_NONE), 0); /* no wiper may be there */
@@ -589,7 +589,7 @@ static void *publishes(void *unused)
 
 static void *wipes_published(void *unused)
 {
-    while (!atomic_load(&over))
+    while (goes_on(&over))
         if (slot_wipe(slot(3)))
             atomic_fetch_add(&wipes, 1);
     return unused;

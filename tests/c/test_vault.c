@@ -211,7 +211,7 @@ static _Atomic bool over;
 
 static void *locks_down(void *unused)
 {
-    while (!atomic_load(&over))
+    while (goes_on(&over))
         lockdown();
     return unused;
 }
@@ -242,7 +242,7 @@ TEST(closing_under_a_lockdown)
 static void *looks_up(void *with)
 {
     struct slot found;
-    while (!atomic_load(&over)) {
+    while (goes_on(&over)) {
         CHECK(vault_find(with, 1, &found));
         CHECK(is_nowhere((void *)(UINTPTR_MAX - 9), 1)); /* above all, so that each is looked at */
     }
