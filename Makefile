@@ -25,8 +25,7 @@ SYSTEM := $(if $(filter Darwin,$(shell uname)),macos,linux)
 DEFINES := $(if $(filter macos,$(SYSTEM)),-D_DARWIN_C_SOURCE,-D_GNU_SOURCE)
 STANDARD := -std=c11 $(DEFINES) -Icsrc/core -pthread
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow
-CORE := $(filter-out csrc/core/os_linux.c csrc/core/os_macos.c,$(wildcard csrc/core/*.c)) \
-        csrc/core/os_$(SYSTEM).c
+CORE := $(filter-out %linux.c %macos.c,$(wildcard csrc/core/*.c)) $(wildcard csrc/core/os_*$(SYSTEM).c)
 GLUE := $(wildcard csrc/py/*.c)
 
 .PHONY: help

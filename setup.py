@@ -19,7 +19,7 @@ setup(
     ext_modules=[
         Extension(
             "secalloc._core",
-            sources=sorted({*glob("csrc/*/*.c")} - {f"csrc/core/os_{OTHER}.c"}),
+            sources=sorted({*glob("csrc/*/*.c")} - {*glob(f"csrc/core/os_*{OTHER}.c")}),
             depends=sorted(glob("csrc/*/*.[ch]")),
             include_dirs=["csrc/core"],
             define_macros=[("_DARWIN_C_SOURCE" if OTHER == "linux" else "_GNU_SOURCE", "1")]

@@ -33,10 +33,10 @@ fi
     exit 1
 }
 
-build() { # target, system's macro, the os_ file of the other system
+build() { # target, system's macro, the other system
     local target=$1 macro=$2 other=$3 sources=() program
     for file in csrc/core/*.c; do
-        [ "$file" = "$other" ] || sources+=("$file")
+        [[ $file = csrc/core/os_*"$other".c ]] || sources+=("$file")
     done
     for program in "$out/api.c" tests/c/test_*.c; do
         [ -e "$program" ] || continue
@@ -48,8 +48,8 @@ build() { # target, system's macro, the os_ file of the other system
 }
 
 for target in aarch64-macos.11.0 x86_64-macos.11.0; do
-    build "$target" -D_DARWIN_C_SOURCE csrc/core/os_linux.c
+    build "$target" -D_DARWIN_C_SOURCE linux
 done
 for target in {x86_64,aarch64}-linux-{musl,gnu.2.28}; do
-    build "$target" -D_GNU_SOURCE csrc/core/os_macos.c
+    build "$target" -D_GNU_SOURCE macos
 done

@@ -2,6 +2,7 @@
 
 #include "marker.h"
 #include "os.h"
+#include "remains.h"
 #include "vault.h"
 
 #include <errno.h>
@@ -86,6 +87,7 @@ static struct sigaction action_before(unsigned i)
 static bool called_by_kernel(void)
 {
     sigset_t mask;
+    sigemptyset(&mask); /* the kernel fills in a part, and the rest may lie on a dead stack */
     pthread_sigmask(SIG_BLOCK, NULL, &mask);
     for (unsigned i = 0; i < SA_SIGNALS; i++)
         if (!sigismember(&mask, signals[i]))
@@ -130,16 +132,25 @@ static void hand_over(int sig, unsigned i, siginfo_t *info, void *context, bool 
     }
     if (queued_too_late)
         os_unblock_on_return(sig, context);
+    sigset_t mask, all;
+    sigemptyset(&mask);
+    sigfillset(&all); /* called by the one on top, it would come at once */
+    pthread_sigmask(SIG_BLOCK, &all, &mask);
     /* If neither holds, another thread has put back the action already, and it takes
      * the queued signal too; unless a handler with a mask like ours calls us, which
      * would go on for ever. */
-    if (!direct || (sigaction(sig, NULL, &now) == 0 && is_ours(&now)) ||
-        atomic_fetch_add(&saved[i].passed_on, 1) > 100)
+    bool known = sigaction(sig, NULL, &now) == 0;
+    if (!direct || (known && is_ours(&now)) || atomic_fetch_add(&saved[i].passed_on, 1) > 100) {
         put_back(sig, i, depth, &next);
+        now = next;
+    }
+    bool dies = known && is_plain(&now, SIG_DFL);
     if (forced && is_plain(&next, SIG_DFL) && os_is_init())
         os_step_back(sig, info, context); /* queued, it would be ignored there */
-    else
-        (void)os_requeue(sig, info); /* refused: a forced signal comes again by itself */
+    else if (os_requeue(sig, info) == 0 && dies && (vault_is_ours() || !vault_started()))
+        remains_clear(context); /* refused: a forced signal comes again by itself, which
+                                   takes registers as they were */
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
 }
 
 static void on_fatal(int sig, siginfo_t *info, void *context)
@@ -219,6 +230,7 @@ void fatal_arm(void)
         return;
     pthread_mutex_lock(&arming);
     marker_start();
+    os_learn_frame();
     /* What is refused stays to be armed, and the status shows it. */
     (void)arm_mask(atomic_load(&to_arm) & ((1u << SA_SIGNALS) - 1));
     atomic_fetch_and(&to_arm, (1u << SA_SIGNALS) - 1);
@@ -236,6 +248,7 @@ enum sa_code sa_arm(const int *chosen, size_t count, struct sa_why *why)
     }
     pthread_mutex_lock(&arming);
     marker_start();
+    os_learn_frame();
     int error = arm_mask(mask);
     atomic_store(&to_arm, 0); /* the choice is the user's from now on */
     atomic_store(&disarmed, false);

@@ -103,6 +103,23 @@ int os_requeue(int sig, siginfo_t *info);
  * anew; if not, `context` is stepped back so that it does. [signal] */
 void os_step_back(int sig, const siginfo_t *info, void *context);
 
+/* Ask the processor how it lays registers out in a signal frame: once before the next
+ * function, else that clears less. [any] */
+void os_learn_frame(void);
+
+/* Zero the vector registers, and x87's, in a handler's frame. For a thread that is not
+ * to go on: returning loads them. [signal] */
+void os_clear_registers(void *context);
+
+/* Where the interrupted stack ends, and how many bytes below that were in use. [signal] */
+uintptr_t os_stack_pointer(const void *context);
+size_t os_red_zone(void);
+
+/* Whether eight bytes at `at` can be read, or written, found out without a fault. The
+ * second overwrites four or eight of them. [signal] */
+bool os_may_read(const void *at);
+bool os_may_write(void *at);
+
 /* Whether the signal is blocked once the handler returns, because it was only let in
  * for a call such as ppoll; and let it in then. [signal] */
 bool os_blocks_on_return(int sig, const void *context);

@@ -15,7 +15,6 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 /* The C library's headers may be older than the kernel. The number is the same
@@ -34,9 +33,6 @@
 #endif
 #ifndef RWF_NOWAIT /* 4.14; pipes heed it from 6.4 on */
 #define RWF_NOWAIT 8
-#endif
-#ifndef SYS_SECCOMP
-#define SYS_SECCOMP 1
 #endif
 #ifndef AT_MINSIGSTKSZ /* since 5.14 on x86-64, 4.18 on AArch64 */
 #define AT_MINSIGSTKSZ 51
@@ -357,49 +353,6 @@ int os_requeue(int sig, siginfo_t *info)
     errno = before;
     return error;
 }
-
-/* Where a trap that does not come again by itself is sent. */
-static void trap_again(void)
-{
-#if defined(__x86_64__)
-    __asm__ __volatile__("int3");
-#else
-    __asm__ __volatile__("brk #0");
-#endif
-}
-
-#if defined(__x86_64__)
-/* int3, the two-byte int 3 and system calls are over when their signal comes;
- * so is what a hardware breakpoint or single step stopped behind. */
-void os_step_back(int sig, const siginfo_t *info, void *context)
-{
-    greg_t *rip = &((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
-    if (sig == SIGSYS && info->si_code == SYS_SECCOMP) {
-        *rip -= 2;
-    } else if (sig == SIGTRAP) {
-        const uint8_t *next = (const uint8_t *)*rip;
-        bool breakpoint = info->si_code == SI_KERNEL;
-        if (breakpoint && next[-1] == 0xcc)
-            *rip -= 1;
-        else if (breakpoint && next[-2] == 0xcd && next[-1] == 3)
-            *rip -= 2;
-        else
-            *rip = (greg_t)trap_again;
-    }
-}
-#elif defined(__aarch64__)
-/* brk comes again by itself; a system call is over when its signal comes. */
-void os_step_back(int sig, const siginfo_t *info, void *context)
-{
-    mcontext_t *machine = &((ucontext_t *)context)->uc_mcontext;
-    if (sig == SIGSYS && info->si_code == SYS_SECCOMP)
-        machine->pc -= 4;
-    else if (sig == SIGTRAP && info->si_code != TRAP_BRKPT)
-        machine->pc = (uintptr_t)trap_again;
-}
-#else
-#error "secalloc supports Linux on x86-64 and AArch64"
-#endif
 
 void os_consume(int sig)
 {

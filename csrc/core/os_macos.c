@@ -19,7 +19,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysctl.h>
-#include <sys/ucontext.h>
 #include <unistd.h>
 
 /* Kernels before macOS 13 take no notice of it. */
@@ -267,43 +266,6 @@ int os_requeue(int sig, siginfo_t *info)
     errno = before;
     return error;
 }
-
-/* A bad system call is not forced here, and every fault comes again by itself,
- * as do traps of arm64: brk leaves the counter in place. */
-#if defined(__x86_64__)
-/* Where a trap that does not come again by itself is sent. */
-static void trap_again(void)
-{
-    __asm__ __volatile__("int3");
-}
-
-/* int3 and the two-byte int 3 are over when their signal comes; so is what a
- * hardware breakpoint or single step (trap 1) stopped behind. */
-void os_step_back(int sig, const siginfo_t *info, void *context)
-{
-    (void)info;
-    if (sig != SIGTRAP)
-        return;
-    mcontext_t machine = ((ucontext_t *)context)->uc_mcontext;
-    const uint8_t *next = (const uint8_t *)machine->__ss.__rip;
-    bool breakpoint = machine->__es.__trapno == 3;
-    if (breakpoint && next[-1] == 0xcc)
-        machine->__ss.__rip -= 1;
-    else if (breakpoint && next[-2] == 0xcd && next[-1] == 3)
-        machine->__ss.__rip -= 2;
-    else
-        machine->__ss.__rip = (uint64_t)trap_again;
-}
-#elif defined(__arm64__)
-void os_step_back(int sig, const siginfo_t *info, void *context)
-{
-    (void)sig;
-    (void)info;
-    (void)context;
-}
-#else
-#error "secalloc supports macOS on arm64 and x86-64"
-#endif
 
 /* There is no sigtimedwait, and sigwait waits for ever where another thread took
  * the signal between a look and the call: it takes from any thread's. Ignoring a

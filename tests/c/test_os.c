@@ -229,6 +229,99 @@ TEST(wait_keeps_errno)
     }
 }
 
+/* ---- a handler's frame -------------------------------------------------------------- */
+
+#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
+static uint8_t loaded[32][16], stored[32][16];
+static size_t left_in_frame;
+
+/* How often the frame holds eight bytes of what was in the registers. */
+static size_t in_frame(void *context)
+{
+#if defined(__x86_64__)
+    const uint8_t *at = (const uint8_t *)((ucontext_t *)context)->uc_mcontext.fpregs;
+#else
+    const uint8_t *at = (const uint8_t *)((ucontext_t *)context)->uc_mcontext.__reserved;
+#endif
+    size_t found = 0;
+    for (size_t i = 0; i < 540; i++) /* the parts that every machine has */
+        found += !memcmp(at + i, loaded[3], 8);
+    return found;
+}
+
+static void clears(int sig, siginfo_t *info, void *context)
+{
+    (void)sig;
+    (void)info;
+    CHECK(in_frame(context) > 0);
+    os_clear_registers(context);
+    left_in_frame = in_frame(context);
+    CHECK(os_stack_pointer(context) > (uintptr_t)loaded); /* of a stack above all data */
+}
+
+#if defined(__x86_64__)
+#define LOAD(n) "movdqu " #n "*16(%1), %%xmm" #n "\n"
+#define STORE(n) "movdqu %%xmm" #n ", " #n "*16(%2)\n"
+#else
+#define LOAD(n) "ldr q" #n ", [%1, " #n "*16]\n"
+#define STORE(n) "str q" #n ", [%2, " #n "*16]\n"
+#endif
+#define ALL(W) W(0) W(1) W(2) W(3) W(4) W(5) W(6) W(7) W(8) W(9) W(10) W(11) W(12) W(13) W(14) W(15)
+
+/* The thread goes on behind the system call that sends itself the signal. */
+TEST(registers_in_a_frame)
+{
+    if (under_tool())
+        SKIP("tools keep registers of their own");
+    struct sigaction act = {.sa_flags = SA_SIGINFO};
+    act.sa_sigaction = clears;
+    SAME(sigaction(SIGUSR1, &act, NULL), 0);
+    os_learn_frame();
+    OK(os_entropy(loaded, sizeof loaded));
+    memcpy(stored, loaded, sizeof stored);
+#if defined(__x86_64__)
+    long number = SYS_kill;
+    __asm__ __volatile__(ALL(LOAD) "syscall\n" ALL(STORE)
+                         : "+a"(number)
+                         : "r"(loaded), "r"(stored), "D"((long)getpid()), "S"((long)SIGUSR1)
+                         : "rcx", "r11", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",
+                           "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",
+                           "xmm14", "xmm15");
+#else
+    register long number __asm__("x8") = SYS_kill;
+    register long to __asm__("x0") = getpid();
+    register long sig __asm__("x1") = SIGUSR1;
+    __asm__ __volatile__(ALL(LOAD) "svc #0\n" ALL(STORE)
+                         : "+r"(to)
+                         : "r"(loaded), "r"(stored), "r"(number), "r"(sig)
+                         : "memory", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9",
+                           "v10", "v11", "v12", "v13", "v14", "v15");
+#endif
+    SAME(left_in_frame, 0);
+    for (size_t i = 0; i < 16; i++)
+        for (size_t k = 0; k < 16; k++)
+            SAME(stored[i][k], 0);
+}
+#endif
+
+TEST(asking_without_a_fault)
+{
+    struct os_pages p = map_open(2 * page(), false);
+    uint8_t *at = p.at;
+    SAME(os_protect(at + page(), page(), OS_NONE), 0);
+    errno = 4711;
+    CHECK(os_may_read(at) && os_may_write(at) && os_may_read(at + page() - 8));
+    CHECK(!os_may_read(at + page()) && !os_may_write(at + page()));
+    SAME(os_protect(at, page(), OS_READ), 0);
+    CHECK(os_may_read(at) && !os_may_write(at));
+    SAME(os_release(at, 2 * page()), 0);
+    CHECK(!os_may_read(at) && !os_may_write(at));
+    SAME(errno, 4711);
+    sigset_t mask;
+    SAME(pthread_sigmask(SIG_BLOCK, NULL, &mask), 0);
+    CHECK(!sigismember(&mask, SIGUSR1));
+}
+
 TEST(process)
 {
     SAME(os_process(), getpid());
@@ -443,6 +536,10 @@ int main(int argc, char **argv)
     RUN(requeue_comes_again);
     RUN(consume_takes_one);
     RUN(wait_keeps_errno);
+#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
+    RUN(registers_in_a_frame);
+#endif
+    RUN(asking_without_a_fault);
     RUN(process);
 #ifdef __linux__
     RUN(requeue_keeps_what_came_with_it);

@@ -1,0 +1,71 @@
+#include "remains.h"
+
+#include "os.h"
+#include "wipe.h"
+
+/* What the handler may use of a stack: the kernel's frame, 11 KiB with AMX, and ours. */
+enum { HANDLER = 65536 };
+/* What the frames of this file take, and what is wiped below the first by hand. */
+enum { FRAMES = 512, ROOM = FRAMES + 512 };
+
+/* Nothing here may be told to the sanitizers, whose own frames have no room. */
+#define BARE __attribute__((no_sanitize_address, no_sanitize_thread))
+
+/* Zero [low, high), both whole words, but write only where something is: a page never
+ * touched stays so. False: it may not be written. */
+BARE static bool zero(uintptr_t low, uintptr_t high)
+{
+    volatile uint64_t *word = (volatile uint64_t *)low, *end = (volatile uint64_t *)high;
+    while (word < end && *word == 0)
+        word++;
+    if (word == end)
+        return true;
+    if (!os_may_write((void *)(uintptr_t)word))
+        return false;
+    for (; word < end; word++)
+        *word = 0;
+    return true;
+}
+
+/* Page by page from `top` down, to the guard, to where nothing is mapped, or to
+ * `bottom`. Whether something is mapped is asked first: to look at the page below a
+ * main thread's stack would make the stack grow. */
+BARE static void zero_down(uintptr_t top, uintptr_t bottom)
+{
+    uintptr_t page = os_page_size();
+    while (top > bottom) {
+        uintptr_t at = (top - 1) / page * page, low = at < bottom ? bottom : at;
+        unsigned char touched;
+        if (os_touched((void *)at, page, &touched) || !os_may_read((void *)low) ||
+            !zero(low, top))
+            return;
+        top = low;
+    }
+}
+
+BARE __attribute__((noinline)) static void zero_own(void)
+{
+    uint8_t room[ROOM];
+    wipe_scratch(room, sizeof room);
+}
+
+BARE __attribute__((noinline)) void remains_clear(void *context)
+{
+    const uintptr_t word = sizeof(uint64_t);
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0) / word * word;
+    uintptr_t top = os_stack_pointer(context) / word * word, bottom = 0;
+    os_clear_registers(context);
+    if (here < top && top - here < HANDLER) {
+        /* On the very stack, the dead part of which goes on below the handler's frames,
+         * and ends where an alternate stack does. */
+        stack_t alternate;
+        (void)zero(top - os_red_zone(), top); /* in use a moment ago: it can be written */
+        zero_own();
+        if (sigaltstack(NULL, &alternate) == 0 && alternate.ss_flags & SS_ONSTACK)
+            bottom = ((uintptr_t)alternate.ss_sp + word - 1) / word * word;
+        top = here - FRAMES;
+    } else if (here < top) {
+        bottom = here + HANDLER; /* should no guard lie between the two stacks */
+    }
+    zero_down(top, bottom);
+}
