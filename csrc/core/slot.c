@@ -132,8 +132,17 @@ static void mask_all(sigset_t *before)
     pthread_sigmask(SIG_SETMASK, &all, before);
 }
 
+/* Who changes a slot's access over and over would keep a pass from it: 300 ms were
+ * seen. Not for ever, as our caller may hold a lock that a lockdown wants. */
+static void let_wipers_pass(void)
+{
+    for (unsigned turn = 0; turn < 64 + 20 && atomic_load(&wipers); turn++)
+        os_wait(turn);
+}
+
 int slot_set_access(struct slot s, enum os_access access)
 {
+    let_wipers_pass();
     return slot_restore_access(s, access, ANY_STAMP);
 }
 

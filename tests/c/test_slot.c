@@ -319,6 +319,20 @@ TEST(access_waits_for_busy)
     may_go_on(thread);
 }
 
+/* Else it would take the slot again and again before a pass that waits for it does.
+ * In the end it goes on: its caller may hold what the wiper wants. */
+TEST(access_lets_wipers_pass)
+{
+    struct timespec from, to;
+    begin(1);
+    wipers_enter();
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    SAME(slot_set_access(slot(0), OS_NONE), 0);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    CHECK((to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000 >= 10);
+    wipers_leave();
+}
+
 TEST(makers_wait_for_all_wipers)
 {
     wipers_wait(); /* none: at once */
@@ -680,6 +694,7 @@ int main(int argc, char **argv)
     RUN(retire_waits_for_busy);
     RUN(access_waits_for_pin);
     RUN(access_waits_for_busy);
+    RUN(access_lets_wipers_pass);
     RUN(makers_wait_for_all_wipers);
     RUN(pins_are_counted);
     RUN(publish_and_retire);

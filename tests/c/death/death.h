@@ -15,8 +15,9 @@
  *     signal marker verdict marker-if-disarmed verdict-if-disarmed how
  *
  * where "-" is nothing at all, and `how` is "plain", "many" (several threads may
- * each leave a marker and a verdict), "told" (a message on standard error), or
- * "killed" (it says R on descriptor 4, then waits for that signal from outside).
+ * each leave a marker and a verdict), "storm" (see storm.h), "told" (a message on
+ * standard error), or "killed" (it says R on descriptor 4, then waits for that
+ * signal from outside).
  *
  * The plain secret is only ever in the arena: memory keeps two halves, whose
  * exclusive or it is.

@@ -40,11 +40,23 @@ class Expected(NamedTuple):
 
     def fits(self, end: Ending) -> bool:
         said = end.said.startswith(TOLD) if self.how == "told" else end.said == b""
-        if self.how == "many":  # a run of each counts as one
+        if self.how == "storm":  # lockdowns may have told before, and strangers stored
+            same = self.fits_storm(end)
+        elif self.how == "many":  # a run of each counts as one
             same = same_run(end.marker, self.marker) and same_run(end.verdict, self.verdict)
         else:
             same = (end.marker, end.verdict) == (self.marker, self.verdict)
         return same and said and end.code == -self.number
+
+    def fits_storm(self, end: Ending) -> bool:
+        armed = self.marker != b""
+        told = set(end.marker) <= set(b"FL") and (b"F" in end.marker) is armed
+        return told and end.verdict[:1] in ((b"N", b"O") if armed else (b"S",))
+
+
+def milliseconds(end: Ending) -> float:
+    """What a storm's observer says that the handler took."""
+    return int(end.verdict[1:] or 0) / 1e6
 
 
 def same_run(have: bytes, want: bytes) -> bool:
@@ -106,7 +118,8 @@ def main() -> int:
     trials = int(sys.argv[2]) if len(sys.argv) > 2 else 10
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     programs = sorted(p for p in directory.iterdir() if p.suffix == "" and os.access(p, os.X_OK))
-    passed = failed = 0
+    passed = failed = seen = outside = 0
+    slowest = 0.0
     print(f"{'fault':24} {'signal':8} {'armed':>9} {'disarmed':>9}")
     for program in programs:
         columns = []
@@ -115,6 +128,10 @@ def main() -> int:
             for seed in range(trials):
                 kill_with = expected.number if expected.how == "killed" else 0
                 end = run(program, [mode, str(seed)], kill_with)
+                if mode == "armed":
+                    seen += b"S" in end.verdict
+                    outside += b"O" in end.verdict
+                    slowest = max(slowest, milliseconds(end) if expected.how == "storm" else 0)
                 if expected.fits(end):
                     good += 1
                 else:
@@ -124,6 +141,9 @@ def main() -> int:
             columns.append(f"{good}/{trials}")
         name = signal.Signals(expected.number).name
         print(f"{program.name:24} {name:8} {columns[0]:>9} {columns[1]:>9}", flush=True)
+    armed_deaths = (passed + failed) // 2
+    print(f"{armed_deaths} deaths armed: secrets seen: {seen}; stored from outside: {outside}")
+    print(f"slowest from fault to hand-over: {slowest:.2f} ms")
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 
