@@ -17,12 +17,13 @@ overwritten with noise before anything else runs.
 
 Come in: `Arena`, `random`, `take`, `concat`; many small secrets on few pages: `Pool`.
 Wipe: `clear`, `lockdown`, `rekey`, `rotate`.  Ask: `is_secure`, `compare_digest`, `status`.
-Arrange: `arm`, `disarm`, `set_lockdown_fd`.
+Arrange: `arm`, `disarm`, `set_lockdown_fd`.  Hear of a child's wipes: `LockdownChannel`.
 Importing maps nothing and installs no handler; the first arena does. `random` is not in
 `__all__`, as it would shadow the standard module.
 """
 
 import sys
+from os import environ as _environ
 
 if sys.platform not in ("linux", "darwin"):
     raise ImportError(f"secalloc works on Linux and macOS, not on {sys.platform}.")
@@ -54,12 +55,17 @@ from secalloc._core import random as random
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from secalloc._values import Protection, Status
+    from secalloc.channel import LockdownChannel, LockdownChild, LockdownEvent, LockdownKind
 
 __version__ = "0.1.0"
 __all__ = [
     "Arena",
     "ArenaView",
     "ForkedError",
+    "LockdownChannel",
+    "LockdownChild",
+    "LockdownEvent",
+    "LockdownKind",
     "Pool",
     "Protection",
     "ProtectionError",
@@ -90,7 +96,19 @@ def __getattr__(name: str) -> object:
         value: object = getattr(_values, name)
         globals()[name] = value
         return value
+    if name in ("LockdownChannel", "LockdownChild", "LockdownEvent", "LockdownKind"):
+        from secalloc import channel  # noqa: PLC0415
+
+        value = getattr(channel, name)
+        globals()[name] = value
+        return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if "SECALLOC_LOCKDOWN_FD" in _environ or "SECALLOC_SECRETS_FD" in _environ:
+    from secalloc import _takeover
+
+    _takeover.from_environment()  # what a parent's LockdownChannel passed to this process
 
 
 def __dir__() -> list[str]:

@@ -54,6 +54,26 @@ except ValueError: pass""",
     "buffer": "memoryview(a).release(); bytes(large); bytes(a)",
     "Protection": "secalloc.Protection.LOCK in a.protection",
     "ForkedError": "os.waitpid(os.fork() or os._exit(bool(a.closed) - 1), 0)",
+    "LockdownChannel": "secalloc.LockdownChannel().close(); repr(channel)",
+    "LockdownChannel.child": "channel.child().release()\nwhile channel.wait(0): pass",
+    "LockdownChannel.close": """
+with secalloc.LockdownChannel() as c: c.child(); d = c.child(); e = c.popen_args()
+c.close()""",
+    "LockdownChannel.closed": "channel.closed",
+    "LockdownChannel.fileno": "channel.fileno()",
+    "LockdownChannel.on_event": """
+with secalloc.LockdownChannel() as c: t = c.on_event(print)
+t.join()""",
+    "LockdownChannel.popen_args": """
+channel.popen_args(name="x")
+while channel.wait(0): pass""",
+    "LockdownChannel.wait": """
+with channel.child() as c: os.write(c.fd, b"LF?")
+for event in channel:
+    if event.kind == "GARBAGE": break""",
+    "LockdownChild": "channel.child()\nwhile channel.wait(0): pass",
+    "LockdownEvent": "",
+    "LockdownKind": "",
     "SealedError": "",
     "WipedError": """
 b = secret(); b.clear()
@@ -91,7 +111,7 @@ secalloc.set_lockdown_fd(None)""",
 
 
 def test_every_public_name_has_its_leak_test() -> None:
-    types = (secalloc.Arena, secalloc.Pool)
+    types = (secalloc.Arena, secalloc.LockdownChannel, secalloc.Pool)
     members = {f"{t.__name__}.{name}" for t in types for name in vars(t) if name[0] != "_"}
     names = set(secalloc.__all__) | members | {"random"}
     assert sorted(names - set(PUBLIC)) == []
@@ -104,6 +124,7 @@ def test_nothing_stays_behind() -> None:
         import gc
         calls = {{name: compile(code, name, "exec") for name, code in {PUBLIC!r}.items()}}
         a, large, pool = secret(), secret(300_000), secalloc.Pool()
+        channel = secalloc.LockdownChannel()
         secalloc.set_lockdown_fd(None)
         def look():
             gc.collect()

@@ -9,6 +9,7 @@
 struct target {
     int fd;
     bool set, known; /* chosen by the user; the file behind it was looked at */
+    long process;    /* the one that took a channel over, which alone may write; 0: any */
     dev_t device;
     ino_t inode;
     mode_t kind;
@@ -49,15 +50,36 @@ static struct target get(void)
     }
 }
 
-enum sa_code marker_set(int fd, int *previous, struct sa_why *why)
+static enum sa_code set(struct target t, int *previous, struct sa_why *why)
 {
-    struct target t = {.fd = fd < 0 ? -1 : fd, .set = true};
-    if (fd >= 0 && !look(&t)) {
+    if ((t.fd >= 0 || t.process) && !look(&t)) {
         *why = (struct sa_why){.call = "fstat", .error = errno};
         return SA_OS_ERROR;
     }
     *previous = ring[atomic_exchange(&current, put_aside(t)) % RING].fd;
     return SA_OK;
+}
+
+enum sa_code marker_set(int fd, int *previous, struct sa_why *why)
+{
+    return set((struct target){.fd = fd < 0 ? -1 : fd, .set = true}, previous, why);
+}
+
+enum sa_code marker_take(int fd, struct sa_why *why)
+{
+    int previous;
+    return set((struct target){.fd = fd, .set = true, .process = os_process()}, &previous, why);
+}
+
+void marker_leave(int fd)
+{
+    unsigned now = atomic_load(&current);
+    struct target t = ring[now % RING];
+    if (!t.process || t.fd != fd)
+        return;
+    (void)atomic_compare_exchange_strong(&current, &now, /* or another was set */
+                                         put_aside((struct target){.fd = STDERR_FILENO}));
+    marker_start();
 }
 
 int marker_fd(void) { return get().fd; }
@@ -81,7 +103,8 @@ enum { RAISED = sizeof raised / sizeof raised[0] };
 void marker_write(char byte, bool only_set)
 {
     struct target t = get(), now = t;
-    if (t.fd < 0 || !t.known || (only_set && !t.set))
+    if (t.fd < 0 || !t.known || (only_set && !t.set) ||
+        (t.process && t.process != os_process()))
         return;
     int before = errno;
     if (look(&now) && now.device == t.device && now.inode == t.inode && now.kind == t.kind) {

@@ -6,6 +6,10 @@
 
 /* As sa_set_lockdown_fd. [any] */
 SA_MUST_USE enum sa_code marker_set(int fd, int *previous, struct sa_why *why);
+
+/* The two calls of secalloc.h on a channel's descriptor. [any] */
+SA_MUST_USE enum sa_code marker_take(int fd, struct sa_why *why);
+void marker_leave(int fd);
 int marker_fd(void); /* -1: nowhere [any] */
 
 /* Remember which file the default, standard error, stands for; the first call

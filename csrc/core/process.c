@@ -62,6 +62,10 @@ enum sa_code sa_set_lockdown_fd(int fd, int *previous, struct sa_why *why)
     return marker_set(fd, previous, why);
 }
 
+enum sa_code sa_take_lockdown_fd(int fd, struct sa_why *why) { return marker_take(fd, why); }
+
+void sa_leave_lockdown_fd(int fd) { marker_leave(fd); }
+
 void sa_status(struct sa_status *out)
 {
     *out = (struct sa_status){0};

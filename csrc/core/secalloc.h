@@ -181,6 +181,15 @@ SA_MUST_USE enum sa_code sa_lockdown(size_t *wiped, struct sa_why *why);
  * before, -1 for nowhere. The descriptor stays the caller's. [any] */
 SA_MUST_USE enum sa_code sa_set_lockdown_fd(int fd, int *previous, struct sa_why *why);
 
+/* The same for a descriptor that came over a channel: only the process that took
+ * it over writes to it, none that is forked from it. The descriptor stays the
+ * caller's. [any] */
+SA_MUST_USE enum sa_code sa_take_lockdown_fd(int fd, struct sa_why *why);
+
+/* Put the default back, standard error as it is now, where the marker still goes to
+ * a descriptor `fd` that was taken over. [any] */
+void sa_leave_lockdown_fd(int fd);
+
 /* Install the handlers for `count` signals of the fatal ones, outermost; NULL
  * means all. SA_BAD_SIGNAL: nothing was installed. [any] */
 SA_MUST_USE enum sa_code sa_arm(const int *signals, size_t count, struct sa_why *why);

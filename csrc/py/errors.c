@@ -120,10 +120,36 @@ PyObject *py_protection_names(unsigned bits)
                                 parts[2], bars[3], parts[3], bars[4], parts[4]);
 }
 
+PyObject *py_warn_later(PyObject *module, PyObject *text)
+{
+    struct py_state *state = py_state_of_module(module);
+    if (!PyUnicode_Check(text)) {
+        PyErr_SetString(PyExc_TypeError, "a str is needed");
+        return NULL;
+    }
+    PyObject *kept = atomic_exchange(&state->late_warning, NULL);
+    PyObject *both = kept ? PyUnicode_FromFormat("%U\n%U", kept, text) : Py_NewRef(text);
+    Py_XDECREF(kept);
+    if (!both)
+        return NULL;
+    Py_XDECREF(atomic_exchange(&state->late_warning, both));
+    Py_RETURN_NONE;
+}
+
+static int warn_late(struct py_state *state)
+{
+    PyObject *text = atomic_exchange(&state->late_warning, NULL);
+    int result = text ? PyErr_WarnFormat(state->protection_warning, 1, "%U", text) : 0;
+    Py_XDECREF(text);
+    return result;
+}
+
 int py_warn_shortfall(struct py_state *state)
 {
     unsigned missing = 0;
     struct sa_why why = {0};
+    if (atomic_load_explicit(&state->late_warning, memory_order_relaxed) && warn_late(state) < 0)
+        return -1;
     if (!sa_shortfall(&missing, &why))
         return 0;
     PyObject *names = py_protection_names(missing);

@@ -96,6 +96,7 @@ struct py_state {
     PyObject *forked_error;
     PyObject *protection_error;
     PyObject *protection_warning;
+    _Atomic(PyObject *) late_warning; /* strong; a str to be given at the first arena, or NULL */
 };
 
 static inline struct py_state *py_state_of_module(PyObject *module)
@@ -119,9 +120,12 @@ int py_errors_init(PyObject *module, struct py_state *state);
 /* Raise what `code` stands for. `why` may be NULL. Always NULL. */
 void *py_fail(struct py_state *state, enum sa_code code, const struct sa_why *why);
 
-/* Warn once a process that a protection was not granted. -1: the warning was
- * turned into an exception. Runs foreign code. */
+/* Warn once a process that a protection was not granted, and of what py_warn_later
+ * kept. -1: the warning was turned into an exception. Runs foreign code. */
 int py_warn_shortfall(struct py_state *state);
+
+/* Keep a text to be warned of at the first arena; with one kept already, both. */
+PyObject *py_warn_later(PyObject *module, PyObject *text);
 
 /* sa_protection bits as "GUARD|LOCK"; "none". New reference. */
 PyObject *py_protection_names(unsigned bits);

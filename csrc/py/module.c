@@ -58,6 +58,7 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->forked_error);
     Py_CLEAR(state->protection_error);
     Py_CLEAR(state->protection_warning);
+    Py_XDECREF(atomic_exchange(&state->late_warning, NULL));
     return 0;
 }
 

@@ -90,6 +90,27 @@ static PyObject *core_set_lockdown_fd(PyObject *module, PyObject *object)
     return PyLong_FromLong(previous);
 }
 
+static PyObject *core_take_lockdown_fd(PyObject *module, PyObject *object)
+{
+    int fd = descriptor_of(object);
+    if (fd < 0)
+        return NULL;
+    struct sa_why why = {0};
+    enum sa_code code = sa_take_lockdown_fd(fd, &why);
+    if (code != SA_OK)
+        return py_fail(py_state_of_module(module), code, &why);
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_leave_lockdown_fd(PyObject *Py_UNUSED(module), PyObject *object)
+{
+    int fd = descriptor_of(object);
+    if (fd < 0)
+        return NULL;
+    sa_leave_lockdown_fd(fd);
+    Py_RETURN_NONE;
+}
+
 /* ---- asking ------------------------------------------------------------------------- */
 
 static PyObject *core_is_secure(PyObject *Py_UNUSED(module), PyObject *object)
@@ -289,5 +310,11 @@ PyMethodDef py_module_methods[] = {
     {"status", core_status, METH_NOARGS,
      PyDoc_STR("status()\n--\n\n"
                "What holds at this moment, as a Status: a named tuple.")},
+    {"_take_lockdown_fd", core_take_lockdown_fd, METH_O,
+     PyDoc_STR("As set_lockdown_fd, for what came over a channel: no forked child writes to it.")},
+    {"_leave_lockdown_fd", core_leave_lockdown_fd, METH_O,
+     PyDoc_STR("The default again, where the marker still goes to that descriptor.")},
+    {"_warn_later", py_warn_later, METH_O,
+     PyDoc_STR("Keep a text to be warned of, as a ProtectionWarning, at the first arena.")},
     {NULL, NULL, 0, NULL},
 };

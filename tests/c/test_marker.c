@@ -404,6 +404,47 @@ TEST(written_while_set)
     SAME(pthread_join(thread, NULL), 0);
 }
 
+/* What came over a channel is written to by the process that took it, not by a
+ * child, which may put the default back. */
+TEST(taken_over)
+{
+    int ends[2], errors[2];
+    char byte = 0;
+    SAME(pipe(ends), 0);
+    SAME(pipe(errors), 0);
+    SAME(dup2(errors[1], 2), 2);
+    SAME(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
+    SAME(fcntl(errors[0], F_SETFL, O_NONBLOCK), 0);
+    SAME(marker_take(-5, &why), SA_OS_ERROR);
+    OK(marker_take(ends[1], &why));
+    SAME(marker_fd(), ends[1]);
+    marker_write('F', true); /* as one that was set */
+    SAME(read(ends[0], &byte, 1), 1);
+    pid_t child = fork();
+    if (child == 0) {
+        marker_write('F', false);
+        if (read(ends[0], &byte, 1) == 1)
+            _exit(1);
+        marker_leave(ends[0]); /* another: nothing changes */
+        if (marker_fd() != ends[1])
+            _exit(2);
+        marker_leave(ends[1]);
+        marker_write('L', true); /* nothing, it is the default */
+        marker_write('F', false);
+        _exit(marker_fd() == 2 && read(errors[0], &byte, 1) == 1 && byte == 'F' ? 0 : 3);
+    }
+    SAME(check_wait(child), 0);
+    SAME(read(ends[0], &byte, 1), -1);
+    marker_write('L', false);
+    SAME(read(ends[0], &byte, 1), 1);
+    SAME(byte, 'L');
+    int previous;
+    OK(marker_set(ends[1], &previous, &why)); /* set by the program: as ever */
+    SAME(previous, ends[1]);
+    marker_leave(ends[1]);
+    SAME(marker_fd(), ends[1]);
+}
+
 int main(int argc, char **argv)
 {
     check_begin("test_marker", argc, argv);
@@ -422,5 +463,6 @@ int main(int argc, char **argv)
     RUN(a_terminal_in_the_background);
     RUN(no_flag_flickers);
     RUN(written_while_set);
+    RUN(taken_over);
     return check_end();
 }

@@ -1,0 +1,219 @@
+"""A child's ends of a channel, on their way from the parent to the child."""
+
+import os
+import threading
+import weakref
+from collections.abc import Iterable, Mapping
+from typing import Any, Self, TypedDict
+
+from secalloc import _takeover
+
+
+class Copy:
+    """The parent's own copy of the ends that a child is given.
+
+    As long as it is open the parent cannot see that the child is gone.
+    """
+
+    __slots__ = ("__weakref__", "_fds", "thread")
+
+    def __init__(self, fds: Iterable[int]) -> None:
+        self._fds = list(fds)
+        self.thread = threading.get_ident()
+        pending.add(self)
+
+    def fds(self) -> tuple[int, ...]:
+        """ValueError: the copy was closed."""
+        fds = tuple(self._fds)
+        if not fds:
+            raise ValueError(
+                "these ends were passed on or closed: ask the channel for another child"
+            )
+        return fds
+
+    def detach(self) -> tuple[int, ...]:
+        """Leave the descriptors to the caller, once; then there are none."""
+        fds: list[int] = []
+        while True:
+            try:
+                fds.append(self._fds.pop(0))  # two threads never get the same one
+            except IndexError:
+                return tuple(fds)
+
+    def close(self) -> None:
+        """The child has its own; harmless when repeated. Takes no lock: it may run in a
+        garbage collection."""
+        for fd in self.detach():
+            os.close(fd)
+
+    __del__ = close
+
+
+pending: "weakref.WeakSet[Copy]" = weakref.WeakSet()
+
+
+class _Environment(dict[str, str]):
+    """Keeps the copy open until whoever spawns has let go of it."""
+
+    copy_kept: Copy
+
+
+class PopenArgs(TypedDict):
+    """What goes to subprocess.Popen and asyncio.create_subprocess_exec."""
+
+    env: dict[str, str]
+    pass_fds: tuple[int, ...]
+
+
+class Record:
+    """What the parent knows of one child."""
+
+    __slots__ = ("__weakref__", "handle", "last", "name", "pid", "process")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.pid: int | None = None
+        self.last = b""
+        self.process = os.getpid()
+        self.handle: weakref.ref[LockdownChild] | None = None
+
+    def child(self) -> "LockdownChild":
+        """The object that the caller had, if it is still there, else one equal to it."""
+        handle = self.handle() if self.handle else None
+        return handle or LockdownChild(self, None)
+
+
+class LockdownChild:
+    """One child of a LockdownChannel: what it is given at its start, and who it is later.
+
+    Made by LockdownChannel.child() alone. Leaving its with block, release(), or dropping it
+    closes the parent's copy of the ends, as does waiting on the channel in the thread that
+    made it; only then can the parent see that the child is gone. Two are equal if
+    they stand for the same child.
+    """
+
+    __slots__ = ("__weakref__", "_copy", "_record")
+
+    def __init__(self, record: Record, copy: Copy | None) -> None:
+        self._record = record
+        self._copy = copy
+        if copy:
+            record.handle = weakref.ref(self)
+
+    @property
+    def name(self) -> str:
+        """As given to child(), else "child-" and a number."""
+        return self._record.name
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, where the caller set it."""
+        return self._record.pid
+
+    @pid.setter
+    def pid(self, pid: int | None) -> None:
+        self._record.pid = pid
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """The descriptors that the child must inherit under the same numbers.
+
+        They are close-on-exec: whoever spawns lets them through. ValueError: passed on
+        already, or closed.
+        """
+        if self._copy is None:
+            raise ValueError("this child was started already: ask the channel for another")
+        return self._copy.fds()
+
+    @property
+    def fd(self) -> int:
+        """The first of fds, where the marker goes."""
+        return self.fds[0]
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The variables that tell the child, to be merged with an environment."""
+        fds = self.fds
+        return {
+            _takeover.LOCKDOWN_FD: str(fds[0]),
+            _takeover.LOCKDOWN_FILE: ",".join(_takeover.identity(fd) for fd in fds),
+        }
+
+    @property
+    def file_actions(self) -> list[tuple[int, int, int]]:
+        """What os.posix_spawn takes to let the descriptors through."""
+        return [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in self.fds]
+
+    def popen_args(
+        self, env: Mapping[str, str] | None = None, pass_fds: Iterable[int] = ()
+    ) -> PopenArgs:
+        """Keyword arguments for subprocess.Popen, the caller's own merged in.
+
+        `env` None: the environment of this process. For one start; the parent's copy of
+        the ends is closed when the environment is dropped, as Popen does.
+        """
+        copy = self._copy
+        if copy is None:
+            raise ValueError("this child was started already: ask the channel for another")
+        merged = _Environment({**(os.environ if env is None else env), **self.env})
+        merged.copy_kept = copy
+        return {"env": merged, "pass_fds": (*pass_fds, *copy.fds())}
+
+    def release(self) -> None:
+        """Close the parent's copy of the ends: the child has its own. Harmless when
+        repeated."""
+        if self._copy:
+            self._copy.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.release()
+
+    def install(self) -> None:
+        """In a child that was forked and got this object: send the markers over it.
+
+        A child that multiprocessing spawned has done so when it unpickled the object, and
+        doing it again is harmless. ValueError: called in the parent, or the ends are gone.
+        """
+        process = os.getpid()
+        if process == self._record.process:
+            if _takeover.owner == process and self._copy is None:
+                return
+            raise ValueError("install() is called in the child, not where the channel was made")
+        copy = self._copy
+        if copy is None:
+            raise ValueError("this child was started already: ask the channel for another")
+        copy.fds()
+        fds = copy.detach()
+        self._copy = None
+        self._record.process = process
+        for other in list(pending):
+            other.close()
+        _takeover.take(fds[0], fds[1] if len(fds) > 1 else None)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LockdownChild):
+            return NotImplemented
+        return self._record is other._record
+
+    def __hash__(self) -> int:
+        return hash(id(self._record))
+
+    def __repr__(self) -> str:
+        pid = "" if self.pid is None else f", pid {self.pid}"
+        return f"<secalloc.LockdownChild {self.name!r}{pid}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from multiprocessing import context, reduction  # noqa: PLC0415 - only for its users
+
+        context.assert_spawning(self)
+        return _installed, (self.name, *[reduction.DupFd(fd) for fd in self.fds])
+
+
+def _installed(name: str, *fds: Any) -> LockdownChild:
+    """In a child that multiprocessing spawned."""
+    own = [int(fd.detach()) for fd in fds]
+    _takeover.take(own[0], own[1] if len(own) > 1 else None)
+    return LockdownChild(Record(name), None)

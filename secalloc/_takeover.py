@@ -1,0 +1,128 @@
+"""In a child: takes over what its parent passed, and knows that it did.
+
+Imported where the environment names a descriptor, and by what spawns without exec.
+"""
+
+import fcntl
+import os
+import stat
+
+from secalloc import _core
+
+LOCKDOWN_FD = "SECALLOC_LOCKDOWN_FD"
+LOCKDOWN_FILE = "SECALLOC_LOCKDOWN_FILE"
+SECRETS_FD = "SECALLOC_SECRETS_FD"
+
+_lockdown_fd: int | None = None
+_lockdown_file = ""
+_secrets_fd: int | None = None
+_hooked = False
+owner = 0
+"""The process that took over; 0: none did."""
+
+
+def identity(fd: int) -> str:
+    """Names the file behind a descriptor. OSError: it is closed."""
+    file = os.fstat(fd)
+    return f"{file.st_dev}:{file.st_ino}"
+
+
+def _checked(text: str, file: str | None, *, socket: bool) -> int:
+    """The descriptor that a variable names; ValueError with the reason where it is none."""
+    if not (text.isascii() and text.isdigit()) or int(text) >= 2**31:
+        raise ValueError("it is not the number of a descriptor")
+    fd = int(text)
+    if fd in (0, 1, 2):
+        raise ValueError("it is a standard stream")
+    try:
+        mode = os.fstat(fd).st_mode
+    except OSError:
+        raise ValueError("that descriptor is not open") from None
+    if not (stat.S_ISSOCK(mode) or (stat.S_ISFIFO(mode) and not socket)):
+        raise ValueError(f"that descriptor is no {'' if socket else 'pipe or '}socket")
+    if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        raise ValueError("that descriptor cannot be written to")
+    if file is not None and file != identity(fd):
+        raise ValueError("that descriptor was closed, and its number used for another file")
+    return fd
+
+
+def from_environment() -> None:
+    """Take over what the environment names, and remove it from there.
+
+    A bad value is warned of at the first arena, and the default stays.
+    """
+    global _secrets_fd  # noqa: PLW0603
+    text = os.environ.pop(LOCKDOWN_FD, None)
+    files = (os.environ.pop(LOCKDOWN_FILE, None) or "").split(",")
+    secrets = os.environ.pop(SECRETS_FD, None)
+    files += [""] * (2 - len(files))
+    for name, value, file in (
+        (LOCKDOWN_FD, text, files[0]),
+        (SECRETS_FD, secrets, files[1]),
+    ):
+        if value is None:
+            continue
+        try:
+            fd = _checked(value, file or None, socket=name == SECRETS_FD)
+            if name == LOCKDOWN_FD:
+                take(fd, None)
+            else:
+                os.set_inheritable(fd, False)
+                _secrets_fd = fd
+                _own()
+        except (ValueError, OSError) as error:
+            _core._warn_later(f"{name}={value[:40]!r} is not used: {error}")
+
+
+def take(fd: int, secrets_fd: int | None) -> None:
+    """Send this process's markers to `fd`, which it owns from now on.
+
+    OSError: not an open descriptor.
+    """
+    global _lockdown_fd, _lockdown_file, _secrets_fd  # noqa: PLW0603
+    os.set_inheritable(fd, False)
+    if secrets_fd is not None:
+        os.set_inheritable(secrets_fd, False)
+    _core._take_lockdown_fd(fd)
+    _lockdown_fd, _lockdown_file = fd, identity(fd)
+    if secrets_fd is not None:
+        _secrets_fd = secrets_fd
+    _own()
+
+
+def _own() -> None:
+    global owner, _hooked  # noqa: PLW0603
+    owner = os.getpid()
+    if not _hooked:
+        _hooked = True
+        os.register_at_fork(after_in_child=_forked)
+
+
+def secrets_fd() -> int | None:
+    """The socket over which secrets come, still this module's; None: there is none."""
+    return _secrets_fd
+
+
+def drop_secrets() -> None:
+    """Close that socket."""
+    global _secrets_fd
+    fd, _secrets_fd = _secrets_fd, None
+    if fd is not None:
+        os.close(fd)
+
+
+def _forked() -> None:
+    """A child of this process, without exec: the channel is not its own. Its copies are
+    closed, or the parent would not see when the process itself is gone."""
+    global _lockdown_fd
+    fd, _lockdown_fd = _lockdown_fd, None
+    if fd is not None:
+        _core._leave_lockdown_fd(fd)
+        try:
+            if identity(fd) == _lockdown_file:
+                os.close(fd)
+        except OSError:
+            pass  # the program closed it before
+    if _secrets_fd is not None:
+        drop_secrets()

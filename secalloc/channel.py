@@ -1,0 +1,431 @@
+"""Lockdown channels: a parent learns that a child's secrets are gone, and why."""
+
+import errno
+import math
+import os
+import resource
+import sys
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from enum import StrEnum
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from secalloc import ForkedError
+from secalloc._child import Copy, LockdownChild, PopenArgs, Record
+from secalloc._ready import Ready
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["LockdownChannel", "LockdownChild", "LockdownEvent", "LockdownKind"]
+
+
+class LockdownKind(StrEnum):
+    """What became of a child's secrets."""
+
+    FATAL = "FATAL"
+    """A fatal signal wiped them, and the child dies. Markers that follow each other, of
+    threads that fault together, are one event, and so is the end after them."""
+    LOCKDOWN = "LOCKDOWN"
+    """The child called lockdown(), and lives on; each call is an event, in order."""
+    CLOSED = "CLOSED"
+    """The child is gone without a word (a clean exit, SIGKILL, the OOM killer), or closed
+    its descriptor. After a lockdown too: that was no word of its end."""
+    GARBAGE = "GARBAGE"
+    """The child wrote something else. It is not listened to any more."""
+
+
+class LockdownEvent(NamedTuple):
+    """Something became of a child's secrets."""
+
+    kind: LockdownKind
+    """What."""
+    child: LockdownChild
+    """Whose."""
+
+
+class LockdownChannel:
+    """Where a parent hears of the wipes of its children, each with an end of its own.
+
+    Give each child an end with popen_args() or child(); then wait(), iterate, `async for`,
+    on_event(), or watch fileno(). An event goes to one of those who wait. Thread-safe. In a
+    forked child it raises ForkedError; after close(), ValueError.
+    """
+
+    def __init__(self) -> None:
+        self._closed = True  # until all of it is there
+        self._process = os.getpid()
+        self._lock = threading.RLock()
+        self._records: dict[int, Record] = {}
+        self._unspawned: list[weakref.ref[Copy]] = []
+        self._futures: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+        self._made = 0
+        self._waiting = 0
+        self._ready = Ready()
+        self._woken, self._waker = os.pipe()
+        self._ready.add(self._woken)
+        self._closed = False
+        _channels.add(self)
+
+    # ---- giving ends to children ------------------------------------------------------
+
+    def child(
+        self,
+        name: str | None = None,
+    ) -> LockdownChild:
+        """A new child's ends, to be passed on with popen_args(), fds and env, or as an
+        argument of a multiprocessing.Process.
+
+        OSError: no descriptors are left.
+        """
+        with self._lock:
+            self._check()
+            self._made += 1
+            record = Record(f"child-{self._made}" if name is None else str(name))
+            try:
+                return LockdownChild(record, self._open(record))
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE):
+                    raise
+                soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+                raise OSError(
+                    error.errno,
+                    f"{os.strerror(error.errno)} (RLIMIT_NOFILE is {soft}): a child takes one "
+                    "descriptor, two until it is started; raise it with ulimit -n",
+                ) from None
+
+    def _open(self, record: Record) -> Copy:
+        read, write = os.pipe()
+        try:
+            os.set_blocking(read, False)
+            self._ready.add(read)
+        except BaseException:
+            os.close(read)
+            os.close(write)
+            raise
+        self._records[read] = record
+        copy = Copy([write])
+        self._unspawned = [ref for ref in self._unspawned if ref()]
+        self._unspawned.append(weakref.ref(copy))
+        return copy
+
+    def popen_args(
+        self,
+        env: Mapping[str, str] | None = None,
+        pass_fds: Iterable[int] = (),
+        *,
+        name: str | None = None,
+    ) -> PopenArgs:
+        """Keyword arguments that give one more child its end, for subprocess.Popen and
+        asyncio.create_subprocess_exec: `env` and `pass_fds`, the caller's own merged in.
+
+        For one start, as child(name).popen_args(env, pass_fds).
+        """
+        return self.child(name).popen_args(env, pass_fds)
+
+    # ---- hearing of them ----------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> LockdownEvent | None:
+        """The next event; None when `timeout` seconds have passed. None waits for ever.
+
+        Closes the parent's copies of ends that this thread made: their children are
+        started. ValueError: closed, also meanwhile.
+        """
+        if timeout is not None and math.isnan(timeout):
+            raise ValueError("the timeout is not a number")
+        end = None if timeout is None else time.monotonic() + timeout
+        if self._unspawned:
+            self._release_mine()
+        while True:
+            with self._lock:
+                self._check()
+                self._waiting += 1
+            try:
+                fd = self._ready.poll(timeout if timeout is None else max(timeout, 0))
+            finally:
+                self._waited()
+            event = None if fd is None else self._read(fd)
+            if event:
+                return event
+            if end is not None:
+                timeout = end - time.monotonic()
+                if timeout <= 0:
+                    with self._lock:
+                        self._check()
+                    return None
+
+    def _waited(self) -> None:
+        with self._lock:
+            self._waiting -= 1
+            if self._closed and not self._waiting:
+                self._destroy()
+
+    def _read(self, fd: int) -> LockdownEvent | None:
+        """What one byte of a readable descriptor says; None: nothing new.
+
+        One at a time, so that fileno() stays readable while there is more.
+        """
+        with self._lock:
+            record = self._records.get(fd)
+            if record is None:
+                return None
+            try:
+                byte = os.read(fd, 1)
+            except BlockingIOError:  # another thread was faster
+                return None
+            last, record.last = record.last, byte
+            if byte == b"L":
+                kind = LockdownKind.LOCKDOWN
+            elif byte == b"F":
+                if last == b"F":
+                    return None
+                kind = LockdownKind.FATAL
+            else:
+                self._drop(fd)
+                if not byte and last == b"F":
+                    return None
+                kind = LockdownKind.GARBAGE if byte else LockdownKind.CLOSED
+        return LockdownEvent(kind, record.child())
+
+    def _take(self) -> LockdownEvent | None:
+        """The next event, if there is one."""
+        while True:
+            with self._lock:
+                self._check()
+                fd = self._ready.poll(0)
+            if fd is None:
+                return None
+            event = self._read(fd)
+            if event:
+                return event
+
+    def _release_mine(self) -> None:
+        me = threading.get_ident()
+        with self._lock:
+            copies = [ref() for ref in self._unspawned]
+            self._unspawned = [
+                ref
+                for ref, copy in zip(self._unspawned, copies, strict=True)
+                if copy and copy.thread != me
+            ]
+        for copy in copies:
+            if copy and copy.thread == me:
+                copy.close()
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while there may be an event, for selectors and
+        event loops: then call wait(0), which may still give None."""
+        with self._lock:
+            self._check()
+            return self._ready.fileno()
+
+    def __iter__(self) -> Self:
+        with self._lock:
+            self._check()
+        return self
+
+    def __next__(self) -> LockdownEvent:
+        """The next event; the iteration ends when the channel is closed."""
+        try:
+            event = self.wait()
+        except ForkedError:
+            raise
+        except ValueError:
+            raise StopIteration from None
+        assert event  # noqa: S101 - without a timeout
+        return event
+
+    def __aiter__(self) -> Self:
+        with self._lock:
+            self._check()
+        return self
+
+    async def __anext__(self) -> LockdownEvent:
+        """The next event; the iteration ends when the channel is closed."""
+        while True:
+            try:
+                event = self._take()
+            except ForkedError:
+                raise
+            except ValueError:
+                raise StopAsyncIteration from None
+            if event:
+                return event
+            await self._readable()
+
+    async def _readable(self) -> None:
+        """Wait until there may be an event, or the channel is closed."""
+        import asyncio  # noqa: PLC0415 - who gets here has it
+
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        with self._lock:
+            if self._closed:
+                return
+            self._waiting += 1
+            first = loop not in self._futures
+            waiting = self._futures.setdefault(loop, [])
+            waiting.append(future)
+            fd = self._ready.fileno()
+        try:
+            if first:
+                loop.add_reader(fd, _wake, waiting)
+            await future
+        finally:
+            waiting.remove(future)
+            if not waiting:
+                loop.remove_reader(fd)
+                del self._futures[loop]
+            self._waited()
+
+    def on_event(self, callback: Callable[[LockdownEvent], object]) -> threading.Thread:
+        """Call `callback` with each event, on a daemon thread of its own, until the channel
+        is closed; returns the thread.
+
+        What the callback raises goes to threading.excepthook, and the thread goes on.
+        """
+        with self._lock:
+            self._check()
+        thread = threading.Thread(
+            target=self._call, args=(callback,), name="secalloc-lockdown", daemon=True
+        )
+        thread.start()
+        return thread
+
+    def _call(self, callback: Callable[[LockdownEvent], object]) -> None:
+        for event in _until_closed(self):
+            try:
+                callback(event)
+            except BaseException:
+                _report()
+
+    # ---- the end --------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Hear no more: closes all ends that are the parent's, also of children that were
+        not started. Iterations and on_event threads end. Harmless when repeated; the
+        children live on, and their markers go nowhere."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            for fd in list(self._records):
+                self._drop(fd)
+            copies = [ref() for ref in self._unspawned]
+            self._unspawned.clear()
+            os.close(self._waker)  # whoever waits sees the end of the pipe
+            if not self._waiting:
+                self._destroy()
+        for copy in copies:
+            if copy:
+                copy.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, or belongs to the process that this one was forked from."""
+        return self._closed
+
+    def __enter__(self) -> Self:
+        with self._lock:
+            self._check()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self._closed:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{len(self._records)} children"
+        return f"<secalloc.LockdownChannel, {state}>"
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        raise TypeError("a channel stays in its process: pass a child what channel.child() gives")
+
+    def _check(self) -> None:
+        """With the lock held."""
+        if self._process != os.getpid():
+            raise ForkedError(
+                "the channel belongs to the parent process: make a new one in this process"
+            )
+        if self._closed:
+            raise ValueError("the channel is closed: make a new one")
+
+    def _drop(self, fd: int) -> None:
+        """With the lock held: a child is not heard of any more."""
+        del self._records[fd]
+        self._ready.remove(fd)
+        os.close(fd)
+
+    def _destroy(self) -> None:
+        """With the lock held, closed, and when nobody waits."""
+        self._ready.close()
+        os.close(self._woken)
+
+    def _forked(self) -> None:
+        """In a child: give up what is the parent's, and touch nothing that is shared."""
+        self._lock = threading.RLock()  # its holder may not exist here
+        if self._closed and not self._waiting:
+            return
+        fds = [*self._records, self._woken, *([] if self._closed else [self._waker])]
+        self._closed = True
+        self._ready.forked()
+        self._records.clear()
+        self._futures.clear()
+        self._unspawned.clear()
+        self._waiting = 1  # nothing is left to destroy
+        for fd in fds:
+            os.close(fd)
+
+
+_channels: "weakref.WeakSet[LockdownChannel]" = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for channel in list(_channels):
+        channel._forked()
+    _channels.clear()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def _wake(futures: "list[asyncio.Future[None]]") -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
+
+
+def _until_closed(channel: LockdownChannel) -> Iterable[LockdownEvent]:
+    try:
+        yield from channel
+    except ValueError:
+        return  # closed, or another process, before the first
+
+
+def _report() -> None:
+    """The exception being handled goes where a thread's do, and never further."""
+    try:
+        threading.excepthook(
+            threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
+        )
+    except BaseException:  # as threading does where the hook itself fails
+        with suppress(BaseException):
+            sys.excepthook(*sys.exc_info())
+
+
+for _public in (LockdownChannel, LockdownChild, LockdownEvent, LockdownKind):
+    _public.__module__ = "secalloc"

@@ -1,0 +1,87 @@
+"""What the children of the channels' tests do; multiprocessing imports it by name."""
+
+import ctypes
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import secalloc
+from secalloc import LockdownChannel, LockdownChild, LockdownEvent, LockdownKind
+
+CLOSED, FATAL = LockdownKind.CLOSED, LockdownKind.FATAL
+GARBAGE, LOCKDOWN = LockdownKind.GARBAGE, LockdownKind.LOCKDOWN
+SOON = 30
+"""Seconds that anything may take."""
+
+PRELUDE = "from crash import *\n"
+FALL = "overrun(secret())\n"
+GRAB = "fd = int(os.environ['SECALLOC_LOCKDOWN_FD'])\n"
+"""Without crash.py, which imports secalloc: the descriptor as it comes."""
+
+
+def command(code: str) -> list[str]:
+    """A Python that runs the snippet; it needs what variables() adds."""
+    return [sys.executable, "-P", "-c", code]
+
+
+def variables(**more: str) -> dict[str, str]:
+    """An environment in which crash.py is found."""
+    return {**os.environ, "PYTHONPATH": os.path.dirname(os.path.abspath(__file__)), **more}
+
+
+def spawn(
+    channel: LockdownChannel, code: str, *, name: str | None = None, **options: Any
+) -> subprocess.Popen[bytes]:
+    """A child on the channel that runs the snippet, with crash.py imported."""
+    options.setdefault("stderr", subprocess.DEVNULL)
+    return subprocess.Popen(  # noqa: S603
+        command(PRELUDE + code), **channel.popen_args(env=variables(), name=name), **options
+    )
+
+
+def raw_child(
+    channel: LockdownChannel, code: str, *, name: str | None = None
+) -> subprocess.Popen[bytes]:
+    """A child that writes to its descriptor by hand."""
+    return subprocess.Popen(  # noqa: S603
+        [sys.executable, "-S", "-P", "-c", "import os\n" + GRAB + code],
+        **channel.popen_args(name=name),
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def next_event(channel: LockdownChannel) -> LockdownEvent:
+    """The next event, which must come."""
+    event = channel.wait(SOON)
+    assert event is not None
+    return event
+
+
+def kinds(channel: LockdownChannel, count: int) -> list[LockdownKind]:
+    """The kinds of the next events, and that no other follows soon."""
+    found = [next_event(channel).kind for _ in range(count)]
+    assert channel.wait(0.05) is None
+    return found
+
+
+def quiet() -> None:
+    """No core file, no text."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def fall(child: LockdownChild) -> None:
+    """As a multiprocessing target: lock down, then die of a fault."""
+    quiet()
+    child.install()
+    child.install()  # harmless
+    arena = secalloc.Arena(b"secret")
+    secalloc.lockdown()
+    ctypes.memset(arena.address + arena.size, 0, 1)
+
+
+def merged(env: Mapping[str, str], **more: str) -> dict[str, str]:
+    """Both."""
+    return {**env, **more}
