@@ -97,6 +97,9 @@ $(C)/%: tests/c/%.c $(OBJECTS)
 $(DEATH)/%: tests/c/death/%.c $(OBJECTS)
 	$(COMPILE) -MF $@.d -o $@ $< $(OBJECTS)
 
+$(BUILD)/handover/%: tests/c/handover/%.c $(OBJECTS)
+	$(COMPILE) -MF $@.d -o $@ $< $(OBJECTS)
+
 -include $(OBJECTS:.o=.d) $(C_TESTS:=.d) $(DEATHS:=.d)
 
 # ---- benchmarks ---------------------------------------------------------------
@@ -154,6 +157,10 @@ check-tsan: ## the C tests under ThreadSanitizer
 
 check-valgrind: ## the C tests under valgrind
 	$(MAKE) run-c VARIANT=valgrind RUN='valgrind --quiet --error-exitcode=9 --leak-check=full'
+
+.PHONY: check-handover
+check-handover: $(BUILD)/handover/handover install ## how processes end, with the library and without
+	$(PY) -P tests/handover.py $< $(HANDOVER_ARGS)
 
 check-cross: $(VENV)/.made ## compile and link the core for every platform
 	bash tests/cross.sh $(PY) $(BUILD)/cross

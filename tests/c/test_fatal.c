@@ -279,6 +279,27 @@ TEST(ignored_and_sent)
     SAME(read(ends[0], &got, 1), 0);
 }
 
+#ifdef __linux__
+/* Their codes are a fault's, yet nothing forces them: the kernel has checked memory
+ * tags late, found a broken page elsewhere, or was asked to tell of an event. */
+TEST(ignored_notices)
+{
+    NEEDS_QUEUED_SIGNALS;
+    static const int notices[][2] = {{SIGSEGV, 8}, {SIGBUS, 5}, {SIGTRAP, 6}};
+    no_marker();
+    for (int i = 0; i < 3; i++)
+        signal(notices[i][0], SIG_IGN);
+    begin();
+    for (int i = 0; i < 3; i++) {
+        siginfo_t info = {.si_signo = notices[i][0], .si_code = notices[i][1]};
+        SAME(os_requeue(notices[i][0], &info), 0);
+        pause_ms(1); /* a race detector delivers late */
+        CHECK(is_whole());
+        SAME(state_of(notices[i][0]), SA_HANDLER_ARMED);
+    }
+}
+#endif
+
 /* Not so where the kernel forces it: that is death, as without us. */
 static void ignores_and_faults(void *unused)
 {
@@ -619,6 +640,9 @@ int main(int argc, char **argv)
 #endif
     RUN(faults_to_the_handler_of_before);
     RUN(ignored_and_sent);
+#ifdef __linux__
+    RUN(ignored_notices);
+#endif
     RUN(ignored_and_forced);
     RUN(each_signal_kills_as_itself);
     RUN(who_gets_the_marker);
