@@ -11,6 +11,10 @@
 #ifndef SECALLOC_H
 #define SECALLOC_H
 
+#if !defined(__STDC_VERSION__) || __STDC_VERSION__ < 201112L || defined(__STDC_NO_ATOMICS__)
+#error secalloc needs a C11 compiler with atomics: gcc 4.9, clang 3.6, or later.
+#endif
+
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>

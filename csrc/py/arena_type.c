@@ -10,8 +10,7 @@
 void py_arena_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
-    if (arena_data(self)->weakrefs)
-        PyObject_ClearWeakRefs(self);
+    py_clear_weakrefs(self, &arena_data(self)->weakrefs);
     sa_close(py_core_of(self));
     PyObject *pool = arena_data(self)->pool;
     PyObject_Free(self);

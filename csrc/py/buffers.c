@@ -40,6 +40,7 @@ int py_span_open(PyObject *object, bool writable, struct py_span *span)
     if (PyObject_GetBuffer(object, &span->foreign, writable ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0)
         return -1;
     span->held = true;
+    span->lock = object;
     span->size = (size_t)span->foreign.len;
     span->bytes = span->foreign.buf;
     if (!span->bytes)
@@ -128,7 +129,9 @@ static enum sa_code refill(struct sa_arena *to, struct py_span *from)
 int py_span_write(struct py_state *state, struct py_span *to, struct py_span *from)
 {
     struct sa_arena *core = py_core_of(to->arena);
-    enum sa_code code = py_span_reachable(to);
+    enum sa_code code;
+    PY_LOCK_BOTH(to->arena, from->lock ? from->lock : to->arena);
+    code = py_span_reachable(to);
     /* inside another's open block the core would take the bytes, but only the
      * block's own views may write there */
     if (code == SA_OK && !to->block && sa_state_of(core) == SA_IS_WIPED)
@@ -137,32 +140,39 @@ int py_span_write(struct py_state *state, struct py_span *to, struct py_span *fr
         code = py_span_store(core, to->start, from);
     if (code == SA_WIPED && !to->block && to->start == 0 && to->size == core->size)
         code = refill(core, from);
+    PY_UNLOCK_BOTH();
     if (code == SA_OK)
         return 0;
     py_fail(state, code, NULL);
     return -1;
 }
 
+enum sa_code py_span_clear_locked(struct py_span *span, struct sa_why *why)
+{
+    if (!span->arena)
+        return sa_clear(span->foreign.buf, span->size, why);
+    struct sa_arena *core = py_core_of(span->arena);
+    if (span->whole)
+        return sa_wipe(core, why);
+    /* exported, so that the pages stay where they are while they are cleared */
+    uint8_t *base = NULL;
+    enum sa_code code = py_span_reachable(span);
+    if (code == SA_OK)
+        code = sa_export(core, span->block != NULL, &base);
+    if (code != SA_OK)
+        return code;
+    code = sa_clear(base + span->start, span->size, why);
+    sa_unexport(core);
+    return code;
+}
+
 int py_span_clear(struct py_state *state, struct py_span *span)
 {
     struct sa_why why = {0};
-    enum sa_code code = SA_OK;
-    if (!span->arena) {
-        code = sa_clear(span->foreign.buf, span->size, &why);
-    } else if (span->whole) {
-        code = sa_wipe(py_core_of(span->arena), &why);
-    } else {
-        /* exported, so that the pages stay where they are while they are cleared */
-        struct sa_arena *core = py_core_of(span->arena);
-        uint8_t *base = NULL;
-        code = py_span_reachable(span);
-        if (code == SA_OK)
-            code = sa_export(core, span->block != NULL, &base);
-        if (code == SA_OK) {
-            code = sa_clear(base + span->start, span->size, &why);
-            sa_unexport(core);
-        }
-    }
+    enum sa_code code;
+    PY_LOCK(span->lock);
+    code = py_span_clear_locked(span, &why);
+    PY_UNLOCK();
     if (code == SA_OK)
         return 0;
     py_fail(state, code, &why);

@@ -17,11 +17,91 @@
 
 /* ---- ABI ------------------------------------------------------------------- */
 
+/* Three: the stable ABI of 3.11, that of one free-threaded version before 3.15, and
+ * the stable one that both builds share from 3.15 on, where PyObject is opaque. */
+#if defined(Py_TARGET_ABI3T)
+#define PY_ABI3T 1
+#endif
+
 /* Headers hide these when the oldest supported Python does not know them; which
  * slots are used is decided at run time, by Py_Version. */
 #ifndef Py_mod_multiple_interpreters
 #define Py_mod_multiple_interpreters 3
+#endif
+#ifndef Py_MOD_PER_INTERPRETER_GIL_SUPPORTED
 #define Py_MOD_PER_INTERPRETER_GIL_SUPPORTED ((void *)2)
+#endif
+#ifndef Py_mod_gil
+#define Py_mod_gil 4
+#endif
+#ifndef Py_MOD_GIL_NOT_USED
+#define Py_MOD_GIL_NOT_USED ((void *)1)
+#endif
+
+/* What the module is made of, for PY_EXPORT_MODULE, which makes its entry point. */
+#ifdef PY_ABI3T
+#define PY_EXPORT_MODULE(entry, name, doc, methods, size, exec, traverse, clear, free)    \
+    PyABIInfo_VAR(abi_info);                                                              \
+    static PySlot module_slots[] = {                                                      \
+        PySlot_DATA(Py_mod_abi, &abi_info),                                               \
+        PySlot_DATA(Py_mod_name, name),                                                   \
+        PySlot_DATA(Py_mod_doc, doc),                                                     \
+        PySlot_DATA(Py_mod_methods, methods),                                             \
+        PySlot_SIZE(Py_mod_state_size, size),                                             \
+        PySlot_FUNC(Py_mod_exec, exec),                                                   \
+        PySlot_FUNC(Py_mod_state_traverse, traverse),                                     \
+        PySlot_FUNC(Py_mod_state_clear, clear),                                           \
+        PySlot_FUNC(Py_mod_state_free, free),                                             \
+        PySlot_DATA(Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED),  \
+        PySlot_DATA(Py_mod_gil, Py_MOD_GIL_NOT_USED),                                     \
+        PySlot_END,                                                                       \
+    };                                                                                    \
+    PyMODEXPORT_FUNC PyModExport_##entry(void);                                           \
+    PyMODEXPORT_FUNC PyModExport_##entry(void) { return module_slots; }
+#else
+/* One definition for each Python that knows more slots than the one before: an
+ * unknown slot is a SystemError. */
+#define PY_EXPORT_MODULE(entry, name, doc, methods, size, exec, traverse, clear, free)    \
+    static PyModuleDef_Slot slots_311[] = {{Py_mod_exec, (void *)(exec)}, {0, NULL}};     \
+    static PyModuleDef_Slot slots_312[] = {                                               \
+        {Py_mod_exec, (void *)(exec)},                                                    \
+        {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},             \
+        {0, NULL},                                                                        \
+    };                                                                                    \
+    static PyModuleDef_Slot slots_313[] = {                                               \
+        {Py_mod_exec, (void *)(exec)},                                                    \
+        {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},             \
+        {Py_mod_gil, Py_MOD_GIL_NOT_USED},                                                \
+        {0, NULL},                                                                        \
+    };                                                                                    \
+    static PyModuleDef definitions[] = {                                                  \
+        {PyModuleDef_HEAD_INIT, name, doc, size, methods, slots_311, traverse, clear, free}, \
+        {PyModuleDef_HEAD_INIT, name, doc, size, methods, slots_312, traverse, clear, free}, \
+        {PyModuleDef_HEAD_INIT, name, doc, size, methods, slots_313, traverse, clear, free}, \
+    };                                                                                    \
+    PyMODINIT_FUNC PyInit_##entry(void);                                                  \
+    PyMODINIT_FUNC PyInit_##entry(void)                                                   \
+    {                                                                                     \
+        return PyModuleDef_Init(&definitions[Py_Version >= 0x030D0000   ? 2               \
+                                             : Py_Version >= 0x030C0000 ? 1               \
+                                                                        : 0]);            \
+    }
+#endif
+
+/* Without a GIL two calls on one arena may run at once. The core keeps its own state
+ * whole, but content that one of them writes the other could read half of: so each
+ * goes under the lock of the arenas, or foreign objects, that it reads and writes.
+ * Nothing returns or jumps from in between. */
+#ifdef Py_GIL_DISABLED
+#define PY_LOCK(object) Py_BEGIN_CRITICAL_SECTION(object)
+#define PY_UNLOCK() Py_END_CRITICAL_SECTION()
+#define PY_LOCK_BOTH(one, other) Py_BEGIN_CRITICAL_SECTION2(one, other)
+#define PY_UNLOCK_BOTH() Py_END_CRITICAL_SECTION2()
+#else
+#define PY_LOCK(object) { (void)(object)
+#define PY_UNLOCK() }
+#define PY_LOCK_BOTH(one, other) { (void)(one), (void)(other)
+#define PY_UNLOCK_BOTH() }
 #endif
 
 /* Objects: the payload is reached through the functions below alone, so that an
@@ -51,38 +131,36 @@ struct pool_data {
     _Atomic bool closed;  /* by close(); the core calls a parent's pool closed too */
 };
 
+#ifdef PY_ABI3T
+/* The types are final and have no base of ours: their payload is all there is. */
+#define PY_PAYLOAD(kind, o) ((struct kind##_data *)PyObject_GetTypeData(o, Py_TYPE(o)))
+#define PY_BASICSIZE(kind) (-(int)sizeof(struct kind##_data))
+#define PY_WEAKREFS(kind)                                                                 \
+    {"__weaklistoffset__", Py_T_PYSSIZET, (Py_ssize_t)offsetof(struct kind##_data, weakrefs), \
+     Py_READONLY | Py_RELATIVE_OFFSET, NULL}
+#else
 struct arena_object { PyObject_HEAD struct arena_data data; };
 struct view_object { PyObject_HEAD struct view_data data; };
 struct block_object { PyObject_HEAD struct block_data data; };
 struct pool_object { PyObject_HEAD struct pool_data data; };
-
-static inline struct arena_data *arena_data(PyObject *o)
-{
-    return &((struct arena_object *)o)->data;
-}
-static inline struct view_data *view_data(PyObject *o)
-{
-    return &((struct view_object *)o)->data;
-}
-static inline struct block_data *block_data(PyObject *o)
-{
-    return &((struct block_object *)o)->data;
-}
-static inline struct pool_data *pool_data(PyObject *o)
-{
-    return &((struct pool_object *)o)->data;
-}
-
-#define ARENA_BASICSIZE ((int)sizeof(struct arena_object))
-#define VIEW_BASICSIZE ((int)sizeof(struct view_object))
-#define BLOCK_BASICSIZE ((int)sizeof(struct block_object))
-#define POOL_BASICSIZE ((int)sizeof(struct pool_object))
-#define ARENA_WEAKLIST_MEMBER                                                             \
+#define PY_PAYLOAD(kind, o) (&((struct kind##_object *)(o))->data)
+#define PY_BASICSIZE(kind) ((int)sizeof(struct kind##_object))
+#define PY_WEAKREFS(kind)                                                                 \
     {"__weaklistoffset__", T_PYSSIZET,                                                    \
-     (Py_ssize_t)offsetof(struct arena_object, data.weakrefs), READONLY, NULL}
-#define POOL_WEAKLIST_MEMBER                                                              \
-    {"__weaklistoffset__", T_PYSSIZET,                                                    \
-     (Py_ssize_t)offsetof(struct pool_object, data.weakrefs), READONLY, NULL}
+     (Py_ssize_t)offsetof(struct kind##_object, data.weakrefs), READONLY, NULL}
+#endif
+
+static inline struct arena_data *arena_data(PyObject *o) { return PY_PAYLOAD(arena, o); }
+static inline struct view_data *view_data(PyObject *o) { return PY_PAYLOAD(view, o); }
+static inline struct block_data *block_data(PyObject *o) { return PY_PAYLOAD(block, o); }
+static inline struct pool_data *pool_data(PyObject *o) { return PY_PAYLOAD(pool, o); }
+
+#define ARENA_BASICSIZE PY_BASICSIZE(arena)
+#define VIEW_BASICSIZE PY_BASICSIZE(view)
+#define BLOCK_BASICSIZE PY_BASICSIZE(block)
+#define POOL_BASICSIZE PY_BASICSIZE(pool)
+#define ARENA_WEAKLIST_MEMBER PY_WEAKREFS(arena)
+#define POOL_WEAKLIST_MEMBER PY_WEAKREFS(pool)
 
 /* ---- module state ---------------------------------------------------------- */
 
@@ -109,6 +187,13 @@ static inline struct py_state *py_state_of_module(PyObject *module)
 static inline struct py_state *py_state_of(PyObject *ours)
 {
     return PyType_GetModuleState(Py_TYPE(ours));
+}
+
+/* For a deallocator. The list may be changed even now, by a weak reference that goes. */
+static inline void py_clear_weakrefs(PyObject *self, PyObject **list)
+{
+    if (__atomic_load_n(list, __ATOMIC_RELAXED))
+        PyObject_ClearWeakRefs(self);
 }
 
 static inline struct sa_arena *py_core_of(PyObject *arena) { return &arena_data(arena)->core; }
@@ -141,6 +226,7 @@ struct py_span {
     size_t start;         /* first byte within the arena */
     size_t size;
     const uint8_t *bytes; /* ours: only while lent */
+    PyObject *lock;       /* what guards the content, borrowed; NULL: nothing has to */
     bool held;            /* foreign is to be released */
     Py_buffer foreign;
 };
@@ -157,6 +243,7 @@ static inline void py_span_of_arena(PyObject *arena, struct py_span *span)
     span->start = 0;
     span->size = py_core_of(arena)->size;
     span->bytes = NULL;
+    span->lock = arena;
     span->held = false;
 }
 
@@ -169,6 +256,7 @@ static inline void py_span_of_view(PyObject *object, struct py_span *span)
     span->start = view->start;
     span->size = view->size;
     span->bytes = NULL;
+    span->lock = view->arena;
     span->held = false;
 }
 
@@ -180,6 +268,7 @@ static inline void py_span_of_raw(const uint8_t *bytes, size_t size, struct py_s
     span->start = 0;
     span->size = size;
     span->bytes = bytes;
+    span->lock = NULL;
     span->held = false;
 }
 
@@ -196,9 +285,9 @@ void py_span_close(struct py_span *span);
 SA_MUST_USE enum sa_code py_span_lend(struct py_span *span);
 SA_MUST_USE enum sa_code py_span_return(struct py_span *span);
 
-/* Copy a span into an arena that is usable or being filled. Where the source was
- * wiped meanwhile, the copy is noise that must not pass for a key: the destination
- * is wiped as well. */
+/* Copy a span, whose lock is held, into an arena that is usable or being filled.
+ * Where the source was wiped meanwhile, the copy is noise that must not pass for a
+ * key: the destination is wiped as well. */
 SA_MUST_USE enum sa_code py_span_store(struct sa_arena *to, size_t offset,
                                        struct py_span *from);
 
@@ -210,8 +299,10 @@ SA_MUST_USE enum sa_code py_span_reachable(const struct py_span *span);
  * whole arena revives a wiped one. -1 with an exception. */
 int py_span_write(struct py_state *state, struct py_span *to, struct py_span *from);
 
-/* Overwrite with noise; a whole arena becomes wiped. -1 with an exception. */
+/* Overwrite with noise; a whole arena becomes wiped. The second one, which raises
+ * nothing, is called with the span's lock held. -1 with an exception. */
 int py_span_clear(struct py_state *state, struct py_span *span);
+SA_MUST_USE enum sa_code py_span_clear_locked(struct py_span *span, struct sa_why *why);
 
 /* 1 or 0 whether the object's memory lies in a live arena; -1 with an exception. */
 int py_is_secure(PyObject *object);

@@ -101,7 +101,9 @@ static PyObject *of_parts(struct py_state *state, struct py_span *parts, size_t 
     enum sa_code code = SA_OK;
     size_t at = 0;
     for (size_t i = 0; i < count && code == SA_OK; i++) {
+        PY_LOCK(parts[i].lock ? parts[i].lock : self);
         code = py_span_store(py_core_of(self), at, &parts[i]);
+        PY_UNLOCK();
         at += parts[i].size;
     }
     return finish(state, self, code);
@@ -157,16 +159,33 @@ PyObject *py_arena_of_random(struct py_state *state, PyObject *number, struct ho
     return py_fail(state, code, &why);
 }
 
+/* Copied and cleared as one: of two threads that take the same, one gets it. */
+static enum sa_code take(PyObject *self, struct py_span *from, struct sa_why *why)
+{
+    enum sa_code code;
+    PY_LOCK(from->lock);
+    code = py_span_store(py_core_of(self), 0, from);
+    if (code == SA_OK)
+        code = sa_fill_end(py_core_of(self), true);
+    if (code == SA_OK)
+        code = py_span_clear_locked(from, why); /* failing, the source still has it all */
+    PY_UNLOCK();
+    return code;
+}
+
 PyObject *py_arena_of_taken(struct py_state *state, PyObject *source, struct home home)
 {
     struct py_span span;
     if (py_span_open(source, true, &span) < 0)
         return NULL;
-    PyObject *self = of_parts(state, &span, 1, home);
-    if (self && py_span_clear(state, &span) < 0)
-        Py_CLEAR(self); /* the source still has it all */
+    PyObject *self = new_arena(state, span.size, home);
+    struct sa_why why = {0};
+    enum sa_code code = self ? take(self, &span, &why) : SA_OK;
     py_span_close(&span);
-    return self;
+    if (code == SA_OK)
+        return self;
+    Py_DECREF(self);
+    return py_fail(state, code, &why);
 }
 
 PyObject *py_arena_of_arguments(struct py_state *state, PyObject *const *args, size_t count)

@@ -64,36 +64,6 @@ static int module_clear(PyObject *module)
 
 static void module_free(void *module) { (void)module_clear(module); /* it always returns 0 */ }
 
-static PyModuleDef_Slot slots_311[] = {
-    {Py_mod_exec, (void *)module_exec},
-    {0, NULL},
-};
-
-static PyModuleDef_Slot slots_312[] = {
-    {Py_mod_exec, (void *)module_exec},
-    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
-    {0, NULL},
-};
-
-/* One definition for each Python that knows more slots than the one before: an
- * unknown slot is a SystemError. */
-#define DEFINITION(the_slots)                                                             \
-    {                                                                                     \
-        PyModuleDef_HEAD_INIT,                                                            \
-        .m_name = "secalloc._core",                                                       \
-        .m_doc = "The extension behind secalloc; import that.",                           \
-        .m_size = (Py_ssize_t)sizeof(struct py_state),                                    \
-        .m_methods = py_module_methods,                                                   \
-        .m_slots = the_slots,                                                             \
-        .m_traverse = module_traverse,                                                    \
-        .m_clear = module_clear,                                                          \
-        .m_free = module_free,                                                            \
-    }
-static PyModuleDef definition_311 = DEFINITION(slots_311);
-static PyModuleDef definition_312 = DEFINITION(slots_312);
-
-PyMODINIT_FUNC PyInit__core(void);
-PyMODINIT_FUNC PyInit__core(void)
-{
-    return PyModuleDef_Init(Py_Version >= 0x030C0000 ? &definition_312 : &definition_311);
-}
+PY_EXPORT_MODULE(_core, "secalloc._core", "The extension behind secalloc; import that.",
+                 py_module_methods, (Py_ssize_t)sizeof(struct py_state), module_exec,
+                 module_traverse, module_clear, module_free)

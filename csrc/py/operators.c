@@ -5,8 +5,8 @@
 
 /* ---- comparison -------------------------------------------------------------- */
 
-/* Below, equal or above 0 in *order; for equality only whether it is 0. */
-static enum sa_code compare(struct py_span *a, struct py_span *b, bool equality, int *order)
+static enum sa_code compare_locked(struct py_span *a, struct py_span *b, bool equality,
+                                   int *order)
 {
     enum sa_code code = py_span_lend(a);
     if (code != SA_OK)
@@ -19,6 +19,20 @@ static enum sa_code compare(struct py_span *a, struct py_span *b, bool equality,
     }
     enum sa_code back = py_span_return(a);
     return code != SA_OK ? code : back;
+}
+
+/* Below, equal or above 0 in *order; for equality only whether it is 0. What neither
+ * side's lock guards, two bytes objects, cannot change. */
+static enum sa_code compare(struct py_span *a, struct py_span *b, bool equality, int *order)
+{
+    PyObject *one = a->lock ? a->lock : b->lock, *other = b->lock ? b->lock : one;
+    if (!one)
+        return compare_locked(a, b, equality, order);
+    enum sa_code code;
+    PY_LOCK_BOTH(one, other);
+    code = compare_locked(a, b, equality, order);
+    PY_UNLOCK_BOTH();
+    return code;
 }
 
 static bool holds(int op, int order)

@@ -23,15 +23,15 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static void pool_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
-    if (pool_data(self)->weakrefs)
-        PyObject_ClearWeakRefs(self);
+    py_clear_weakrefs(self, &pool_data(self)->weakrefs);
     if (pool_data(self)->core)
         sa_pool_free(pool_data(self)->core);
     PyObject_Free(self);
     Py_DECREF(type);
 }
 
-/* Keeps the GIL: the core walks the arenas, and none may be deallocated meanwhile. */
+/* The core walks the arenas: one that is deallocated just now waits for it. So with a
+ * GIL, which that one would keep, we keep it too. */
 static PyObject *pool_close(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     atomic_store(&pool_data(self)->closed, true);
