@@ -122,7 +122,7 @@ $(BUILD)/bench-core.so: bench/core.c $(CORE) $(wildcard csrc/core/*.h)
 
 # ---- deeper checks ---------------------------------------------------------------
 
-CHECKS := check-warnings check-cppcheck check-lint check-asan check-tsan check-valgrind check-cross check-versions
+CHECKS := check-warnings check-cppcheck check-lint check-asan check-tsan check-valgrind check-cross check-versions check-deaths check-handover
 .PHONY: check $(CHECKS)
 check: $(CHECKS) ## all of the checks below
 
@@ -158,7 +158,16 @@ check-tsan: ## the C tests under ThreadSanitizer
 check-valgrind: ## the C tests under valgrind
 	$(MAKE) run-c VARIANT=valgrind RUN='valgrind --quiet --error-exitcode=9 --leak-check=full'
 
-.PHONY: check-handover
+# The C programs ten times as often as the matrix, which costs about 15 s a round.
+N := 1
+.PHONY: deaths
+check-deaths: $(DEATHS) ## the crash matrix, N times with every CPython found
+	$(PYTHON) tests/c/death/run.py $(DEATH) $$((10 * $(N)))
+	@set -e; for p in $$(sh tests/pythons.sh); do $(MAKE) -s deaths PYTHON=$$p N=$(N); done
+
+deaths: install $(VENV)/.pytest
+	$(PY) tests/deaths.py $(N) $(SEED)
+
 check-handover: $(BUILD)/handover/handover install ## how processes end, with the library and without
 	$(PY) -P tests/handover.py $< $(HANDOVER_ARGS)
 
