@@ -122,7 +122,7 @@ $(BUILD)/bench-core.so: bench/core.c $(CORE) $(wildcard csrc/core/*.h)
 
 # ---- deeper checks ---------------------------------------------------------------
 
-CHECKS := check-warnings check-cppcheck check-lint check-asan check-tsan check-valgrind check-cross check-versions check-deaths check-handover
+CHECKS := check-warnings check-cppcheck check-lint check-asan check-tsan check-valgrind check-cross check-versions check-deaths check-handover check-neighbours
 .PHONY: check $(CHECKS)
 check: $(CHECKS) ## all of the checks below
 
@@ -157,6 +157,13 @@ check-tsan: ## the C tests under ThreadSanitizer
 
 check-valgrind: ## the C tests under valgrind
 	$(MAKE) run-c VARIANT=valgrind RUN='valgrind --quiet --error-exitcode=9 --leak-check=full'
+
+$(VENV)/.neighbours: tests/requirements-neighbours.txt $(VENV)/.pytest
+	$(PIP) -r $<
+	touch $@
+
+check-neighbours: install $(VENV)/.neighbours ## with other libraries that handle fatal signals
+	$(PY) -P -m pytest -o cache_dir=$(BUILD)/pytest -rs tests/test_neighbours.py
 
 # The C programs ten times as often as the matrix, which costs about 15 s a round.
 N := 1
