@@ -17,7 +17,8 @@ overwritten with noise before anything else runs.
 
 Come in: `Arena`, `random`, `take`, `concat`; many small secrets on few pages: `Pool`.
 Wipe: `clear`, `lockdown`, `rekey`, `rotate`.  Ask: `is_secure`, `compare_digest`, `status`.
-Arrange: `arm`, `disarm`, `set_lockdown_fd`.  Hear of a child's wipes: `LockdownChannel`.
+Arrange: `arm`, `disarm`, `set_lockdown_fd`.  With other processes: `LockdownChannel` hears of
+a child's wipes and hands it secrets, which it gets with `adopt`.
 Importing maps nothing and installs no handler; the first arena does. `random` is not in
 `__all__`, as it would shadow the standard module.
 """
@@ -54,11 +55,13 @@ from secalloc._core import random as random
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from secalloc._handover import AdoptError, adopt
     from secalloc._values import Protection, Status
     from secalloc.channel import LockdownChannel, LockdownChild, LockdownEvent, LockdownKind
 
 __version__ = "0.1.0"
 __all__ = [
+    "AdoptError",
     "Arena",
     "ArenaView",
     "ForkedError",
@@ -73,6 +76,7 @@ __all__ = [
     "SealedError",
     "Status",
     "WipedError",
+    "adopt",
     "arm",
     "clear",
     "compare_digest",
@@ -94,6 +98,12 @@ def __getattr__(name: str) -> object:
         from secalloc import _values  # noqa: PLC0415
 
         value: object = getattr(_values, name)
+        globals()[name] = value
+        return value
+    if name in ("AdoptError", "adopt"):
+        from secalloc import _handover  # noqa: PLC0415
+
+        value = getattr(_handover, name)
         globals()[name] = value
         return value
     if name in ("LockdownChannel", "LockdownChild", "LockdownEvent", "LockdownKind"):

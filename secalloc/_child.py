@@ -1,12 +1,17 @@
 """A child's ends of a channel, on their way from the parent to the child."""
 
 import os
+import socket
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
-from typing import Any, Self, TypedDict
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from secalloc import _takeover
+
+if TYPE_CHECKING:
+    from secalloc._handover import Offer
 
 
 class Copy:
@@ -15,10 +20,12 @@ class Copy:
     As long as it is open the parent cannot see that the child is gone.
     """
 
-    __slots__ = ("__weakref__", "_fds", "thread")
+    __slots__ = ("__weakref__", "_fds", "_process", "_spawned", "thread")
 
-    def __init__(self, fds: Iterable[int]) -> None:
+    def __init__(self, fds: Iterable[int], spawned: Callable[[], None] | None) -> None:
         self._fds = list(fds)
+        self._spawned = [spawned] if spawned else []
+        self._process = os.getpid()
         self.thread = threading.get_ident()
         pending.add(self)
 
@@ -45,6 +52,9 @@ class Copy:
         garbage collection."""
         for fd in self.detach():
             os.close(fd)
+        if self._process == os.getpid():
+            with suppress(IndexError):
+                self._spawned.pop()()
 
     __del__ = close
 
@@ -68,10 +78,11 @@ class PopenArgs(TypedDict):
 class Record:
     """What the parent knows of one child."""
 
-    __slots__ = ("__weakref__", "handle", "last", "name", "pid", "process")
+    __slots__ = ("__weakref__", "handle", "last", "name", "offer", "pid", "process")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, offer: "Offer | None") -> None:
         self.name = name
+        self.offer = offer
         self.pid: int | None = None
         self.last = b""
         self.process = os.getpid()
@@ -107,7 +118,7 @@ class LockdownChild:
 
     @property
     def pid(self) -> int | None:
-        """Its process, where the caller set it."""
+        """Its process, where the caller set it: secrets then go to no other."""
         return self._record.pid
 
     @pid.setter
@@ -134,10 +145,13 @@ class LockdownChild:
     def env(self) -> dict[str, str]:
         """The variables that tell the child, to be merged with an environment."""
         fds = self.fds
-        return {
+        variables = {
             _takeover.LOCKDOWN_FD: str(fds[0]),
             _takeover.LOCKDOWN_FILE: ",".join(_takeover.identity(fd) for fd in fds),
         }
+        if len(fds) > 1:
+            variables[_takeover.SECRETS_FD] = str(fds[1])
+        return variables
 
     @property
     def file_actions(self) -> list[tuple[int, int, int]]:
@@ -155,6 +169,8 @@ class LockdownChild:
         copy = self._copy
         if copy is None:
             raise ValueError("this child was started already: ask the channel for another")
+        if self._record.offer:
+            self._record.offer.start()  # a new program is not disturbed by a thread here
         merged = _Environment({**(os.environ if env is None else env), **self.env})
         merged.copy_kept = copy
         return {"env": merged, "pass_fds": (*pass_fds, *copy.fds())}
@@ -216,4 +232,14 @@ def _installed(name: str, *fds: Any) -> LockdownChild:
     """In a child that multiprocessing spawned."""
     own = [int(fd.detach()) for fd in fds]
     _takeover.take(own[0], own[1] if len(own) > 1 else None)
-    return LockdownChild(Record(name), None)
+    return LockdownChild(Record(name, None), None)
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """A stream in both directions whose writer gets an error, not SIGPIPE, at its end."""
+    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    no_signal = getattr(socket, "SO_NOSIGPIPE", None)
+    if no_signal is not None:
+        for end in pair:
+            end.setsockopt(socket.SOL_SOCKET, no_signal, 1)
+    return pair

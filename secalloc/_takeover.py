@@ -19,6 +19,8 @@ _secrets_fd: int | None = None
 _hooked = False
 owner = 0
 """The process that took over; 0: none did."""
+had_secrets = False
+"""Whether a socket for secrets was taken over."""
 
 
 def identity(fd: int) -> str:
@@ -92,7 +94,8 @@ def take(fd: int, secrets_fd: int | None) -> None:
 
 
 def _own() -> None:
-    global owner, _hooked  # noqa: PLW0603
+    global owner, had_secrets, _hooked  # noqa: PLW0603
+    had_secrets = had_secrets or _secrets_fd is not None
     owner = os.getpid()
     if not _hooked:
         _hooked = True

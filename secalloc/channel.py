@@ -16,11 +16,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from secalloc import ForkedError
-from secalloc._child import Copy, LockdownChild, PopenArgs, Record
+from secalloc._child import Copy, LockdownChild, PopenArgs, Record, socket_pair
 from secalloc._ready import Ready
 
 if TYPE_CHECKING:
     import asyncio
+
+    from secalloc import Arena
 
 __all__ = ["LockdownChannel", "LockdownChild", "LockdownEvent", "LockdownKind"]
 
@@ -77,16 +79,25 @@ class LockdownChannel:
     def child(
         self,
         name: str | None = None,
+        *,
+        secrets: "Mapping[str, Arena] | None" = None,
+        timeout: float | None = 60,
     ) -> LockdownChild:
         """A new child's ends, to be passed on with popen_args(), fds and env, or as an
         argument of a multiprocessing.Process.
 
-        OSError: no descriptors are left.
+        `secrets`: what the child may get with adopt(name), once each, until `timeout`
+        seconds (None: no limit) after its start. OSError: no descriptors are left.
         """
+        offer = None
+        if secrets is not None:
+            from secalloc._handover import Offer  # noqa: PLC0415 - only when it is wanted
+
+            offer = Offer(secrets, timeout)
         with self._lock:
             self._check()
             self._made += 1
-            record = Record(f"child-{self._made}" if name is None else str(name))
+            record = Record(f"child-{self._made}" if name is None else str(name), offer)
             try:
                 return LockdownChild(record, self._open(record))
             except OSError as error:
@@ -100,16 +111,24 @@ class LockdownChannel:
                 ) from None
 
     def _open(self, record: Record) -> Copy:
+        """The pipe, and the socket for the secrets."""
         read, write = os.pipe()
+        fds = [write]
         try:
+            if record.offer:
+                ours, theirs = socket_pair()
+                fds.append(theirs.detach())
+                record.offer.connect(ours, record)
             os.set_blocking(read, False)
             self._ready.add(read)
         except BaseException:
-            os.close(read)
-            os.close(write)
+            for fd in (read, *fds):
+                os.close(fd)
+            if record.offer:
+                record.offer.close()
             raise
         self._records[read] = record
-        copy = Copy([write])
+        copy = Copy(fds, record.offer.start if record.offer else None)
         self._unspawned = [ref for ref in self._unspawned if ref()]
         self._unspawned.append(weakref.ref(copy))
         return copy
@@ -120,13 +139,14 @@ class LockdownChannel:
         pass_fds: Iterable[int] = (),
         *,
         name: str | None = None,
+        secrets: "Mapping[str, Arena] | None" = None,
     ) -> PopenArgs:
         """Keyword arguments that give one more child its end, for subprocess.Popen and
         asyncio.create_subprocess_exec: `env` and `pass_fds`, the caller's own merged in.
 
-        For one start, as child(name).popen_args(env, pass_fds).
+        For one start, as child(name, secrets=secrets).popen_args(env, pass_fds).
         """
-        return self.child(name).popen_args(env, pass_fds)
+        return self.child(name, secrets=secrets).popen_args(env, pass_fds)
 
     # ---- hearing of them ----------------------------------------------------------------
 
@@ -366,9 +386,11 @@ class LockdownChannel:
 
     def _drop(self, fd: int) -> None:
         """With the lock held: a child is not heard of any more."""
-        del self._records[fd]
+        record = self._records.pop(fd)
         self._ready.remove(fd)
         os.close(fd)
+        if record.offer:
+            record.offer.close()
 
     def _destroy(self) -> None:
         """With the lock held, closed, and when nobody waits."""
@@ -383,6 +405,9 @@ class LockdownChannel:
         fds = [*self._records, self._woken, *([] if self._closed else [self._waker])]
         self._closed = True
         self._ready.forked()
+        for record in self._records.values():
+            if record.offer:
+                record.offer.forked()
         self._records.clear()
         self._futures.clear()
         self._unspawned.clear()

@@ -1,11 +1,11 @@
 """What the children of the channels' tests do; multiprocessing imports it by name."""
 
 import ctypes
+import hashlib
 import os
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import secalloc
@@ -33,13 +33,17 @@ def variables(**more: str) -> dict[str, str]:
 
 
 def spawn(
-    channel: LockdownChannel, code: str, *, name: str | None = None, **options: Any
-) -> subprocess.Popen[bytes]:
+    channel: LockdownChannel,
+    code: str,
+    *,
+    name: str | None = None,
+    secrets: dict[str, secalloc.Arena] | None = None,
+    **options: Any,
+) -> subprocess.Popen[Any]:
     """A child on the channel that runs the snippet, with crash.py imported."""
     options.setdefault("stderr", subprocess.DEVNULL)
-    return subprocess.Popen(  # noqa: S603
-        command(PRELUDE + code), **channel.popen_args(env=variables(), name=name), **options
-    )
+    args = channel.popen_args(env=variables(), name=name, secrets=secrets)
+    return subprocess.Popen(command(PRELUDE + code), **args, **options)  # noqa: S603
 
 
 def raw_child(
@@ -82,6 +86,10 @@ def fall(child: LockdownChild) -> None:
     ctypes.memset(arena.address + arena.size, 0, 1)
 
 
-def merged(env: Mapping[str, str], **more: str) -> dict[str, str]:
-    """Both."""
-    return {**env, **more}
+def adopt_and_fall(child: LockdownChild, digest: bytes) -> None:
+    """As a multiprocessing target: get a secret; die of a fault if it is the right one."""
+    quiet()
+    child.install()
+    arena = secalloc.adopt("key")
+    if hashlib.sha256(arena).digest() == digest:
+        ctypes.memset(arena.address + arena.size, 0, 1)

@@ -9,6 +9,7 @@ from support import check, linux_only
 import secalloc
 
 PUBLIC = {
+    "AdoptError": "",
     "Arena": "Arena(100).close(); Arena(b'x' * 300_000).close(); Arena(5, align=64)",
     "Arena.align": "[Arena(1, align=1 << n).close() for n in range(13)]",
     "Arena.address": "a.address",
@@ -56,6 +57,18 @@ except ValueError: pass""",
     "ForkedError": "os.waitpid(os.fork() or os._exit(bool(a.closed) - 1), 0)",
     "LockdownChannel": "secalloc.LockdownChannel().close(); repr(channel)",
     "LockdownChannel.child": "channel.child().release()\nwhile channel.wait(0): pass",
+    "LockdownChannel.child.secrets": """
+with channel.child(secrets={"a": a}) as c: pass
+del c
+while channel.wait(0): pass
+for bad in ({"x": b"y"}, {1: a}, {"x" * 256: a}):
+    try: channel.child(secrets=bad)
+    except (TypeError, ValueError): pass
+for _ in range(2000):
+    if not threading.active_count() > 1 and not any(
+        os.path.exists(f"/proc/self/task/{t}") for t in os.listdir("/proc/self/task")
+        if int(t) != os.getpid()): break
+    time.sleep(0.001)""",
     "LockdownChannel.close": """
 with secalloc.LockdownChannel() as c: c.child(); d = c.child(); e = c.popen_args()
 c.close()""",
@@ -89,6 +102,9 @@ try: secalloc.concat(a, "x")
 except TypeError: pass
 try: Arena(1, align=3)
 except ValueError: pass""",
+    "adopt": """
+try: secalloc.adopt("x")
+except secalloc.AdoptError: pass""",
     "arm": "secalloc.arm(); secalloc.arm(signals=[11]); secalloc.arm()",
     "disarm": "secalloc.disarm(); secalloc.disarm(); secalloc.arm()",
     "clear": "secalloc.clear(bytearray(100)); b = secret(); secalloc.clear(b)",

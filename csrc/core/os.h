@@ -77,6 +77,31 @@ int os_drop_pages(void *at, size_t bytes);
  * vec[i] & 1. Exact on locked pages and secretmem. [signal] */
 int os_touched(void *at, size_t bytes, unsigned char *vec);
 
+/* ---- pages and bytes for another process ------------------------------------ */
+
+/* Map fresh secretmem, accessible, never inherited by fork, and give its descriptor,
+ * which the caller closes soon: whoever has it can map the pages. ENOTSUP where there
+ * is no such thing. [any] */
+int os_share_open(size_t bytes, int *fd, void **at);
+
+/* Map the pages behind a descriptor that came from elsewhere, as above. EINVAL: it is
+ * not secretmem of just that size. [any] */
+int os_share_map(int fd, size_t bytes, void **at);
+
+/* Wait until a socket can be read from or written to, or is at its end, for `ms`
+ * milliseconds or less. [any] */
+int os_socket_wait(int sock, bool writing, int64_t ms);
+
+/* Send what can be sent at once, with a descriptor unless that is -1. EAGAIN: nothing
+ * can. Raises no SIGPIPE, on macOS where the socket has SO_NOSIGPIPE. [any] */
+int os_socket_send(int sock, const void *bytes, size_t n, int fd, size_t *sent);
+
+/* Receive what is there. EAGAIN: nothing is; ECONNRESET: the other end is closed. Where
+ * `fd` is not NULL it gets a descriptor that came along, close-on-exec, or -1. [any] */
+int os_socket_receive(int sock, void *bytes, size_t n, int *fd, size_t *got);
+
+void os_close(int fd); /* [any] */
+
 /* ---- memory of our own ----------------------------------------------------- */
 
 /* Zeroed, readable and writable memory that a forked or cloned child sees zeroed

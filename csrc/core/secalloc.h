@@ -158,6 +158,25 @@ struct sa_pool_status {
 };
 void sa_pool_status(struct sa_pool *pool, struct sa_pool_status *out); /* [any] */
 
+/* ---- handing a secret to another process --------------------------------------- */
+
+/* Both sides talk over a connected stream socket, which stays the caller's and is of no
+ * use any more after a failure. Where both have secretmem the content is copied once,
+ * straight from the one's arena into pages of the other's; else it goes through the
+ * socket. Nothing stays mapped or open that is not an arena's. Wait `timeout_ms` at
+ * most. SA_OS_ERROR: ETIMEDOUT, ECONNRESET where the other side gave up, EPROTO where it
+ * talks nonsense. */
+
+/* Give a copy to whoever calls sa_take_over at the other end. SA_WIPED and others as
+ * for sa_borrow: it got nothing, and is told. [any] */
+SA_MUST_USE enum sa_code sa_hand_over(struct sa_arena *a, int sock, uint32_t timeout_ms,
+                                      struct sa_why *why);
+
+/* Make an arena of `size` bytes of what the other end hands over. *shared: it came by
+ * way of secretmem. Failing, nothing stays mapped. [any] */
+SA_MUST_USE enum sa_code sa_take_over(struct sa_arena *a, size_t size, int sock,
+                                      uint32_t timeout_ms, bool *shared, struct sa_why *why);
+
 /* ---- what an arena is ---------------------------------------------------- */
 
 enum sa_state { SA_USABLE, SA_IS_WIPED, SA_IS_SEALED, SA_IS_CLOSED, SA_IS_FORKED };

@@ -247,6 +247,24 @@ void slot_unhold_both(struct slot from, struct slot to, bool keep, const sigset_
     pthread_sigmask(SIG_SETMASK, mask, NULL);
 }
 
+bool slot_hold_one(struct slot s, sigset_t *mask)
+{
+    mask_all(mask);
+    if (take_busy(s, OS_READ)) {
+        if (atomic_load(&wipers) == 0) /* as above */
+            return true;
+        drop_busy(s);
+    }
+    pthread_sigmask(SIG_SETMASK, mask, NULL);
+    return false;
+}
+
+void slot_unhold_one(struct slot s, const sigset_t *mask)
+{
+    drop_busy(s);
+    pthread_sigmask(SIG_SETMASK, mask, NULL);
+}
+
 void slot_wait_clear(unsigned turn)
 {
     os_wait(turn);

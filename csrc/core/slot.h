@@ -119,6 +119,10 @@ bool slot_hold_both(struct slot from, struct slot to, sigset_t *mask);
 void slot_unhold_both(struct slot from, struct slot to, bool keep, const sigset_t *mask);
 void slot_wait_clear(unsigned turn);
 
+/* The same for one slot that is only read from, out of the vault. [any] */
+bool slot_hold_one(struct slot s, sigset_t *mask);
+void slot_unhold_one(struct slot s, const sigset_t *mask);
+
 /* A wiper that passes over all slots says so before and after: meanwhile no copy
  * from slot to slot begins. [signal] */
 void wipers_enter(void);

@@ -326,6 +326,9 @@ PyObject *py_arena_of_taken(struct py_state *state, PyObject *source, struct hom
 /* A new Arena of `count` arguments' bytes, one after the other. */
 PyObject *py_arena_of_arguments(struct py_state *state, PyObject *const *args, size_t count);
 
+/* _take_over(size, socket, timeout): what another process hands over. */
+PyObject *py_take_over(PyObject *module, PyObject *args);
+
 PyObject *py_random(PyObject *module, PyObject *size);
 PyObject *py_take(PyObject *module, PyObject *source);
 PyObject *py_concat(PyObject *module, PyObject *const *args, Py_ssize_t count);

@@ -203,6 +203,30 @@ PyObject *py_arena_of_arguments(struct py_state *state, PyObject *const *args, s
     return result;
 }
 
+PyObject *py_take_over(PyObject *module, PyObject *args)
+{
+    struct py_state *state = py_state_of_module(module);
+    Py_ssize_t size;
+    int sock;
+    unsigned int timeout_ms;
+    if (!PyArg_ParseTuple(args, "niI:_take_over", &size, &sock, &timeout_ms))
+        return NULL;
+    PyObject *self = PyType_GenericAlloc(state->arena_type, 0); /* zeroed: a closed arena */
+    if (!self)
+        return NULL;
+    struct sa_why why = {0};
+    bool shared;
+    enum sa_code code;
+    Py_BEGIN_ALLOW_THREADS
+    code = sa_take_over(py_core_of(self), (size_t)size, sock, timeout_ms, &shared, &why);
+    Py_END_ALLOW_THREADS
+    if (code != SA_OK)
+        py_fail(state, code, &why);
+    if (code != SA_OK || py_warn_shortfall(state) < 0)
+        Py_CLEAR(self);
+    return self;
+}
+
 /* ---- Arena(source), random, take, concat ---------------------------------------- */
 
 PyObject *py_arena_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)

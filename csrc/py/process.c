@@ -111,6 +111,27 @@ static PyObject *core_leave_lockdown_fd(PyObject *Py_UNUSED(module), PyObject *o
     Py_RETURN_NONE;
 }
 
+static PyObject *core_hand_over(PyObject *module, PyObject *args)
+{
+    PyObject *arena;
+    int sock;
+    unsigned int timeout_ms;
+    if (!PyArg_ParseTuple(args, "OiI:_hand_over", &arena, &sock, &timeout_ms))
+        return NULL;
+    if (!py_is_arena(arena)) {
+        PyErr_SetString(PyExc_TypeError, "an Arena is needed");
+        return NULL;
+    }
+    struct sa_why why = {0};
+    enum sa_code code;
+    Py_BEGIN_ALLOW_THREADS
+    code = sa_hand_over(py_core_of(arena), sock, timeout_ms, &why);
+    Py_END_ALLOW_THREADS
+    if (code != SA_OK)
+        return py_fail(py_state_of_module(module), code, &why);
+    Py_RETURN_NONE;
+}
+
 /* ---- asking ------------------------------------------------------------------------- */
 
 static PyObject *core_is_secure(PyObject *Py_UNUSED(module), PyObject *object)
@@ -310,6 +331,12 @@ PyMethodDef py_module_methods[] = {
     {"status", core_status, METH_NOARGS,
      PyDoc_STR("status()\n--\n\n"
                "What holds at this moment, as a Status: a named tuple.")},
+    {"_hand_over", core_hand_over, METH_VARARGS,
+     PyDoc_STR("_hand_over(arena, socket, timeout, /)\n--\n\n"
+               "Give a copy to who calls _take_over at the other end; milliseconds.")},
+    {"_take_over", py_take_over, METH_VARARGS,
+     PyDoc_STR("_take_over(size, socket, timeout, /)\n--\n\n"
+               "A new Arena of what the other end hands over; milliseconds.")},
     {"_take_lockdown_fd", core_take_lockdown_fd, METH_O,
      PyDoc_STR("As set_lockdown_fd, for what came over a channel: no forked child writes to it.")},
     {"_leave_lockdown_fd", core_leave_lockdown_fd, METH_O,
