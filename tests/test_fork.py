@@ -231,6 +231,83 @@ def test_fork_while_other_threads_make_and_close() -> None:
     """)
 
 
+def test_fork_on_a_thread_while_others_make_and_close() -> None:
+    check("""
+        stop = False
+        def churn():
+            while not stop:
+                with secret(300) as b, secalloc.Pool() as pool:
+                    pool.take(bytearray(SECRET)); b.rotate()
+        threads = [threading.Thread(target=churn) for _ in range(2)]
+        for t in threads: t.start()
+        keep = secret()
+        def crash():
+            own = secret()
+            fault("segv")
+        def lock_down():
+            own = secret()
+            secalloc.set_lockdown_fd(None)
+            assert secalloc.lockdown() == 1 and own.wiped
+        codes = []
+        def forks():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            for _ in range(10):
+                codes.append((child_of(crash), child_of(lock_down)))
+        secalloc.set_lockdown_fd(None)
+        on_thread(forks)
+        stop = True
+        for t in threads: t.join()
+        assert codes == [(-11, 0)] * 10, codes
+        assert bytes(keep) == raw(keep) == SECRET
+    """)
+
+
+@pytest.mark.parametrize("way", ["subprocess", "posix_spawn"])
+def test_programs_started_without_fork(way: str) -> None:
+    """By vfork or clone, sharing our memory until they are a program of their own."""
+    check(f"""
+        import subprocess
+        stop, kept = False, []
+        def churn():
+            while not stop:
+                with secret(300) as b:
+                    b.rotate()
+        thread = threading.Thread(target=churn, daemon=True)
+        keep, armed = [secret(n) for n in (1, 96, 200_000)], secalloc.status().handlers
+        thread.start()
+        def start(program, *arguments):
+            if {way!r} == "subprocess":
+                kept.append(subprocess.Popen([program, *arguments]))  # else it waits itself
+                return kept[-1].pid
+            return os.posix_spawn(program, [program, *arguments], {{}})
+        for turn in range(15):
+            assert os.waitpid(start("/bin/sh", "-c", "exit 7"), 0)[1] == 7 << 8
+            assert os.waitpid(start("/bin/sh", "-c", "kill -11 $$"), 0)[1] & 0x7F == 11
+            raises(FileNotFoundError, start, of="/nowhere")
+            pid = start("/bin/sleep", "30")
+            os.kill(pid, signal.SIGTERM)
+            assert os.waitpid(pid, 0)[1] == 15
+        stop = True
+        thread.join()
+        for child in kept: child.returncode = 0
+        assert all(raw(k) == bytes(k) == bytes(secret(k.size)) for k in keep)
+        assert secalloc.status().handlers == armed
+    """)
+
+
+@linux_only
+def test_no_mapping_survives_exec() -> None:
+    check("""
+        arenas = [secret(n) for n in (1, 96, 5000, 200_000)]
+        locked = "secretmem" if Protection.SECRETMEM in arenas[0].protection else "[stack]"
+        assert locked in open("/proc/self/maps").read()
+        look = ("print(open('/proc/self/maps').read().count('secretmem'),"
+                "[l for l in open('/proc/self/status') if l.startswith('VmLck')])")
+        os.execv(sys.executable, [sys.executable, "-I", "-c",
+                 look + "; import os; os._exit('secretmem' in open('/proc/self/maps').read())"])
+    """)
+
+
 @x86_or_arm_linux
 @pytest.mark.parametrize("number", [11, 6, 15])
 def test_a_raw_clone_that_runs_no_handlers(number: int) -> None:

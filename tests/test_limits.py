@@ -1,5 +1,9 @@
 """An ordinary user's limits, old kernels, containers: what is missing is said once."""
 
+import os
+import shutil
+import subprocess
+
 import pytest
 from support import check, dies, linux_only, run
 
@@ -305,3 +309,96 @@ def test_a_file_size_limit_does_not_kill(size: int) -> None:
         a = secret({size})
         assert bytes(a) == raw(a)
     """)
+
+
+def test_mlockall_by_the_host_after_first_use() -> None:
+    """The reserved address space counts as locked then, but takes no memory."""
+    end = run("""
+        arenas = [secret(n) for n in (1, 96, 5000, 200_000)]
+        def resident():
+            with open("/proc/self/statm") as f: return int(f.read().split()[1]) * PAGE
+        before = resident()
+        if ctypes.CDLL(None).mlockall(1) != 0:
+            print("refused")
+            sys.exit()
+        assert resident() - before < 2**28, (before, resident())
+        arenas += [secret(n) for n in (1, 96, 5000, 60_000, 200_000)]
+        arenas[1].rotate()
+        arenas.pop(0).close()
+        assert all(bytes(a) == raw(a) == bytes(secret(a.size)) for a in arenas)
+        fault("segv")
+    """)
+    if end.out.strip() == "refused":
+        pytest.skip("mlockall is not allowed here")
+    assert end.fate == (-11, b"F"), end
+
+
+def test_data_limit_reached_before_first_use() -> None:
+    """Clean errors or none, and the program goes on."""
+    dies(
+        """
+        spare = [bytes(100) for _ in range(1000)]  # room on the heap for what follows
+        del spare
+        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (0, hard))
+        made = []
+        for size in (1, 5000, 200_000):
+            try:
+                made.append(secret(size))
+            except (MemoryError, OSError):
+                pass
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+        assert all(bytes(a) == raw(a) == bytes(secret(a.size)) for a in made)
+        made.append(secret())
+        fault("segv")
+        """,
+        11,
+    )
+
+
+PROC = {
+    "nothing there": "mount -t tmpfs none /proc",
+    "not readable": "mount -t tmpfs none /proc && chmod 0 /proc",
+    "not writable": "mount -o remount,bind,ro /proc",
+}
+
+
+@pytest.mark.parametrize("user", ["root", "nobody"])
+@pytest.mark.parametrize("proc", PROC)
+def test_without_proc(proc: str, user: str) -> None:
+    """In a mount namespace of its own; the marker's ways that need it give way to others."""
+    tool = shutil.which("unshare")
+    if tool is None:
+        pytest.skip("there is no unshare command to make a mount namespace with")
+    namespace = [tool, *([] if os.getuid() == 0 else ["--user", "--map-root-user"]), "--mount"]
+    probe = [*namespace, "sh", "-c", PROC[proc]]
+    if subprocess.run(probe, capture_output=True, check=False).returncode:  # noqa: S603
+        pytest.skip("mount namespaces are not allowed here")
+    before = "become_nobody()" if user == "nobody" else "pass"
+    for target in ("pipe", "terminal", "full pipe"):
+        end = run(
+            f"""
+            import pty
+            {before}
+            warnings.simplefilter("ignore")
+            assert {proc != "not writable"} == (not os.path.exists("/proc/self/maps"))
+            target = secalloc.status().lockdown_fd
+            if {target!r} == "terminal":
+                target = pty.openpty()[1]
+            if {target!r} == "full pipe":
+                target = os.pipe()[1]
+                os.set_blocking(target, False)
+                try:
+                    while True: os.write(target, b"-")
+                except BlockingIOError: pass
+                os.set_blocking(target, True)
+            secalloc.set_lockdown_fd(target)
+            arenas = [secret(n) for n in (1, 96, 5000, 200_000)]
+            arenas[1].rotate()
+            assert all(bytes(a) == raw(a) == bytes(secret(a.size)) for a in arenas)
+            assert secalloc.status().arenas == 4
+            fault("segv")
+            """,
+            wrapper=[*namespace, "sh", "-c", f'{PROC[proc]} && exec "$@"', "sh"],
+        )
+        assert end.fate == (-11, b"F" if target == "pipe" else b""), (target, end)

@@ -403,6 +403,30 @@ TEST(vfork)
     parent_is_whole();
 }
 
+/* A fault there kills the child alone: arenas, handlers and the parent's own stack
+ * below the call, which the child's handler must not clear, stay as they are. */
+TEST(fault_in_a_vfork_child)
+{
+    if (under_tool())
+        SKIP("tools turn vfork into fork");
+    make_all();
+    struct sigaction before, after;
+    SAME(sigaction(SIGSEGV, NULL, &before), 0);
+    volatile uint8_t *low = (volatile uint8_t *)__builtin_frame_address(0) - 65536;
+    low[0] = 0x5a;
+    pid_t pid = vfork();
+    if (pid == 0) {
+        volatile uintptr_t nowhere = 8;
+        (void)*(volatile uint8_t *)nowhere;
+        _exit(0);
+    }
+    SAME(death_of(check_wait(pid)), SIGSEGV);
+    SAME(low[0], 0x5a);
+    SAME(sigaction(SIGSEGV, NULL, &after), 0);
+    CHECK(before.sa_sigaction == after.sa_sigaction);
+    parent_is_whole();
+}
+
 /* Somebody else's mapping in the hole that our pages left stays theirs. */
 static void *squat;
 static size_t squat_bytes;
@@ -488,6 +512,7 @@ int main(int argc, char **argv)
     RUN(raw_clone_of_a_clone);
     RUN(same_process_id);
     RUN(vfork);
+    RUN(fault_in_a_vfork_child);
     RUN(somebody_else_takes_the_place);
 #endif
     RUN(wiped_at_exit);
