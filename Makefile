@@ -122,7 +122,7 @@ $(BUILD)/bench-core.so: bench/core.c $(CORE) $(wildcard csrc/core/*.h)
 
 # ---- deeper checks ---------------------------------------------------------------
 
-CHECKS := check-warnings check-cppcheck check-lint check-asan check-tsan check-valgrind check-cross check-versions check-deaths check-handover check-neighbours
+CHECKS := check-warnings check-cppcheck check-lint check-asan check-tsan check-valgrind check-model fuzz check-cross check-versions check-deaths check-handover check-neighbours
 .PHONY: check $(CHECKS)
 check: $(CHECKS) ## all of the checks below
 
@@ -177,6 +177,21 @@ deaths: install $(VENV)/.pytest
 
 check-handover: $(BUILD)/handover/handover install ## how processes end, with the library and without
 	$(PY) -P tests/handover.py $< $(HANDOVER_ARGS)
+
+check-model: ## spin over the model of the slot word, and over its mutants
+	$(PYTHON) tests/model/check.py
+
+# What is found is kept as $(FUZZ)/crash-*; run it again by giving it to the program.
+FUZZ := $(BUILD)/fuzz
+FUZZ_SECONDS := 60
+FUZZ_SANITIZE := fuzzer,address,undefined
+FUZZ_OPTIONS :=
+fuzz: ## libFuzzer over the core's operations, for FUZZ_SECONDS
+	@mkdir -p $(FUZZ)/corpus
+	$(CLANG) $(STANDARD) $(WARNINGS) -O1 -g -fsanitize=$(FUZZ_SANITIZE) -fno-sanitize-recover=all \
+	    -Wl,--wrap=abort -Wl,--wrap=write -o $(FUZZ)/operations tests/fuzz/operations.c $(CORE)
+	ASAN_OPTIONS=use_sigaltstack=0:handle_sigtrap=0 $(FUZZ)/operations -max_len=160 -print_final_stats=1 \
+	    -verbosity=0 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ)/ $(FUZZ_OPTIONS) $(FUZZ)/corpus
 
 check-cross: $(VENV)/.made ## compile and link the core for every platform
 	bash tests/cross.sh $(PY) $(BUILD)/cross

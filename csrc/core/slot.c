@@ -71,8 +71,10 @@ static bool force_writable(struct slot s)
     _Atomic uint64_t *hold = slot_hold(s);
     for (;;) {
         uint64_t h = atomic_load(hold);
-        if (h & HOLD_DROPPED)
+        if (h & HOLD_GONE)
             return false;
+        if (h & HOLD_DROPPED)
+            break;
         if (hold_access(h) == OS_WRITE)
             return true;
         bool ok = os_protect(slot_data(s), s.region->data, OS_WRITE) == 0;
@@ -80,10 +82,15 @@ static bool force_writable(struct slot s)
                           : h | HOLD_DROPPED;
         if (!atomic_compare_exchange_strong(hold, &h, now))
             continue;
-        if (!ok)
-            (void)os_drop_pages(slot_data(s), s.region->data); /* nothing harder is left */
-        return ok;
+        if (ok)
+            return true;
+        break;
     }
+    /* Not left to the one that set DROPPED: it may be late, or be the very thread that
+     * we interrupted, and our pass has to be whole by itself. */
+    (void)os_drop_pages(slot_data(s), s.region->data); /* nothing harder is left */
+    atomic_fetch_or(hold, HOLD_GONE);
+    return false;
 }
 
 static bool wipe(struct slot s, enum os_access *before, uint64_t *stamp)

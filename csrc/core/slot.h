@@ -38,16 +38,17 @@ enum slot_state {
 };
 
 /* The hold word, from the lowest bit: state, busy, access, protections granted,
- * dropped, pins, pooled, and how many wipes have begun or ended. */
+ * dropped, gone, pins, pooled, and how many wipes have begun or ended. */
 #define HOLD_STATE 0x7u
 #define HOLD_BUSY 0x8u
 #define HOLD_ACCESS_SHIFT 4
 #define HOLD_ACCESS (0x3u << HOLD_ACCESS_SHIFT)
 #define HOLD_GRANTED_SHIFT 5 /* SA_LOCK, SA_SECRETMEM, SA_NODUMP at bits 6 to 8 */
 #define HOLD_GRANTED ((uint64_t)(SA_LOCK | SA_SECRETMEM | SA_NODUMP) << HOLD_GRANTED_SHIFT)
-#define HOLD_DROPPED 0x200u /* a wiper had to replace the pages by inaccessible ones */
-#define HOLD_PIN 0x400u
-#define HOLD_PINS (0x1fffu * HOLD_PIN)
+#define HOLD_DROPPED 0x200u /* a wiper has to replace the pages by inaccessible ones */
+#define HOLD_GONE 0x400u    /* and has done so */
+#define HOLD_PIN 0x800u
+#define HOLD_PINS (0xfffu * HOLD_PIN)
 #define HOLD_POOLED 0x800000u /* a pool cut it into cells; while live */
 #define HOLD_WIPE_SHIFT 24
 #define HOLD_WIPE ((uint64_t)1 << HOLD_WIPE_SHIFT)

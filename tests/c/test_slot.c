@@ -66,7 +66,7 @@ static bool untouched(uint32_t index)
 TEST(fields_lie_apart)
 {
     const uint64_t fields[] = {HOLD_STATE, HOLD_BUSY, HOLD_ACCESS, HOLD_GRANTED, HOLD_DROPPED,
-                               HOLD_PINS, HOLD_POOLED, ~(HOLD_WIPE - 1)};
+                               HOLD_GONE, HOLD_PINS, HOLD_POOLED, ~(HOLD_WIPE - 1)};
     uint64_t all = 0;
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         SAME(all & fields[i], 0);
@@ -78,7 +78,7 @@ TEST(fields_lie_apart)
         for (unsigned access = OS_NONE; access <= OS_WRITE; access++)
             for (unsigned bits = 0; bits < 8; bits++) {
                 uint64_t h = hold_of((enum slot_state)state, (enum os_access)access, bits << 1);
-                h |= HOLD_BUSY | HOLD_DROPPED | HOLD_PINS | ~(HOLD_WIPE - 1);
+                h |= HOLD_BUSY | HOLD_DROPPED | HOLD_GONE | HOLD_PINS | ~(HOLD_WIPE - 1);
                 SAME(hold_state(h), state);
                 SAME(hold_access(h), access);
                 SAME(hold_granted(h), bits << 1);
@@ -485,6 +485,25 @@ TEST(hold_both_refuses_while_wipers_run)
 
 /* ---- pages that cannot be opened ------------------------------------------------------------------- */
 
+/* Another wiper found that they cannot be opened, said so, and got no further: perhaps
+ * it is what we interrupted. */
+TEST(drops_what_another_gave_up)
+{
+    begin(1);
+    struct slot s = slot(0);
+    SAME(slot_set_access(s, OS_NONE), 0);
+    atomic_fetch_add(&holds[0], HOLD_PIN + HOLD_WIPE);
+    atomic_fetch_or(&holds[0], HOLD_DROPPED);
+    CHECK(slot_wipe(s));
+    CHECK(word(0) & HOLD_GONE);
+    SAME(os_protect(slot_data(s), region.data, OS_READ), 0);
+    for (size_t i = 0; i < region.data; i++)
+        CHECK(slot_data(s)[i] != 0x5a);
+    SAME(word(0) & HOLD_PINS, HOLD_PIN);
+    CHECK(slot_wipe(s)); /* once is enough: the place may be somebody else's by now */
+    CHECK(readable(slot_data(s)));
+}
+
 #ifdef __linux__
 /* The data limit refuses to make pages writable: they are given up, not left. */
 TEST(drops_what_it_cannot_open)
@@ -702,6 +721,7 @@ int main(int argc, char **argv)
     RUN(hold_both_with_a_fresh_one);
     RUN(hold_both_refuses);
     RUN(hold_both_refuses_while_wipers_run);
+    RUN(drops_what_another_gave_up);
 #ifdef __linux__
     RUN(drops_what_it_cannot_open);
 #endif
