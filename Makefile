@@ -156,7 +156,7 @@ check-tsan: ## the C tests under ThreadSanitizer
 	    CFLAGS='-O1 -g -fsanitize=thread' $(if $(filter linux,$(SYSTEM)),RUN='setarch -R')
 
 check-valgrind: ## the C tests under valgrind
-	$(MAKE) run-c VARIANT=valgrind RUN='valgrind --quiet --error-exitcode=9 --leak-check=full'
+	$(MAKE) run-c VARIANT=valgrind RUN='valgrind --quiet --suppressions=tests/c/valgrind.supp --error-exitcode=9 --leak-check=full'
 
 $(VENV)/.neighbours: tests/requirements-neighbours.txt $(VENV)/.pytest
 	$(PIP) -r $<
