@@ -104,10 +104,14 @@ $(BUILD)/handover/%: tests/c/handover/%.c $(OBJECTS)
 
 # ---- benchmarks ---------------------------------------------------------------
 
-.PHONY: bench bench-docs
+.PHONY: bench bench-channel bench-docs
 bench: install $(VENV)/.bench $(BUILD)/bench-core.so ## everything the figures rest on, side by side
 	$(PY) -P bench/run.py $(BUILD)/bench-core.so $(BENCH_ARGS)
 	$(PY) -P bench/death.py
+	$(PY) -P bench/channel.py
+
+bench-channel: install ## from a child's fault to its parent, beside a byte by hand
+	$(PY) -P bench/channel.py
 
 bench-docs: ## the same, written into README and docs/performance.md
 	$(MAKE) bench BENCH_ARGS='--json $(BUILD)/bench.json --svg docs/performance.svg --markdown README.md docs/performance.md'

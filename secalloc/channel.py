@@ -42,6 +42,11 @@ class LockdownKind(StrEnum):
     """The child wrote something else. It is not listened to any more."""
 
 
+# Looked up once: the way from a byte to its event is short.
+_KINDS = {b"F": LockdownKind.FATAL, b"L": LockdownKind.LOCKDOWN}
+_CLOSED, _GARBAGE = LockdownKind.CLOSED, LockdownKind.GARBAGE
+
+
 class LockdownEvent(NamedTuple):
     """Something became of a child's secrets."""
 
@@ -165,11 +170,16 @@ class LockdownChannel:
             with self._lock:
                 self._check()
                 self._waiting += 1
+            fd = event = None
             try:
                 fd = self._ready.poll(timeout if timeout is None else max(timeout, 0))
             finally:
-                self._waited()
-            event = None if fd is None else self._read(fd)
+                with self._lock:
+                    self._waiting -= 1
+                    if fd is not None:
+                        event = self._read(fd)
+                    if self._closed and not self._waiting:
+                        self._destroy()
             if event:
                 return event
             if end is not None:
@@ -179,37 +189,25 @@ class LockdownChannel:
                         self._check()
                     return None
 
-    def _waited(self) -> None:
-        with self._lock:
-            self._waiting -= 1
-            if self._closed and not self._waiting:
-                self._destroy()
-
     def _read(self, fd: int) -> LockdownEvent | None:
-        """What one byte of a readable descriptor says; None: nothing new.
+        """With the lock held: what one byte of a readable descriptor says; None: nothing new.
 
         One at a time, so that fileno() stays readable while there is more.
         """
-        with self._lock:
-            record = self._records.get(fd)
-            if record is None:
-                return None
-            try:
-                byte = os.read(fd, 1)
-            except BlockingIOError:  # another thread was faster
-                return None
-            last, record.last = record.last, byte
-            if byte == b"L":
-                kind = LockdownKind.LOCKDOWN
-            elif byte == b"F":
-                if last == b"F":
-                    return None
-                kind = LockdownKind.FATAL
-            else:
-                self._drop(fd)
-                if not byte and last == b"F":
-                    return None
-                kind = LockdownKind.GARBAGE if byte else LockdownKind.CLOSED
+        record = self._records.get(fd)
+        if record is None:
+            return None
+        try:
+            byte = os.read(fd, 1)
+        except BlockingIOError:  # another thread was faster
+            return None
+        last, record.last = record.last, byte
+        kind = _KINDS.get(byte)
+        if kind is None:
+            self._drop(fd)
+            kind = _GARBAGE if byte else _CLOSED
+        if last == b"F" and byte in (b"F", b""):
+            return None
         return LockdownEvent(kind, record.child())
 
     def _take(self) -> LockdownEvent | None:
@@ -218,9 +216,9 @@ class LockdownChannel:
             with self._lock:
                 self._check()
                 fd = self._ready.poll(0)
-            if fd is None:
-                return None
-            event = self._read(fd)
+                if fd is None:
+                    return None
+                event = self._read(fd)
             if event:
                 return event
 
@@ -301,7 +299,10 @@ class LockdownChannel:
             if not waiting:
                 loop.remove_reader(fd)
                 del self._futures[loop]
-            self._waited()
+            with self._lock:
+                self._waiting -= 1
+                if self._closed and not self._waiting:
+                    self._destroy()
 
     def on_event(self, callback: Callable[[LockdownEvent], object]) -> threading.Thread:
         """Call `callback` with each event, on a daemon thread of its own, until the channel
