@@ -126,7 +126,7 @@ $(BUILD)/bench-core.so: bench/core.c $(CORE) $(wildcard csrc/core/*.h)
 
 # ---- deeper checks ---------------------------------------------------------------
 
-CHECKS := check-warnings check-cppcheck check-lint check-asan check-tsan check-valgrind check-model fuzz check-cross check-versions check-deaths check-handover check-neighbours
+CHECKS := check-warnings check-cppcheck check-lint check-asan check-tsan check-valgrind check-model check-purity fuzz check-cross check-versions check-deaths check-handover check-neighbours
 .PHONY: check $(CHECKS)
 check: $(CHECKS) ## all of the checks below
 
@@ -181,6 +181,9 @@ deaths: install $(VENV)/.pytest
 
 check-handover: $(BUILD)/handover/handover install ## how processes end, with the library and without
 	$(PY) -P tests/handover.py $< $(HANDOVER_ARGS)
+
+check-purity: install ## what the fatal handler can reach, in the machine code
+	$(PYTHON) tests/purity.py $(BUILD) $(GCC) $(CLANG) $(VENV)/lib/python*/site-packages/secalloc/_core*.so
 
 check-model: ## spin over the model of the slot word, and over its mutants
 	$(PYTHON) tests/model/check.py
