@@ -143,7 +143,8 @@ def main() -> int:
         rows = [*native(sys.argv[1], scratch), *faulthandler_rows()]
     for row in rows:
         print(" | ".join(row) if row.without != row.with_ else " | ".join((*row[:5], "the same")))
-    different = [row for row in rows if row.without != row.with_]
+    broken = [row for row in rows if "exit 101" in row.without]  # the program itself failed
+    different = [row for row in rows if row.without != row.with_] + broken
     refused = [row for row in rows if "refused" in row.without]
     print(f"{len(rows)} rows, {len(refused)} refused by this machine, {len(different)} different")
     for row in different:
