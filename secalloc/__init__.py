@@ -17,8 +17,9 @@ overwritten with noise before anything else runs.
 
 Come in: `Arena`, `random`, `take`, `concat`; many small secrets on few pages: `Pool`.
 Wipe: `clear`, `lockdown`, `rekey`, `rotate`.  Ask: `is_secure`, `compare_digest`, `status`.
-Arrange: `arm`, `disarm`, `set_lockdown_fd`.  With other processes: `LockdownChannel` hears of
-a child's wipes and hands it secrets, which it gets with `adopt`.
+Arrange: `require`, `configure`, `arm`, `disarm`, `set_lockdown_fd`.
+With other processes: `LockdownChannel` hears of a child's wipes and hands it secrets, which
+it gets with `adopt`.
 Importing maps nothing and installs no handler; the first arena does. `random` is not in
 `__all__`, as it would shadow the standard module.
 """
@@ -42,10 +43,12 @@ from secalloc._core import (
     clear,
     compare_digest,
     concat,
+    configure,
     disarm,
     is_secure,
     lockdown,
     rekey,
+    require,
     rotate,
     set_lockdown_fd,
     status,
@@ -81,10 +84,12 @@ __all__ = [
     "clear",
     "compare_digest",
     "concat",
+    "configure",
     "disarm",
     "is_secure",
     "lockdown",
     "rekey",
+    "require",
     "rotate",
     "set_lockdown_fd",
     "status",

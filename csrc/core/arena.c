@@ -55,9 +55,32 @@ void arena_check_canary(struct sa_arena *a)
 
 /* ---- who uses it ------------------------------------------------------------------ */
 
-enum sa_code arena_enter(struct sa_arena *a, uint64_t what, bool filling)
+static enum sa_code permits(uint64_t u, enum os_access pages, enum arena_need need)
+{
+    if (need == NEED_PAGES)
+        return SA_OK;
+    if (u & FILLS)
+        return need == NEED_READ ? SA_WIPED : SA_OK;
+    if (need == NEED_FILL)
+        return SA_WIPED;
+    if (pages == OS_NONE || (u & SEALED && !(u & (READS | EDITS))))
+        return SA_SEALED;
+    if (need == NEED_WRITE && (pages == OS_READ || (u & READS && !(u & EDITS))))
+        return SA_READ_ONLY;
+    return SA_OK;
+}
+
+/* What the pool allows; all, where there is none. */
+static enum os_access shared_access(struct sa_arena *a)
+{
+    struct sa_slab *slab = a->slab;
+    return slab ? pool_access(slab) : OS_WRITE;
+}
+
+enum sa_code arena_enter(struct sa_arena *a, uint64_t what, enum arena_need need)
 {
     uint64_t u = atomic_load(&a->use);
+    enum sa_code code;
     for (unsigned turn = 0;;) {
         if (u & CLOSED)
             return SA_CLOSED;
@@ -66,13 +89,18 @@ enum sa_code arena_enter(struct sa_arena *a, uint64_t what, bool filling)
             u = atomic_load(&a->use);
             continue;
         }
-        if (u & FILLS && !filling)
-            return SA_WIPED;
+        if ((code = permits(u, OS_WRITE, need)))
+            return code;
         if (what == EXPORT && (u & EXPORTS) == EXPORTS)
             return SA_BUSY;
         if (atomic_compare_exchange_weak(&a->use, &u, u + what))
-            return SA_OK;
+            break;
     }
+    /* Counted in first, then the pool looked at: whoever seals it does it the other
+     * way round, so that one of the two sees the other. */
+    if ((code = permits(u, shared_access(a), need)))
+        arena_leave(a, what);
+    return code;
 }
 
 static void give_slot_back(struct sa_arena *a)
@@ -84,15 +112,48 @@ static void give_slot_back(struct sa_arena *a)
         vault_put(s, a->size, slot_retire(s));
 }
 
+/* Of pages that are to be less accessible once the last export has ended. */
+static bool ends_last(uint64_t u)
+{
+    return u & LATER && !(u & CLOSED) && (u & EXPORTS) == EXPORT;
+}
+
+/* Before it ends, while it is still counted. */
+static void settle_before_last(struct sa_arena *a)
+{
+    for (unsigned turn = 0;; os_wait(turn++)) {
+        uint64_t u = atomic_load(&a->use);
+        if (!ends_last(u))
+            return;
+        if (u & (MOVING | READERS) ||
+            !atomic_compare_exchange_strong(&a->use, &u, (u | MOVING) & ~LATER))
+            continue;
+        if (slot_set_access(arena_slot(a), arena_wants(u))) {
+            /* refused: they stay open, as they were all along */
+        }
+        atomic_fetch_and(&a->use, ~MOVING); /* nobody closes what moves */
+        return;
+    }
+}
+
 /* Take `what` from the word; true: the caller is the last one out of a closed arena. */
 static bool last_out(struct sa_arena *a, uint64_t what)
 {
+    struct sa_slab *slab = a->slab;
     uint64_t u = atomic_load(&a->use), next;
     do {
+        while (what == EXPORT && !slab && ends_last(u)) {
+            settle_before_last(a);
+            u = atomic_load(&a->use);
+        }
         next = u - what;
+        if (slab && next & LATER && !(next & (EXPORTS | FILLS)))
+            next &= ~LATER;
         if (next & CLOSED && !(next & (EXPORTS | READERS | MOVING | GONE)))
             next |= GONE;
     } while (!atomic_compare_exchange_weak(&a->use, &u, next));
+    if (slab && u & LATER && !(next & LATER))
+        pool_unlift(slab);
     return next & GONE && !(u & GONE);
 }
 
@@ -107,16 +168,14 @@ void arena_leave(struct sa_arena *a, uint64_t what)
 void arena_wipe(struct sa_arena *a)
 {
     if (!a->slab) {
-        (void)slot_wipe(arena_slot(a)); /* live, as long as it is counted in */
+        (void)slot_wipe_and_restore(arena_slot(a)); /* live, as long as it is counted in */
         return;
     }
     /* A cell alone. Its slot stays live and its neighbours' content whole; a wiper
      * of the slot may write the same noise at the same time. */
-    size_t bytes;
-    uint8_t *cell = pool_cell_at(a->slab, a->cell, &bytes);
     atomic_fetch_add(&a->wipes, 1);
     atomic_thread_fence(memory_order_release); /* the stamp before the first byte */
-    noise_wipe(cell, bytes);
+    pool_wipe_cell(a->slab, a->cell);
     atomic_fetch_add(&a->wipes, 1);
 }
 
@@ -161,7 +220,7 @@ enum sa_code sa_arena_make(struct sa_arena *a, size_t size, size_t align, struct
         return code;
     uint64_t stamp = slot_stamp(s); /* while nobody wipes it: a wipe from now on moves it */
     slot_publish(s, false);
-    a->slab = NULL;
+    atomic_store_explicit(&a->slab, NULL, memory_order_relaxed);
     arena_settle(a, s, stamp, size, tail, zeroed);
     return SA_OK;
 }
@@ -171,7 +230,7 @@ enum sa_code sa_arena_make(struct sa_arena *a, size_t size, size_t align, struct
 enum sa_code sa_borrow(struct sa_arena *a, const uint8_t **bytes)
 {
     enum sa_code code = arena_alive(a);
-    if (code || (code = arena_enter(a, READER, false)))
+    if (code || (code = arena_enter(a, READER, NEED_READ)))
         return code;
     if (!arena_whole(a)) {
         arena_leave(a, READER);
@@ -192,10 +251,10 @@ enum sa_code sa_return(struct sa_arena *a)
 enum sa_code sa_export(struct sa_arena *a, bool filling, uint8_t **bytes)
 {
     enum sa_code code = arena_alive(a);
-    if (code || (code = arena_enter(a, EXPORT, filling)))
+    if (code || (code = arena_enter(a, EXPORT, filling ? NEED_FILL : NEED_READ)))
         return code;
-    if (filling ? !(atomic_load(&a->use) & FILLS) || arena_stamp(a) != a->fill_stamp
-                : !arena_whole(a)) {
+    uint64_t u = atomic_load(&a->use);
+    if (filling ? !(u & FILLS) || arena_stamp(a) != a->fill_stamp : !arena_whole(a)) {
         arena_leave(a, EXPORT);
         return SA_WIPED;
     }
@@ -208,13 +267,18 @@ void sa_unexport(struct sa_arena *a)
     arena_leave(a, EXPORT);
 }
 
+bool sa_may_store(struct sa_arena *a)
+{
+    return permits(atomic_load(&a->use), shared_access(a), NEED_WRITE) == SA_OK;
+}
+
 /* ---- wipe, check, close -------------------------------------------------------------- */
 
 enum sa_code sa_wipe(struct sa_arena *a, struct sa_why *why)
 {
     (void)why; /* nothing here can be refused: wiping goes on where pages cannot be opened */
     enum sa_code code = arena_alive(a);
-    if (code || (code = arena_enter(a, READER, true)))
+    if (code || (code = arena_enter(a, READER, NEED_PAGES)))
         return code;
     arena_wipe(a);
     arena_leave(a, READER);
@@ -223,11 +287,23 @@ enum sa_code sa_wipe(struct sa_arena *a, struct sa_why *why)
 
 enum sa_code sa_check(struct sa_arena *a)
 {
+    struct sa_why unused;
+    uint64_t as = READER; /* what keeps the access as it is */
     enum sa_code code = arena_alive(a);
-    if (code || (code = arena_enter(a, READER, true)))
+    if (code || (code = arena_enter(a, as, NEED_PAGES)))
         return code;
-    arena_check_canary(a);
-    arena_leave(a, READER);
+    if (!a->slab && !slot_allows(arena_slot(a), OS_READ)) {
+        arena_leave(a, as);
+        if ((code = arena_begin_moving(a, 0)))
+            return code;
+        as = MOVING;
+    }
+    if (arena_lift(a, &unused) == SA_OK) { /* refused: there is nothing to look at */
+        arena_check_canary(a);
+        if (a->slab || as == MOVING)
+            arena_unlift(a);
+    }
+    arena_leave(a, as);
     return SA_OK;
 }
 
@@ -252,13 +328,16 @@ static bool mark_closed(struct sa_arena *a, bool count_in, bool *was_closed, boo
 /* Closed, so that nothing reads it as whole: no stamp needs to move. */
 static void wipe_closed(struct sa_arena *a)
 {
-    arena_check_canary(a);
-    if (a->slab) {
-        size_t n;
-        uint8_t *cell = pool_cell_at(a->slab, a->cell, &n);
-        noise_wipe(cell, n);
+    struct sa_why unused;
+    bool lifted = arena_lift(a, &unused) == SA_OK;
+    if (lifted)
+        arena_check_canary(a);
+    if (!a->slab) {
+        (void)slot_wipe(arena_slot(a)); /* live, as long as it is counted in */
     } else {
-        arena_wipe(a);
+        pool_wipe_cell(a->slab, a->cell);
+        if (lifted)
+            arena_unlift(a);
     }
 }
 
@@ -294,10 +373,9 @@ bool arena_close_cell(struct sa_arena *a)
     wipe_closed(a);
     struct sa_slab *slab = a->slab;
     uint32_t index = a->cell;
-    size_t size = a->size, bytes;
+    size_t size = a->size;
     if (last_out(a, READER)) { /* from here on its owner may free it */
-        uint8_t *cell = pool_cell_at(slab, index, &bytes);
-        noise_wipe(cell, bytes); /* again, as in arena_leave */
+        pool_wipe_cell(slab, index); /* again, as in arena_leave */
         pool_cell_is_free(slab, index, size);
     }
     return true;
@@ -315,13 +393,21 @@ enum sa_state sa_state_of(struct sa_arena *a)
         return SA_IS_FORKED;
     for (unsigned turn = 0; u & MOVING; u = atomic_load(&a->use))
         os_wait(turn++);
+    if (permits(u, shared_access(a), NEED_READ) == SA_SEALED)
+        return SA_IS_SEALED;
     return u & FILLS || !arena_whole(a) ? SA_IS_WIPED : SA_USABLE;
+}
+
+bool sa_is_wiped(struct sa_arena *a)
+{
+    enum sa_state state = sa_state_of(a);
+    return state == SA_IS_SEALED ? !arena_whole(a) : state != SA_USABLE;
 }
 
 /* Count in as a reader, in any state that still has pages. */
 static bool look_at(struct sa_arena *a)
 {
-    return arena_alive(a) == SA_OK && arena_enter(a, READER, true) == SA_OK;
+    return arena_alive(a) == SA_OK && arena_enter(a, READER, NEED_PAGES) == SA_OK;
 }
 
 unsigned sa_protection_of(struct sa_arena *a)

@@ -1,12 +1,14 @@
 /* What the arena's own files share; nobody else includes it. arena.c makes, lends
  * and closes; fill.c writes; rotate.c moves.
  *
- * One word says who uses an arena: exports (24 bits), readers (12), fills (8),
- * then flags. Exports are lent to others and make rotate refuse; readers are our
- * own short looks, for which everybody waits. MOVING is held by the one thread
- * that gives the arena other pages or starts or ends a fill. It is only taken
- * where there are no readers: a reader may count itself in once more, and would
- * wait for a mover that waits for it. Content is whole while the slot's stamp equals `good`: any wipe, also
+ * One word says who uses an arena: exports (24 bits), readers (12), fills (8), blocks
+ * open for reading and for changing (7 each), then flags. Exports are lent to others
+ * and make rotate and seal refuse; readers are our own short looks, for which everybody
+ * waits. MOVING is held by the one thread that gives the arena other pages or access, or
+ * starts or ends a fill. It is only taken where there are no readers: a reader may count
+ * itself in once more, and would wait for a mover that waits for it. LATER says that the
+ * pages are more open than they should be until the last export, and in a pool the last
+ * fill, has ended. Content is whole while the slot's stamp equals `good`: any wipe, also
  * in a handler, moves the stamp, so that a wiped arena cannot pass for a key. */
 #ifndef SECALLOC_ARENA_STATE_H
 #define SECALLOC_ARENA_STATE_H
@@ -21,6 +23,12 @@
 #define READERS (READER * 0xfff)
 #define FILL ((uint64_t)1 << 36)
 #define FILLS (FILL * 0xff)
+#define READ ((uint64_t)1 << 44)
+#define READS (READ * 0x7f)
+#define EDIT ((uint64_t)1 << 51)
+#define EDITS (EDIT * 0x7f)
+#define SEALED ((uint64_t)1 << 58)
+#define LATER ((uint64_t)1 << 59)
 #define CLOSED ((uint64_t)1 << 60)
 #define MOVING ((uint64_t)1 << 61)
 #define FILL_FAILED ((uint64_t)1 << 62)
@@ -45,6 +53,22 @@ static inline uint8_t *arena_bytes(struct sa_arena *a)
 {
     struct slot s = arena_slot(a);
     return slot_data(s) + s.region->data - a->tail - a->size;
+}
+
+/* What someone who counts in is about to do. */
+enum arena_need {
+    NEED_PAGES, /* nothing with the content */
+    NEED_READ,
+    NEED_WRITE, /* in a fill, or over usable content */
+    NEED_FILL
+};
+
+/* The access that the pages of an arena of its own should have. */
+static inline enum os_access arena_wants(uint64_t use)
+{
+    if (use & (FILLS | EDITS))
+        return OS_WRITE;
+    return use & READS ? OS_READ : use & SEALED ? OS_NONE : OS_WRITE;
 }
 
 /* Put a new arena, counted in by nobody, on a live slot or cell: its bytes zero,
@@ -80,12 +104,27 @@ SA_MUST_USE static inline enum sa_code arena_alive(struct sa_arena *a)
 }
 
 /* Add `what`, a reader or an export, to the word, once nobody moves the arena;
- * SA_CLOSED, SA_BUSY where there are too many, SA_WIPED in a fill unless `filling`.
+ * SA_CLOSED, SA_BUSY where there are too many, SA_WIPED, SA_SEALED or SA_READ_ONLY where
+ * its state does not allow what is needed. Whether the content is whole is not looked at.
  * The caller made sure that the arena is not forked. [any] */
-SA_MUST_USE enum sa_code arena_enter(struct sa_arena *a, uint64_t what, bool filling);
+SA_MUST_USE enum sa_code arena_enter(struct sa_arena *a, uint64_t what, enum arena_need need);
 
 /* Take `what` from the word; the last to leave a closed arena gives its slot back. [any] */
 void arena_leave(struct sa_arena *a, uint64_t what);
+
+/* Become the one that moves the arena, to end with arena_leave(a, MOVING); waits for
+ * readers. SA_FILLING, SA_BUSY: `against` names fills, blocks or exports that last. [any] */
+SA_MUST_USE enum sa_code arena_begin_moving(struct sa_arena *a, uint64_t against);
+
+/* Give the pages the access that the word asks for, at once or, while exports need
+ * more, LATER. The arena is moving and has pages of its own. SA_BUSY: later; else it
+ * failed, and they are as they were. [any] */
+SA_MUST_USE enum sa_code arena_settle_access(struct sa_arena *a, struct sa_why *why);
+
+/* Make the pages of a sealed arena accessible to our own code, and give them back the
+ * access they should have. The arena is moving or closed, or lies in a pool. [any] */
+SA_MUST_USE enum sa_code arena_lift(struct sa_arena *a, struct sa_why *why);
+void arena_unlift(struct sa_arena *a);
 
 /* Leave noise and move the stamp, so that nothing reads as whole. The arena is
  * counted in, or moving. [any] */

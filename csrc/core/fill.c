@@ -5,6 +5,16 @@
 
 /* ---- fill ------------------------------------------------------------------------------ */
 
+/* With the fill counted and the arena moving. A pool must be open for it: what it holds
+ * is opened together. */
+static enum sa_code open_for_fill(struct sa_arena *a, struct sa_why *why)
+{
+    if (!a->slab)
+        return arena_settle_access(a, why);
+    enum os_access pages = pool_access(a->slab);
+    return pages == OS_WRITE ? SA_OK : pages == OS_READ ? SA_READ_ONLY : SA_SEALED;
+}
+
 enum sa_code sa_fill_begin(struct sa_arena *a, struct sa_why *why)
 {
     enum sa_code code = arena_alive(a);
@@ -27,17 +37,42 @@ enum sa_code sa_fill_begin(struct sa_arena *a, struct sa_why *why)
     }
     if (u & FILLS)
         return SA_OK; /* joined a fill under way */
-    atomic_store(&a->good, NEVER_GOOD);
-    arena_wipe(a);
-    if (atomic_load(slot_hold(arena_slot(a))) & HOLD_DROPPED) {
-        *why = (struct sa_why){.call = "mprotect",
-                               .mend = "the pages were given up in a wipe; make a new arena"};
-        arena_leave(a, MOVING + FILL);
-        return SA_OS_ERROR;
+    code = open_for_fill(a, why);
+    if (!code) {
+        atomic_store(&a->good, NEVER_GOOD);
+        arena_wipe(a);
+        if (atomic_load(slot_hold(arena_slot(a))) & HOLD_DROPPED) {
+            *why = (struct sa_why){.call = "mprotect",
+                                   .mend = "the pages were given up in a wipe; make a new arena"};
+            code = SA_OS_ERROR;
+        }
     }
-    a->fill_stamp = arena_stamp(a);
-    arena_lay_canary(a);
+    if (!code) {
+        a->fill_stamp = arena_stamp(a);
+        arena_lay_canary(a);
+        arena_leave(a, MOVING);
+        return SA_OK;
+    }
+    atomic_fetch_sub(&a->use, FILL);
+    if (!a->slab)
+        arena_unlift(a);
     arena_leave(a, MOVING);
+    return code;
+}
+
+/* A fill has ended, the arena moves: the access before it, SA_BUSY if only later. */
+static enum sa_code close_after_fill(struct sa_arena *a)
+{
+    struct sa_why unused;
+    struct sa_slab *slab = a->slab;
+    if (!slab)
+        return arena_settle_access(a, &unused) == SA_BUSY ? SA_BUSY : SA_OK;
+    uint64_t u = atomic_load(&a->use);
+    while (u & LATER && !(u & EXPORTS))
+        if (atomic_compare_exchange_weak(&a->use, &u, u & ~LATER)) {
+            pool_unlift(slab);
+            break;
+        }
     return SA_OK;
 }
 
@@ -47,7 +82,7 @@ enum sa_code sa_fill_end(struct sa_arena *a, bool whole)
     if (code)
         return code;
     uint64_t u = atomic_load(&a->use), next;
-    bool last, good;
+    bool last, good, plain;
     for (unsigned turn = 0;;) {
         last = (u & FILLS) == FILL && !(u & CLOSED);
         if (u & MOVING || (last && u & READERS)) {
@@ -56,21 +91,26 @@ enum sa_code sa_fill_end(struct sa_arena *a, bool whole)
             continue;
         }
         good = whole && !(u & FILL_FAILED) && arena_stamp(a) == a->fill_stamp;
+        plain = good && !(u & (SEALED | READS | EDITS | LATER)); /* the access stays */
         next = (u - FILL) | (whole ? 0 : FILL_FAILED);
         if (last && good) /* nobody reads it while a fill runs; a wipe from now on moves the stamp */
             atomic_store(&a->good, a->fill_stamp);
-        else if (last)
+        if (last && !plain)
             next |= MOVING;
         if (atomic_compare_exchange_weak(&a->use, &u, next))
             break;
     }
-    if (u & CLOSED)
+    if (u & CLOSED) {
+        arena_leave(a, 0);
         return SA_CLOSED;
-    if (!last || good)
+    }
+    if (!last || plain)
         return SA_OK; /* before the last one nothing is decided */
-    arena_wipe(a);
+    if (!good)
+        arena_wipe(a);
+    code = close_after_fill(a);
     arena_leave(a, MOVING + (next & FILL_FAILED));
-    return whole ? SA_WIPED : SA_OK;
+    return good ? code : whole ? SA_WIPED : SA_OK;
 }
 
 /* ---- store ------------------------------------------------------------------------------ */
@@ -109,7 +149,7 @@ static enum sa_code begin_writing(struct sa_arena *a, size_t offset, size_t n, u
     if (code)
         return code;
     wipers_wait();
-    if ((code = arena_enter(a, READER, true)))
+    if ((code = arena_enter(a, READER, NEED_WRITE)))
         return code;
     bool filling = atomic_load(&a->use) & FILLS;
     *stamp = filling ? a->fill_stamp : atomic_load(&a->good);

@@ -118,6 +118,12 @@ static bool give_back_some(void)
     return any;
 }
 
+void pages_give_all_back(void)
+{
+    while (give_back_some())
+        ;
+}
+
 /* A further segment for slots of `data` bytes. */
 static enum sa_code add_segment(size_t data, struct sa_why *why)
 {
@@ -167,6 +173,10 @@ static void note_shortfall(const struct os_pages *pages)
         vault.missing_why = pages->why;
         atomic_store(&vault.untold, true);
     }
+    static const unsigned bits[] = {SA_LOCK, SA_SECRETMEM, SA_NODUMP};
+    for (unsigned i = 0; i < sizeof bits / sizeof bits[0]; i++)
+        if (pages->refused & bits[i])
+            vault.refusals[i] = pages->why;
     if (pages->never_secretmem)
         vault.no_secretmem = true;
     vault.got_secretmem = pages->granted & SA_SECRETMEM;
@@ -193,16 +203,18 @@ enum sa_code pages_allow_maps(size_t wanted, struct sa_why *why)
     return SA_OK;
 }
 
+static bool want_secretmem(void) { return !vault.no_secretmem && !vault.shun_secretmem; }
+
 enum sa_code pages_map(size_t data, size_t *count, struct os_pages *pages, struct sa_why *why)
 {
     int error;
     for (size_t n = *count;; n = n / 2 ? n / 2 : 1) {
-        error = os_map_pages(n * data, !vault.no_secretmem, true, pages);
+        error = os_map_pages(n * data, want_secretmem(), true, pages);
         *count = n;
         if (!error)
             break;
         if (n == 1 && !give_back_some()) {
-            error = os_map_pages(data, !vault.no_secretmem, false, pages);
+            error = os_map_pages(data, want_secretmem(), false, pages);
             break;
         }
     }
@@ -315,9 +327,9 @@ static bool keep_parked(const struct class *c, struct slot s)
 {
     unsigned granted = hold_granted(atomic_load(slot_hold(s)));
     unsigned wanted = os_known_protections() & (SA_LOCK | SA_NODUMP | SA_SECRETMEM);
-    if (vault.no_secretmem)
+    if (!want_secretmem())
         wanted &= ~(unsigned)SA_SECRETMEM;
-    return (granted & wanted) == wanted && c->parked < PARKED * vault.page / s.region->data;
+    return (granted & wanted) == wanted && !(vault.shun_secretmem && granted & SA_SECRETMEM) && c->parked < PARKED * vault.page / s.region->data;
 }
 
 void pages_put(struct slot s, bool whole)

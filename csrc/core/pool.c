@@ -5,72 +5,20 @@
  * seldom meet. Slab records stay in their list as long as the pool lives, so that
  * it can be walked without a lock; only their pages come and go. Locks are taken
  * in the order registry, pool, slab, vault. */
-#include "pool.h"
-
 #include "alt_stack.h"
-#include "arena_state.h"
 #include "fatal.h"
+#include "pool_state.h"
 #include "shard.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    CANARY_LEAST = 8,
-    FINE_STEP = 16, FINE_LIMIT = 512,
-    CLASSES = FINE_LIMIT / FINE_STEP + 8 + 1, /* the last: one arena a slab */
-    ALONE = CLASSES - 1,
-    SLAB_PAGES = 16,
-    ANY_SHARD = SHARDS,
-};
+enum { CANARY_LEAST = 8 };
 /* Above FINE_LIMIT a class is at most a fifth larger than the one before. */
 static const size_t coarse[] = {640, 768, 896, 1024, 1280, 1536, 1792, 2048};
 
-struct sa_slab {
-    _Alignas(64) struct sa_slab *next; /* never changes once linked */
-    struct sa_pool *pool;
-    unsigned class, shard;
-    _Atomic bool locked;
-    _Atomic uint32_t free; /* cells to be had; 0 without pages */
-    /* under the lock: */
-    bool mapped;
-    struct slot slot;
-    size_t cell_bytes, bytes;
-    uint32_t cells, hint; /* the bitmap's word to look at first */
-    uint64_t *taken;      /* a bit a cell */
-    struct sa_arena **owners;
-};
-
-struct sa_pool {
-    pthread_mutex_t lock; /* over growth, and the registry's links under its lock */
-    struct sa_pool *next, **from;
-    uint32_t epoch;
-    _Atomic bool closed;
-    _Atomic uint32_t pages[SHARDS][CLASSES]; /* in slabs of the shard and class */
-    _Atomic(struct sa_slab *) slabs[CLASSES];
-    _Atomic(struct sa_slab *) recent[SHARDS][CLASSES]; /* where a shard looks first */
-    _Atomic(struct sa_slab *) spare[SHARDS][CLASSES]; /* an empty one that keeps its pages */
-};
-
 static struct sa_pool *registry;
 static pthread_mutex_t registering = PTHREAD_MUTEX_INITIALIZER;
-
-static bool try_lock_slab(struct sa_slab *s)
-{
-    return !atomic_exchange_explicit(&s->locked, true, memory_order_acquire);
-}
-
-static void lock_slab(struct sa_slab *s)
-{
-    for (unsigned turn = 0; !try_lock_slab(s);)
-        os_wait(turn++);
-}
-
-static void unlock_slab(struct sa_slab *s)
-{
-    atomic_store_explicit(&s->locked, false, memory_order_release);
-}
 
 /* Written under the lock alone, so a load and a store are enough. */
 static uint32_t get_free(struct sa_slab *s)
@@ -161,7 +109,7 @@ static void unmap_slab(struct sa_slab *s)
     atomic_fetch_sub(&s->pool->pages[s->shard][s->class],
                      (uint32_t)(s->slot.region->data / os_page_size()));
     set_free(s, 0);
-    s->mapped = false;
+    pool_pages_go(s);
     vault_put(s->slot, 0, slot_retire(s->slot));
     void *taken = s->taken, *owners = (void *)s->owners;
     s->taken = NULL; /* first: a child forked in between frees what is still here */
@@ -284,8 +232,8 @@ static enum sa_code grow(struct sa_pool *p, unsigned class, unsigned shard, size
     s->hint = 0;
     s->bytes = 0;
     s->shard = shard;
-    s->mapped = true;
     slot_publish(s->slot, true);
+    pool_pages_came(s);
     atomic_fetch_add(&p->pages[shard][class], (uint32_t)(s->slot.region->data / os_page_size()));
     set_free(s, s->cells);
     *out = s;
@@ -324,10 +272,22 @@ static struct sa_slab *recent_slab(struct sa_pool *p, unsigned class, unsigned *
     return s;
 }
 
+/* What keeps a cell from being taken; `moving` content may be moved in a sealed pool. */
+static enum sa_code allowed(struct sa_pool *p, struct sa_slab *s, bool moving)
+{
+    if (atomic_load(&p->closed))
+        return SA_CLOSED;
+    enum os_access access = s ? pool_access(s) : (enum os_access)atomic_load(&p->access);
+    return moving || access == OS_WRITE ? SA_OK : access == OS_READ ? SA_READ_ONLY : SA_SEALED;
+}
+
 /* Take a cell for `size` bytes; its slab stays locked. */
-static enum sa_code take(struct sa_pool *p, struct sa_arena *owner, size_t size,
+static enum sa_code take(struct sa_pool *p, struct sa_arena *owner, size_t size, bool moving,
                          struct cell *out, struct sa_why *why)
 {
+    enum sa_code code = allowed(p, NULL, moving);
+    if (code)
+        return code;
     size_t cell;
     unsigned class = class_for(size, &cell), shard = shard_here();
     struct sa_slab *s = NULL;
@@ -340,7 +300,7 @@ static enum sa_code take(struct sa_pool *p, struct sa_arena *owner, size_t size,
             s = find_room(p, class, ANY_SHARD);
     }
     if (!s) {
-        enum sa_code code = grow(p, class, shard, cell, size, &s, why);
+        code = grow(p, class, shard, cell, size, &s, why);
         if (code && class != ALONE)
             s = find_room(p, class, ANY_SHARD); /* rather share than fail */
         if (code && !s)
@@ -349,10 +309,18 @@ static enum sa_code take(struct sa_pool *p, struct sa_arena *owner, size_t size,
     _Atomic(struct sa_slab *) *recent = &p->recent[shard][class];
     if (atomic_load_explicit(recent, memory_order_relaxed) != s)
         atomic_store_explicit(recent, s, memory_order_release);
-    if (atomic_load(&p->closed) || !take_cell(s, owner, size, &out->index)) {
+    code = allowed(p, s, moving);
+    if (!code && moving) {
+        int error = pool_lift(s); /* whoever moves content puts it back */
+        if (error) {
+            *why = (struct sa_why){.call = "mprotect", .error = error};
+            code = SA_NO_MEMORY;
+        }
+    }
+    if (code || !take_cell(s, owner, size, &out->index)) {
         settle_empty(s);
         unlock_slab(s);
-        return SA_CLOSED; /* a slab that was found with room has room */
+        return code ? code : SA_CLOSED; /* a slab that was found with room has room */
     }
     out->slab = s;
     out->slot = s->slot;
@@ -362,7 +330,8 @@ static enum sa_code take(struct sa_pool *p, struct sa_arena *owner, size_t size,
 
 enum sa_code pool_another_cell(struct sa_arena *a, struct cell *out, struct sa_why *why)
 {
-    enum sa_code code = take(a->slab->pool, a, a->size, out, why);
+    struct sa_slab *slab = a->slab;
+    enum sa_code code = take(slab->pool, a, a->size, true, out, why);
     if (!code)
         unlock_slab(out->slab);
     return code;
@@ -376,10 +345,11 @@ enum sa_code sa_pool_make(struct sa_pool **out, struct sa_why *why)
     if (code)
         return code;
     struct sa_pool *p = calloc(1, sizeof *p);
-    if (!p || pthread_mutex_init(&p->lock, NULL)) {
+    if (!p || pthread_mutex_init(&p->lock, NULL) || pthread_mutex_init(&p->sealing, NULL)) {
         free(p);
         return no_heap(why);
     }
+    atomic_store(&p->access, OS_WRITE);
     p->epoch = vault_epoch();
     pthread_mutex_lock(&registering);
     p->next = registry;
@@ -392,7 +362,7 @@ enum sa_code sa_pool_make(struct sa_pool **out, struct sa_why *why)
     return SA_OK;
 }
 
-static enum sa_code pool_alive(struct sa_pool *p, struct sa_why *why)
+enum sa_code pool_alive(struct sa_pool *p, struct sa_why *why)
 {
     if (atomic_load(&p->closed))
         return SA_CLOSED;
@@ -410,9 +380,9 @@ enum sa_code sa_pool_alloc(struct sa_pool *p, struct sa_arena *a, size_t size,
     alt_stack_ensure();
     fatal_arm();
     wipers_wait();
-    if ((code = take(p, a, size, &c, why)))
+    if ((code = take(p, a, size, false, &c, why)))
         return code;
-    a->slab = c.slab;
+    atomic_store_explicit(&a->slab, c.slab, memory_order_relaxed);
     a->cell = c.index;
     /* Under the lock still: the pool may be closed the moment it is free. */
     arena_settle(a, c.slot, slot_stamp(c.slot), size, c.tail, false);
@@ -487,7 +457,8 @@ void sa_pool_status(struct sa_pool *p, struct sa_pool_status *out)
 {
     struct sa_why unused;
     size_t slots = 0;
-    *out = (struct sa_pool_status){.closed = atomic_load(&p->closed)};
+    *out = (struct sa_pool_status){.closed = atomic_load(&p->closed),
+                                   .sealed = atomic_load(&p->access) == OS_NONE};
     if (!pool_alive(p, &unused) || (out->closed && p->epoch == vault_epoch()))
         add_up(p, &slots, &out->mapped, &out->arenas, &out->bytes);
     else

@@ -15,7 +15,19 @@ struct cell {
 /* First byte of an arena's cell, and how long the cell is. [any] */
 uint8_t *pool_cell_at(struct sa_slab *slab, uint32_t index, size_t *bytes);
 
-/* Another cell for the arena's bytes in the same pool, owned by it too. [any] */
+/* The access that the arenas of a slab have. [any] */
+enum os_access pool_access(struct sa_slab *slab);
+
+/* Make a slab's pages writable for our own code whatever that says, 0 or an errno; and
+ * put it back, once for each time. Meanwhile a cell of it is in use. [any] */
+SA_MUST_USE int pool_lift(struct sa_slab *slab);
+void pool_unlift(struct sa_slab *slab);
+
+/* Overwrite a cell with noise, sealed or not. [any] */
+void pool_wipe_cell(struct sa_slab *slab, uint32_t index);
+
+/* Another cell for the arena's bytes in the same pool, owned by it too; its slab is
+ * lifted. [any] */
 SA_MUST_USE enum sa_code pool_another_cell(struct sa_arena *a, struct cell *out,
                                            struct sa_why *why);
 

@@ -62,24 +62,23 @@ static enum sa_code new_place(struct sa_arena *a, struct cell *to, bool *zeroed,
     return vault_take(a->size + tail, a->size, &to->slot, zeroed, why);
 }
 
-/* The place holds noise or nothing. */
+/* The place holds noise or nothing. A pool's was lifted for the move. */
 static void drop_place(struct sa_arena *a, struct cell place, bool live)
 {
-    if (place.slab)
+    if (place.slab) {
+        pool_unlift(place.slab);
         pool_give_back(place.slab, place.index, a->size);
-    else
+    } else {
         vault_put(place.slot, a->size, live ? slot_retire(place.slot) : true);
+    }
 }
 
 static void wipe_place(struct cell place)
 {
-    if (place.slab) {
-        size_t bytes;
-        uint8_t *cell = pool_cell_at(place.slab, place.index, &bytes);
-        noise_wipe(cell, bytes);
-    } else {
+    if (place.slab)
+        pool_wipe_cell(place.slab, place.index);
+    else
         (void)slot_wipe(place.slot); /* live until we retire it */
-    }
 }
 
 /* Move content, canary and all that is counted from place to place, unless a wipe
@@ -117,18 +116,20 @@ enum sa_code sa_rotate(struct sa_arena *a, uint32_t timeout_ms, struct sa_why *w
     if (code || (code = begin_moving(a, timeout_ms)))
         return code;
     struct cell from = place_of(a), to;
-    bool zeroed;
-    arena_check_canary(a);
-    if (!arena_whole(a))
-        code = SA_WIPED;
-    else if (!(code = noise_rekey(why)) && !(code = new_place(a, &to, &zeroed, why))) {
-        if (move_content(a, from, to, zeroed)) {
-            wipe_place(from);
-            drop_place(a, from, true);
-        } else {
-            drop_place(a, to, false);
+    bool zeroed, moved = false;
+    if (!(code = arena_lift(a, why))) {
+        arena_check_canary(a);
+        if (!arena_whole(a))
             code = SA_WIPED;
+        else if (!(code = noise_rekey(why)) && !(code = new_place(a, &to, &zeroed, why))) {
+            moved = move_content(a, from, to, zeroed);
+            if (moved)
+                wipe_place(from);
+            else
+                code = SA_WIPED;
+            drop_place(a, moved ? from : to, moved);
         }
+        arena_unlift(a); /* where it lies now */
     }
     arena_leave(a, MOVING);
     return code;

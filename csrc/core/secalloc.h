@@ -31,10 +31,12 @@ enum sa_code {
     SA_BAD_RANGE,    /* offset or length outside the arena */
     SA_WIPED,        /* the content is noise until it is written again */
     SA_SEALED,       /* the pages are inaccessible */
+    SA_READ_ONLY,    /* open for reading alone */
+    SA_POOLED,       /* shares its pages: its pool is sealed and opened instead */
     SA_CLOSED,       /* the arena was closed */
     SA_FORKED,       /* the arena belongs to the process this one came from */
     SA_BUSY,         /* exported buffers forbid it */
-    SA_FILLING,      /* a fill is under way */
+    SA_FILLING,      /* a fill or an open block is under way */
     SA_BAD_SIGNAL,   /* not one of the fatal signals */
     SA_WRONG_PROCESS /* memory shared with the parent (vfork): nothing is done */
 };
@@ -70,7 +72,7 @@ struct sa_arena {
     size_t size;
     size_t tail;                       /* from the last byte to the end of the slot's data */
     uint64_t fill_stamp;               /* wipe count when the running fill began */
-    struct sa_slab *slab;              /* of a pooled arena; else NULL */
+    _Atomic(struct sa_slab *) slab;    /* of a pooled arena; else NULL */
     uint32_t cell;                     /* its place there */
     _Atomic uint32_t wipes;            /* of a pooled arena alone, added to its slot's */
 };
@@ -115,8 +117,26 @@ SA_MUST_USE enum sa_code sa_return(struct sa_arena *a);
 SA_MUST_USE enum sa_code sa_export(struct sa_arena *a, bool filling, uint8_t **bytes);
 void sa_unexport(struct sa_arena *a);
 
+/* Whether the one who exported it may store to it: not where it is open for reading
+ * alone. [any] */
+bool sa_may_store(struct sa_arena *a);
+
 /* Overwrite the content with noise; the arena reads as wiped. [any] */
 SA_MUST_USE enum sa_code sa_wipe(struct sa_arena *a, struct sa_why *why);
+
+/* Make the pages inaccessible: reading and lending are SA_SEALED, a stray pointer
+ * faults. Harmless when repeated. SA_BUSY: exports; SA_FILLING: inside a block; SA_POOLED.
+ * Wiping lifts it for as long as that takes. [any] */
+SA_MUST_USE enum sa_code sa_seal(struct sa_arena *a, struct sa_why *why);
+
+/* Open for reading, or with `change` for writing too, sealed or not, until as many calls
+ * of sa_open_end; open for reading alone the pages are read-only, unless exports that were
+ * writable last. Blocks are counted, a block for changing outweighs. SA_WIPED: there is
+ * nothing to read. SA_SEALED: in a sealed pool. [any] */
+SA_MUST_USE enum sa_code sa_open(struct sa_arena *a, bool change, struct sa_why *why);
+
+/* End such a block: the access before it. SA_BUSY: only when the last export ends. [any] */
+SA_MUST_USE enum sa_code sa_open_end(struct sa_arena *a, bool change, struct sa_why *why);
 
 /* Move the content to fresh pages under new noise and drop the old ones. Waits
  * up to `timeout_ms` for exports to end, then SA_BUSY. [any] */
@@ -147,6 +167,13 @@ SA_MUST_USE enum sa_code sa_pool_alloc(struct sa_pool *pool, struct sa_arena *a,
  * and in a forked child. [any] */
 void sa_pool_close(struct sa_pool *pool);
 
+/* sa_seal, sa_open and sa_open_end of all its pages at once. Sealed, or open for reading
+ * alone, it makes no arenas: SA_SEALED, SA_READ_ONLY. [any] */
+SA_MUST_USE enum sa_code sa_pool_seal(struct sa_pool *pool, struct sa_why *why);
+SA_MUST_USE enum sa_code sa_pool_open(struct sa_pool *pool, bool change, struct sa_why *why);
+SA_MUST_USE enum sa_code sa_pool_open_end(struct sa_pool *pool, bool change,
+                                          struct sa_why *why);
+
 /* Close, and free what the pool itself took. [any] */
 void sa_pool_free(struct sa_pool *pool);
 
@@ -155,6 +182,7 @@ struct sa_pool_status {
     size_t bytes;  /* their sizes together */
     size_t mapped; /* bytes of data pages held for them */
     bool closed;   /* or its process is not this one */
+    bool sealed;   /* and not open */
 };
 void sa_pool_status(struct sa_pool *pool, struct sa_pool_status *out); /* [any] */
 
@@ -181,6 +209,7 @@ SA_MUST_USE enum sa_code sa_take_over(struct sa_arena *a, size_t size, int sock,
 
 enum sa_state { SA_USABLE, SA_IS_WIPED, SA_IS_SEALED, SA_IS_CLOSED, SA_IS_FORKED };
 enum sa_state sa_state_of(struct sa_arena *a);          /* [any] */
+bool sa_is_wiped(struct sa_arena *a);                   /* nothing to read, sealed or not [any] */
 unsigned sa_protection_of(struct sa_arena *a);          /* sa_protection bits; 0 once gone [any] */
 uintptr_t sa_address_of(struct sa_arena *a);            /* of the first byte; 0 once gone [any] */
 
@@ -239,6 +268,18 @@ struct sa_status {
     enum sa_alt_stack alt_stack; /* of the calling thread */
 };
 void sa_status(struct sa_status *out); /* [any] */
+
+/* Whether arenas made from now on are to lie in secretmem where it is to be had, as they
+ * do by default; a pool's pages stay what they are. Returns what held before. [any] */
+bool sa_use_secretmem(bool use);
+
+/* Protections, sa_protection bits, that every arena is to have: for the caller to hold
+ * against sa_protection_of. Returns what held before. [any] */
+unsigned sa_require(unsigned bits);
+unsigned sa_required(void); /* [any] */
+
+/* Why one of those bits was not granted when pages were mapped last. [any] */
+void sa_refusal(unsigned missing, struct sa_why *why);
 
 /* The first time this process fell short of a protection the platform has:
  * *missing gets the sa_protection bits, *why the call that refused. True once,

@@ -93,35 +93,15 @@ static bool force_writable(struct slot s)
     return false;
 }
 
-static bool wipe(struct slot s, enum os_access *before, uint64_t *stamp)
+bool slot_wipe(struct slot s)
 {
     _Atomic uint64_t *hold = slot_hold(s);
     uint64_t h;
     if (!pin(hold, &h))
         return false;
-    *before = hold_access(h);
-    if ((*before == OS_WRITE && !(h & HOLD_DROPPED)) || force_writable(s))
+    if ((hold_access(h) == OS_WRITE && !(h & HOLD_DROPPED)) || force_writable(s))
         overwrite(s, h);
-    *stamp = (atomic_fetch_add(hold, HOLD_WIPE - HOLD_PIN) + HOLD_WIPE - HOLD_PIN) >>
-             HOLD_WIPE_SHIFT;
-    return true;
-}
-
-bool slot_wipe(struct slot s)
-{
-    enum os_access before;
-    uint64_t stamp;
-    return wipe(s, &before, &stamp);
-}
-
-bool slot_wipe_and_restore(struct slot s)
-{
-    enum os_access before;
-    uint64_t stamp;
-    if (!wipe(s, &before, &stamp))
-        return false;
-    if (before != OS_WRITE)
-        (void)slot_restore_access(s, before, stamp); /* refused: noise stays open */
+    atomic_fetch_add(hold, HOLD_WIPE - HOLD_PIN);
     return true;
 }
 
@@ -147,37 +127,51 @@ static void let_wipers_pass(void)
         os_wait(turn);
 }
 
-int slot_set_access(struct slot s, enum os_access access)
-{
-    let_wipers_pass();
-    return slot_restore_access(s, access, ANY_STAMP);
-}
+/* Give a live slot's pages the access that is wanted: `chosen` from now on, or
+ * OS_AS_WANTED what its owner chose last, where a wiper lifted it. */
+enum { OS_AS_WANTED = -1 };
 
-int slot_restore_access(struct slot s, enum os_access access, uint64_t stamp)
+static int change_access(struct slot s, int chosen)
 {
     _Atomic uint64_t *hold = slot_hold(s);
     for (unsigned turn = 0;; os_wait(turn++)) {
         sigset_t mask;
         mask_all(&mask);
         uint64_t h = atomic_load(hold);
-        if (stamp != ANY_STAMP && (hold_state(h) != SLOT_LIVE || h >> HOLD_WIPE_SHIFT != stamp)) {
+        if (chosen == OS_AS_WANTED && hold_state(h) != SLOT_LIVE) {
             pthread_sigmask(SIG_SETMASK, &mask, NULL);
-            return 0;
+            return 0; /* its owner retired it */
         }
         if (!clear_to_own(h) || !atomic_compare_exchange_strong(hold, &h, h | HOLD_BUSY)) {
             pthread_sigmask(SIG_SETMASK, &mask, NULL);
             continue;
         }
         int error = 0;
-        if (!(h & HOLD_DROPPED) && hold_access(h) != access) {
+        enum os_access access = chosen == OS_AS_WANTED ? hold_wanted(h) : (enum os_access)chosen;
+        if (!(h & HOLD_DROPPED) && hold_access(h) != access)
             error = os_protect(slot_data(s), s.region->data, access);
-            if (!error)
-                h = (h & ~(uint64_t)HOLD_ACCESS) | (uint64_t)access << HOLD_ACCESS_SHIFT;
-        }
+        if (!error)
+            h = hold_with(h, h & HOLD_DROPPED ? hold_access(h) : access, access);
         atomic_store(hold, h); /* busy: nobody else writes the word */
         pthread_sigmask(SIG_SETMASK, &mask, NULL);
         return error;
     }
+}
+
+int slot_set_access(struct slot s, enum os_access access)
+{
+    let_wipers_pass();
+    return change_access(s, (int)access);
+}
+
+bool slot_wipe_and_restore(struct slot s)
+{
+    if (!slot_wipe(s))
+        return false;
+    uint64_t h = atomic_load(slot_hold(s));
+    if (hold_access(h) != hold_wanted(h))
+        (void)change_access(s, OS_AS_WANTED); /* refused: noise stays open */
+    return true;
 }
 
 void slot_publish(struct slot s, bool pooled)

@@ -37,8 +37,10 @@ enum slot_state {
     SLOT_LOST    /* never to be used again */
 };
 
-/* The hold word, from the lowest bit: state, busy, access, protections granted,
- * dropped, gone, pins, pooled, and how many wipes have begun or ended. */
+/* The hold word, from the lowest bit: state, busy, the pages' access, protections
+ * granted, dropped, gone, pins, the access that the owner wants, pooled, and how many wipes
+ * have begun or ended. A wiper lifts the access and leaves what is wanted as it is, so
+ * that putting it back never undoes what the owner did meanwhile. */
 #define HOLD_STATE 0x7u
 #define HOLD_BUSY 0x8u
 #define HOLD_ACCESS_SHIFT 4
@@ -48,7 +50,9 @@ enum slot_state {
 #define HOLD_DROPPED 0x200u /* a wiper has to replace the pages by inaccessible ones */
 #define HOLD_GONE 0x400u    /* and has done so */
 #define HOLD_PIN 0x800u
-#define HOLD_PINS (0xfffu * HOLD_PIN)
+#define HOLD_PINS (0x3ffu * HOLD_PIN)
+#define HOLD_WANTED_SHIFT 21
+#define HOLD_WANTED (0x3u << HOLD_WANTED_SHIFT)
 #define HOLD_POOLED 0x800000u /* a pool cut it into cells; while live */
 #define HOLD_WIPE_SHIFT 24
 #define HOLD_WIPE ((uint64_t)1 << HOLD_WIPE_SHIFT)
@@ -56,12 +60,21 @@ enum slot_state {
 static inline uint64_t hold_of(enum slot_state state, enum os_access access, unsigned granted)
 {
     return (uint64_t)state | (uint64_t)access << HOLD_ACCESS_SHIFT |
-           (uint64_t)granted << HOLD_GRANTED_SHIFT;
+           (uint64_t)access << HOLD_WANTED_SHIFT | (uint64_t)granted << HOLD_GRANTED_SHIFT;
 }
 static inline enum slot_state hold_state(uint64_t h) { return (enum slot_state)(h & HOLD_STATE); }
 static inline enum os_access hold_access(uint64_t h)
 {
     return (enum os_access)((h & HOLD_ACCESS) >> HOLD_ACCESS_SHIFT);
+}
+static inline enum os_access hold_wanted(uint64_t h)
+{
+    return (enum os_access)((h & HOLD_WANTED) >> HOLD_WANTED_SHIFT);
+}
+static inline uint64_t hold_with(uint64_t h, enum os_access access, enum os_access wanted)
+{
+    return (h & ~(uint64_t)(HOLD_ACCESS | HOLD_WANTED)) |
+           (uint64_t)access << HOLD_ACCESS_SHIFT | (uint64_t)wanted << HOLD_WANTED_SHIFT;
 }
 static inline unsigned hold_granted(uint64_t h)
 {
@@ -89,18 +102,18 @@ static inline uint64_t slot_stamp(struct slot s)
  * it was not live. Waits for a busy slot. [signal] */
 bool slot_wipe(struct slot s);
 
-/* The same, and put back the access it had, unless its owner wiped or retired it
- * meanwhile. [any] */
+/* The same, and give the pages back the access that their owner wants. [any] */
 bool slot_wipe_and_restore(struct slot s);
 
 /* Change the access of a live slot of ours; waits for wipers and other owners.
  * Returns 0 or an errno with the access as it was. [any] */
-int slot_set_access(struct slot s, enum os_access access);
+SA_MUST_USE int slot_set_access(struct slot s, enum os_access access);
 
-/* The same for a slot that is another's: only while it is live and no wipe passed
- * since `stamp`. [any] */
-#define ANY_STAMP UINT64_MAX
-int slot_restore_access(struct slot s, enum os_access access, uint64_t stamp);
+/* Whether the owner has at least that access, whatever a wiper lifts just now. [any] */
+static inline bool slot_allows(struct slot s, enum os_access access)
+{
+    return hold_wanted(atomic_load(slot_hold(s))) >= access;
+}
 
 /* Make a slot of ours live, so that wipers see it, before it gets its first
  * secret byte. [any] */

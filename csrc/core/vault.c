@@ -97,8 +97,7 @@ static bool is_large(struct slot s) { return s.region >= larges && s.region < la
 
 static void set_owned_access(struct slot s, enum os_access access)
 {
-    uint64_t h = atomic_load(slot_hold(s)) & ~(uint64_t)HOLD_ACCESS;
-    atomic_store(slot_hold(s), h | (uint64_t)access << HOLD_ACCESS_SHIFT);
+    atomic_store(slot_hold(s), hold_with(atomic_load(slot_hold(s)), access, access));
 }
 
 enum sa_code vault_take(size_t bytes, size_t size, struct slot *out, bool *zeroed,
@@ -140,8 +139,9 @@ enum sa_code vault_take(size_t bytes, size_t size, struct slot *out, bool *zeroe
 void vault_put(struct slot s, size_t size, bool whole)
 {
     bool large = is_large(s);
-    if (!large && whole && hold_access(atomic_load(slot_hold(s))) != OS_NONE) {
-        whole = os_protect(slot_data(s), s.region->data, OS_NONE) == 0;
+    if (!large && whole) {
+        if (hold_access(atomic_load(slot_hold(s))) != OS_NONE)
+            whole = os_protect(slot_data(s), s.region->data, OS_NONE) == 0;
         set_owned_access(s, OS_NONE);
     }
     pthread_mutex_lock(&vault.lock);

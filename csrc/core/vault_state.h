@@ -39,6 +39,8 @@ struct vault {
     size_t live, live_bytes;
     uint64_t random;
     bool no_secretmem;              /* not to be had here */
+    bool shun_secretmem;            /* not wanted */
+    struct sa_why refusals[3];      /* the last of LOCK, SECRETMEM and NODUMP each */
     bool got_secretmem;             /* the last time that pages were mapped */
     unsigned missing;               /* protections of the first shortfall */
     struct sa_why missing_why;
@@ -66,6 +68,9 @@ SA_MUST_USE enum sa_code pages_allow_maps(size_t wanted, struct sa_why *why);
 /* Take a parked slot, mapping more where there is none; it is SLOT_OWNED and
  * inaccessible. */
 SA_MUST_USE enum sa_code pages_take(unsigned class, struct slot *out, struct sa_why *why);
+
+/* Give all parked slots back: what is mapped from now on is to be of another kind. */
+void pages_give_all_back(void);
 
 /* Park an inaccessible slot, or give its pages back where parking is of no use or
  * they are not `whole`. */

@@ -111,20 +111,21 @@ static PyObject *arena_rotate(PyObject *self, PyObject *args, PyObject *kwargs)
     return py_arena_rotate(self, timeout);
 }
 
+static PyObject *arena_seal(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct sa_why why = {0};
+    enum sa_code code = sa_seal(py_core_of(self), &why);
+    if (code != SA_OK)
+        return py_fail(py_state_of(self), code, &why);
+    Py_RETURN_NONE;
+}
+
 static PyObject *arena_open(PyObject *self, PyObject *mode)
 {
-    if (!PyUnicode_Check(mode)) {
-        PyErr_Format(PyExc_TypeError, "mode is a str, not %R", (PyObject *)Py_TYPE(mode));
-        return NULL;
-    }
-    if (PyUnicode_CompareWithASCIIString(mode, "w") != 0) {
-        PyErr_Format(PyExc_ValueError, "mode is 'w', not %R", mode);
-        return NULL;
-    }
     enum sa_code code = reachable(self);
-    if (code != SA_OK)
+    if (code != SA_OK && PyUnicode_Check(mode))
         return py_fail(py_state_of(self), code, NULL);
-    return py_block_new(py_state_of(self), self);
+    return py_block_new(py_state_of(self), self, mode);
 }
 
 /* ---- what it is ------------------------------------------------------------------ */
@@ -143,8 +144,7 @@ static PyObject *arena_closed(PyObject *self, void *Py_UNUSED(closure))
 /* Nothing of the content is left in a closed arena, or in a child process. */
 static PyObject *arena_wiped(PyObject *self, void *Py_UNUSED(closure))
 {
-    enum sa_state state = sa_state_of(py_core_of(self));
-    return PyBool_FromLong(state != SA_USABLE && state != SA_IS_SEALED);
+    return PyBool_FromLong(sa_is_wiped(py_core_of(self)));
 }
 
 static PyObject *arena_sealed(PyObject *self, void *Py_UNUSED(closure))
@@ -225,15 +225,28 @@ static PyMethodDef methods[] = {
                "Views stay valid: they name a range, not an address. Waits up to timeout seconds\n"
                "for exported buffers to be released, then BufferError. MemoryError or OSError:\n"
                "no new pages were to be had. Either way nothing changed.")},
+    {"seal", arena_seal, METH_NOARGS,
+     PyDoc_STR("seal($self, /)\n--\n\n"
+               "Make the pages inaccessible until open() opens them for a block.\n\n"
+               "Reading, comparing or exporting is a SealedError then, and a stray pointer\n"
+               "faults, which wipes everything. Clearing, closing, rotating and lockdown work.\n"
+               "BufferError: exported buffers, or inside an open() block. ValueError: of a pool,\n"
+               "which is sealed as a whole. MemoryError: mprotect was refused. As memguard's and\n"
+               "libsodium's mprotect_noaccess.")},
     {"open", arena_open, METH_O,
      PyDoc_STR("open($self, mode, /)\n--\n\n"
-               "A context manager that yields an ArenaView; the mode is 'w', to write anew.\n\n"
-               "Entering overwrites the content with noise. Inside the block the arena reads as\n"
-               "wiped and the view may be written piece by piece, or handed to whatever fills a\n"
-               "buffer: readinto, recv_into, decrypt_into. Leaving the block normally makes the\n"
-               "arena usable; an exception leaves noise, and so does a wipe meanwhile, which is a\n"
-               "WipedError at the end. After the block the view is dead (SealedError); a\n"
-               "memoryview of it that is still held does not put off the end.")},
+               "A context manager that yields an ArenaView with just the access asked for.\n\n"
+               "'r' reads: the pages are read-only, as far as no buffer exported before may be\n"
+               "written, and writes a SealedError; 'rw' reads and writes. On a wiped arena both\n"
+               "are a WipedError. 'w' writes anew: entering overwrites the content with noise,\n"
+               "and inside the block the arena reads as wiped and the view may be written piece\n"
+               "by piece, or handed to whatever fills a buffer: readinto, recv_into,\n"
+               "decrypt_into. Leaving a 'w' block normally makes the arena usable; an exception\n"
+               "leaves noise, and so does a wipe meanwhile, which is a WipedError at the end.\n\n"
+               "The end restores the state before, sealed or not; blocks nest, and those of all\n"
+               "threads are counted. After it the view is dead (SealedError). Where a buffer is\n"
+               "still exported the pages stay open until it is released, which is a BufferError\n"
+               "unless another exception is in flight.")},
     {"__enter__", arena_enter, METH_NOARGS, PyDoc_STR("__enter__($self, /)\n--\n\nThe arena.")},
     {"__exit__", (PyCFunction)(void (*)(void))arena_exit, METH_FASTCALL,
      PyDoc_STR("__exit__($self, /, *args)\n--\n\nClose the arena.")},
@@ -250,7 +263,7 @@ static PyGetSetDef properties[] = {
     {"size", arena_size, NULL, PyDoc_STR("Number of bytes."), NULL},
     {"wiped", arena_wiped, NULL,
      PyDoc_STR("Whether the content is gone: cleared, locked down, being written, or closed."), NULL},
-    {"sealed", arena_sealed, NULL, PyDoc_STR("Whether the pages are inaccessible."), NULL},
+    {"sealed", arena_sealed, NULL, PyDoc_STR("Whether the pages are inaccessible: sealed, and not inside a block."), NULL},
     {"closed", arena_closed, NULL,
      PyDoc_STR("Whether it was closed, or belongs to the parent process."), NULL},
     {"protection", arena_protection, NULL,
@@ -263,13 +276,14 @@ static PyGetSetDef properties[] = {
 };
 
 PyDoc_STRVAR(doc,
-             "Arena(source, *, align=1)\n--\n\n"
+             "Arena(source, *, align=1, require=None)\n--\n\n"
              "Memory for one secret: between guard pages, locked in RAM, kept out of core files\n"
              "and of child processes, and overwritten when the process dies of a fatal signal.\n\n"
              "An int gives that many zero bytes; any contiguous bytes-like object gives a copy of\n"
              "its content, and stays as it is (take() clears it). align, a power of two up to the\n"
              "page size, aligns the first byte; the last one ends at the guard page, save for at\n"
-             "most align - 1 bytes.\n\n"
+             "most align - 1 bytes. require names Protection flags it must have, or it is not\n"
+             "made: ProtectionError.\n\n"
              "Indexing, slicing (an ArenaView), assignment of the same length, the writable\n"
              "buffer protocol and + work as with bytearray. Comparisons take a time that depends\n"
              "on the lengths alone, as hmac.compare_digest does; a bytearray or memoryview on the\n"

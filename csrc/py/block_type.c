@@ -1,12 +1,37 @@
-/* What Arena.open() returns: one block during which a view has its access. */
+/* What Arena.open() and Pool.open() return: one block with the access that was asked for. */
 #include "glue.h"
 
-PyObject *py_block_new(struct py_state *state, PyObject *arena)
+/* -1 with an exception. */
+static int mode_of(PyObject *text, enum block_mode *mode)
 {
+    static const char *const names[] = {
+        [MODE_READ] = "r",
+        [MODE_CHANGE] = "rw",
+        [MODE_FILL] = "w",
+    };
+    if (!PyUnicode_Check(text)) {
+        PyErr_Format(PyExc_TypeError, "mode is a str, not %R", (PyObject *)Py_TYPE(text));
+        return -1;
+    }
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (PyUnicode_CompareWithASCIIString(text, names[i]) == 0) {
+            *mode = (enum block_mode)i;
+            return 0;
+        }
+    PyErr_Format(PyExc_ValueError, "mode is 'r', 'rw' or 'w', not %R", text);
+    return -1;
+}
+
+PyObject *py_block_new(struct py_state *state, PyObject *target, PyObject *mode)
+{
+    enum block_mode chosen;
+    if (mode_of(mode, &chosen) < 0)
+        return NULL;
     PyObject *self = PyType_GenericAlloc(state->block_type, 0);
     if (!self)
         return NULL;
-    block_data(self)->arena = Py_NewRef(arena);
+    block_data(self)->target = Py_NewRef(target);
+    block_data(self)->mode = chosen;
     atomic_init(&block_data(self)->phase, BLOCK_NEW);
     return self;
 }
@@ -22,40 +47,67 @@ static bool advance(PyObject *self, int from, int to)
     return atomic_compare_exchange_strong(&block_data(self)->phase, &from, to);
 }
 
+static enum sa_code begin(const struct block_data *block, struct sa_why *why)
+{
+    bool change = block->mode != MODE_READ;
+    if (!py_is_arena(block->target)) /* all that a pool's pages can be is writable */
+        return sa_pool_open(pool_data(block->target)->core, change, why);
+    struct sa_arena *core = py_core_of(block->target);
+    return block->mode == MODE_FILL ? sa_fill_begin(core, why) : sa_open(core, change, why);
+}
+
+static enum sa_code end(const struct block_data *block, bool whole, struct sa_why *why)
+{
+    bool change = block->mode != MODE_READ;
+    if (!py_is_arena(block->target))
+        return sa_pool_open_end(pool_data(block->target)->core, change, why);
+    struct sa_arena *core = py_core_of(block->target);
+    return block->mode == MODE_FILL ? sa_fill_end(core, whole) : sa_open_end(core, change, why);
+}
+
 static void block_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     struct block_data *block = block_data(self);
-    if (block->arena && atomic_load(&block->phase) == BLOCK_OPEN &&
-        sa_fill_end(py_core_of(block->arena), false) != SA_OK) {
-        /* entered and never left: noise stays, which is what this code says */
+    struct sa_why unused;
+    if (block->target && atomic_load(&block->phase) == BLOCK_OPEN &&
+        end(block, false, &unused) != SA_OK) {
+        /* entered and never left: nobody is there to be told */
     }
-    Py_XDECREF(block->arena);
+    Py_XDECREF(block->target);
     PyObject_Free(self);
     Py_DECREF(type);
+}
+
+static void *fail(PyObject *self, enum sa_code code, const struct sa_why *why)
+{
+    struct py_state *state = py_state_of(self);
+    if (py_is_arena(block_data(self)->target))
+        return py_fail(state, code, why);
+    return py_pool_fail(state, code, why);
 }
 
 static PyObject *block_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     struct block_data *block = block_data(self);
-    struct py_state *state = py_state_of(self);
-    struct sa_arena *core = py_core_of(block->arena);
-    PyObject *view = py_view_new(state, block->arena, self, 0, core->size);
-    if (!view)
+    PyObject *target = block->target;
+    PyObject *inside = py_is_arena(target) ? py_view_new(py_state_of(self), target, self, 0,
+                                                         py_core_of(target)->size)
+                                           : Py_NewRef(target);
+    if (!inside)
         return NULL;
     if (!advance(self, BLOCK_NEW, BLOCK_ENTERING)) {
-        Py_DECREF(view);
+        Py_DECREF(inside);
         PyErr_SetString(PyExc_ValueError, "a block is entered once: call open() again");
         return NULL;
     }
     struct sa_why why = {0};
-    enum sa_code code = sa_fill_begin(core, &why);
+    enum sa_code code = begin(block, &why);
     atomic_store(&block->phase, code == SA_OK ? BLOCK_OPEN : BLOCK_ENDED);
-    if (code != SA_OK) {
-        Py_DECREF(view);
-        return py_fail(state, code, &why);
-    }
-    return view;
+    if (code == SA_OK)
+        return inside;
+    Py_DECREF(inside);
+    return fail(self, code, &why);
 }
 
 static PyObject *block_exit(PyObject *self, PyObject *const *args, Py_ssize_t count)
@@ -67,26 +119,33 @@ static PyObject *block_exit(PyObject *self, PyObject *const *args, Py_ssize_t co
         PyErr_SetString(PyExc_ValueError, "the block was not entered, or has ended");
         return NULL;
     }
-    enum sa_code code = sa_fill_end(py_core_of(block_data(self)->arena), !failed);
+    struct sa_why why = {0};
+    enum sa_code code = end(block_data(self), !failed, &why);
     /* an exception in flight is never replaced; a closed or inherited arena says so
      * by itself when it is used again */
     if (failed || code == SA_OK || code == SA_CLOSED || code == SA_FORKED)
         Py_RETURN_FALSE;
-    return py_fail(py_state_of(self), code, NULL);
+    if (code != SA_BUSY)
+        return fail(self, code, &why);
+    PyErr_SetString(PyExc_BufferError, "the pages stay open until the last exported buffer is "
+                                       "released: release memoryviews before the block ends");
+    return NULL;
 }
 
 static PyMethodDef methods[] = {
     {"__enter__", block_enter, METH_NOARGS,
-     PyDoc_STR("__enter__($self, /)\n--\n\nThe view to write to.")},
+     PyDoc_STR("__enter__($self, /)\n--\n\nThe view, or the pool.")},
     {"__exit__", (PyCFunction)(void (*)(void))block_exit, METH_FASTCALL,
      PyDoc_STR("__exit__($self, /, *args)\n--\n\n"
-               "Make the arena usable, or leave noise if an exception is in flight.\n\n"
-               "WipedError: the arena was wiped during the block.")},
+               "Restore the access before the block. After 'w' make the arena usable, or leave\n"
+               "noise if an exception is in flight.\n\n"
+               "WipedError: it was wiped during a 'w' block. BufferError: exported buffers keep\n"
+               "the pages open until they are released. Never instead of another exception.")},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot slots[] = {
-    {Py_tp_doc, (void *)PyDoc_STR("One block of Arena.open(), to be entered once with 'with'.")},
+    {Py_tp_doc, (void *)PyDoc_STR("One block of open(), to be entered once with 'with'.")},
     {Py_tp_dealloc, (void *)block_dealloc},
     {Py_tp_methods, methods},
     {0, NULL},

@@ -134,11 +134,14 @@ int py_span_write(struct py_state *state, struct py_span *to, struct py_span *fr
     code = py_span_reachable(to);
     /* inside another's open block the core would take the bytes, but only the
      * block's own views may write there */
-    if (code == SA_OK && !to->block && sa_state_of(core) == SA_IS_WIPED)
-        code = SA_WIPED;
+    bool fills = py_span_fills(to);
+    if (code == SA_OK && py_span_reads(to))
+        code = SA_READ_ONLY;
+    if (code == SA_OK && !fills && sa_state_of(core) == SA_IS_WIPED)
+        code = sa_may_store(core) ? SA_WIPED : SA_READ_ONLY;
     if (code == SA_OK)
         code = py_span_store(core, to->start, from);
-    if (code == SA_WIPED && !to->block && to->start == 0 && to->size == core->size)
+    if (code == SA_WIPED && !fills && to->start == 0 && to->size == core->size)
         code = refill(core, from);
     PY_UNLOCK_BOTH();
     if (code == SA_OK)
@@ -156,12 +159,12 @@ enum sa_code py_span_clear_locked(struct py_span *span, struct sa_why *why)
         return sa_wipe(core, why);
     /* exported, so that the pages stay where they are while they are cleared */
     uint8_t *base = NULL;
-    enum sa_code code = py_span_reachable(span);
+    enum sa_code code = py_span_reads(span) ? SA_READ_ONLY : py_span_reachable(span);
     if (code == SA_OK)
-        code = sa_export(core, span->block != NULL, &base);
+        code = sa_export(core, py_span_fills(span), &base);
     if (code != SA_OK)
         return code;
-    code = sa_clear(base + span->start, span->size, why);
+    code = sa_may_store(core) ? sa_clear(base + span->start, span->size, why) : SA_READ_ONLY;
     sa_unexport(core);
     return code;
 }

@@ -21,13 +21,15 @@ static const struct {
     [SA_WIPED] = {WIPED, "the content was wiped: write the whole again, with arena[:] = data "
                          "or inside arena.open('w')"},
     [SA_SEALED] = {SEALED, "the arena is sealed, or the block that this view came from has "
-                           "ended: use a view inside its own open() block"},
+                           "ended: open it, and use a view inside its own open() block"},
+    [SA_READ_ONLY] = {SEALED, "open for reading alone: write inside open('rw') or open('w')"},
+    [SA_POOLED] = {VALUE, "an arena of a pool shares its pages: seal the pool"},
     [SA_CLOSED] = {VALUE, "the arena is closed: make a new one"},
     [SA_FORKED] = {FORKED, "the arena belongs to the parent process: make a new one in this "
                            "process"},
     [SA_BUSY] = {BUFFER, "exported buffers forbid it: release the memoryviews and whatever "
                          "else holds the arena's buffer"},
-    [SA_FILLING] = {BUFFER, "the arena is being written: leave the open('w') block first"},
+    [SA_FILLING] = {BUFFER, "inside an open() block: leave it first"},
     [SA_BAD_SIGNAL] = {VALUE, "not a fatal signal: status().handlers lists those that can be "
                               "armed"},
     [SA_WRONG_PROCESS] = {FORKED, "this process shares its memory with its parent (vfork): "
@@ -163,6 +165,27 @@ int py_warn_shortfall(struct py_state *state)
     return result;
 }
 
+void *py_fail_protection(struct py_state *state, unsigned missing)
+{
+    struct sa_why why = {0};
+    sa_refusal(missing, &why);
+    PyObject *names = py_protection_names(missing);
+    PyObject *because = names ? reason(&why, NULL) : NULL;
+    PyObject *text = because ? PyUnicode_FromFormat("%U was required and is not to be had: %U",
+                                                    names, because)
+                             : NULL;
+    PyObject *error = text ? PyObject_CallFunction(state->protection_error, "iO",
+                                                   why.error ? why.error : ENOTSUP, text)
+                           : NULL;
+    if (error)
+        PyErr_SetObject(state->protection_error, error);
+    Py_XDECREF(error);
+    Py_XDECREF(text);
+    Py_XDECREF(because);
+    Py_XDECREF(names);
+    return NULL;
+}
+
 static int add_exception(PyObject *module, PyObject **slot, const char *name, const char *doc,
                          PyObject *base)
 {
@@ -181,7 +204,9 @@ int py_errors_init(PyObject *module, struct py_state *state)
                       PyExc_ValueError) < 0)
         return -1;
     if (add_exception(module, &state->sealed_error, "SealedError",
-                      "The bytes are out of reach: the view's open() block has ended.",
+                      "The bytes are out of reach: sealed, read-only, or the view's block has ended.\n\n"
+                      "Inside a block of open('r'), open('rw') or open('w') they are accessible,\n"
+                      "and as soon as it ends its views are dead.",
                       PyExc_BufferError) < 0)
         return -1;
     if (add_exception(module, &state->forked_error, "ForkedError",

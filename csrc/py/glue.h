@@ -120,8 +120,10 @@ struct view_data {
 };
 
 enum block_phase { BLOCK_NEW, BLOCK_ENTERING, BLOCK_OPEN, BLOCK_ENDED };
+enum block_mode { MODE_READ, MODE_CHANGE, MODE_FILL }; /* "r", "rw", "w" */
 struct block_data {
-    PyObject *arena; /* strong */
+    PyObject *target; /* strong; an Arena or a Pool */
+    enum block_mode mode;
     _Atomic int phase;
 };
 
@@ -154,6 +156,7 @@ static inline struct arena_data *arena_data(PyObject *o) { return PY_PAYLOAD(are
 static inline struct view_data *view_data(PyObject *o) { return PY_PAYLOAD(view, o); }
 static inline struct block_data *block_data(PyObject *o) { return PY_PAYLOAD(block, o); }
 static inline struct pool_data *pool_data(PyObject *o) { return PY_PAYLOAD(pool, o); }
+static inline enum block_mode py_block_mode(PyObject *block) { return block_data(block)->mode; }
 
 #define ARENA_BASICSIZE PY_BASICSIZE(arena)
 #define VIEW_BASICSIZE PY_BASICSIZE(view)
@@ -211,6 +214,8 @@ int py_warn_shortfall(struct py_state *state);
 
 /* Keep a text to be warned of at the first arena; with one kept already, both. */
 PyObject *py_warn_later(PyObject *module, PyObject *text);
+/* Raise ProtectionError for what is missing of what was required. Always NULL. */
+void *py_fail_protection(struct py_state *state, unsigned missing);
 
 /* sa_protection bits as "GUARD|LOCK"; "none". New reference. */
 PyObject *py_protection_names(unsigned bits);
@@ -280,6 +285,16 @@ bool py_span_ours(PyObject *object, struct py_span *span);
 int py_span_open(PyObject *object, bool writable, struct py_span *span);
 void py_span_close(struct py_span *span);
 
+/* Whether the span is for the one who fills the arena / may only be read. */
+static inline bool py_span_fills(const struct py_span *span)
+{
+    return span->block && py_block_mode(span->block) == MODE_FILL;
+}
+static inline bool py_span_reads(const struct py_span *span)
+{
+    return span->block && py_block_mode(span->block) == MODE_READ;
+}
+
 /* Between the two span->bytes may be read, and nothing of Python called. Return
  * tells whether what was read was whole. */
 SA_MUST_USE enum sa_code py_span_lend(struct py_span *span);
@@ -313,6 +328,7 @@ int py_is_secure(PyObject *object);
 struct home {
     PyObject *pool; /* the Pool, borrowed; NULL: on pages of its own, */
     size_t align;   /* its start aligned to this */
+    unsigned required; /* protections it must have, beyond sa_required() */
 };
 
 PyObject *py_arena_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
@@ -345,7 +361,8 @@ void py_view_dealloc(PyObject *self);
 
 PyObject *py_view_new(struct py_state *state, PyObject *arena, PyObject *block, size_t start,
                       size_t size);
-PyObject *py_block_new(struct py_state *state, PyObject *arena);
+/* One open(mode) of an Arena or a Pool, not entered yet. */
+PyObject *py_block_new(struct py_state *state, PyObject *target, PyObject *mode);
 bool py_block_is_open(PyObject *block);
 
 /* py_fail for what a Pool was asked. */

@@ -151,14 +151,20 @@ static int lend(PyObject *self, const struct py_span *span, Py_buffer *buffer, i
     struct sa_arena *core = py_core_of(span->arena);
     enum sa_code code = span->block ? py_span_reachable(span) : SA_OK;
     if (code == SA_OK)
-        code = sa_export(core, span->block != NULL, &base);
+        code = sa_export(core, py_span_fills(span), &base);
+    bool readonly = code == SA_OK && (py_span_reads(span) || !sa_may_store(core));
+    if (readonly && (flags & PyBUF_WRITABLE) == PyBUF_WRITABLE) {
+        sa_unexport(core);
+        code = SA_READ_ONLY;
+    }
     if (code != SA_OK) {
         py_fail(py_state_of(self), code, NULL);
         return -1;
     }
     /* names `self`, the view for a view: a consumer that asks the exporter for its
      * release slot must find the one that ends this export */
-    if (PyBuffer_FillInfo(buffer, self, base + span->start, (Py_ssize_t)span->size, 0, flags) < 0) {
+    if (PyBuffer_FillInfo(buffer, self, base + span->start, (Py_ssize_t)span->size, readonly,
+                          flags) < 0) {
         sa_unexport(core);
         return -1;
     }

@@ -24,7 +24,16 @@ static PyObject *new_arena(struct py_state *state, size_t size, struct home home
         if (code != SA_OK)
             py_fail(state, code, &why);
     }
-    if (code != SA_OK || py_warn_shortfall(state) < 0)
+    if (code != SA_OK) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    unsigned missing = (home.required | sa_required()) & ~sa_protection_of(py_core_of(self));
+    if (missing) {
+        Py_DECREF(self); /* before anything secret is in it */
+        return py_fail_protection(state, missing);
+    }
+    if (py_warn_shortfall(state) < 0)
         Py_CLEAR(self);
     return self;
 }
@@ -63,6 +72,24 @@ static int size_of(PyObject *number, const char *what, size_t *size)
         return -1;
     }
     *size = (size_t)n;
+    return 0;
+}
+
+int py_protection_of(PyObject *object, unsigned *bits)
+{
+    const long all = SA_GUARD | SA_LOCK | SA_SECRETMEM | SA_NODUMP | SA_NOFORK;
+    if (!PyLong_Check(object) || PyBool_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "a requirement is a Protection, not %R",
+                     (PyObject *)Py_TYPE(object));
+        return -1;
+    }
+    int overflow = 0;
+    long n = PyLong_AsLongAndOverflow(object, &overflow);
+    if (overflow || n < 0 || n & ~all) {
+        PyErr_SetString(PyExc_ValueError, "a requirement is made of Protection flags alone");
+        return -1;
+    }
+    *bits = (unsigned)n;
     return 0;
 }
 
@@ -231,12 +258,15 @@ PyObject *py_take_over(PyObject *module, PyObject *args)
 
 PyObject *py_arena_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"source", "align", NULL};
+    static char *names[] = {"source", "align", "require", NULL};
     PyObject *source;
     PyObject *align = NULL;
+    PyObject *require = Py_None;
     struct home home = own_pages;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$O:Arena", names, &source, &align) ||
-        (align && size_of(align, "align", &home.align) < 0))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OO:Arena", names, &source, &align,
+                                     &require) ||
+        (align && size_of(align, "align", &home.align) < 0) ||
+        (!Py_IsNone(require) && py_protection_of(require, &home.required) < 0))
         return NULL;
     return py_arena_of(PyType_GetModuleState(type), source, home);
 }

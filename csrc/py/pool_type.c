@@ -46,9 +46,30 @@ void *py_pool_fail(struct py_state *state, enum sa_code code, const struct sa_wh
     else if (code == SA_FORKED)
         PyErr_SetString(state->forked_error, "the pool belongs to the parent process: make a new "
                                              "one in this process");
+    else if (code == SA_SEALED)
+        PyErr_SetString(state->sealed_error, "the pool is sealed: make arenas inside open('rw')");
     else
         py_fail(state, code, why);
     return NULL;
+}
+
+static PyObject *pool_seal(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct sa_why why = {0};
+    enum sa_code code = sa_pool_seal(pool_data(self)->core, &why);
+    if (code != SA_OK)
+        return py_pool_fail(py_state_of(self), code, &why);
+    Py_RETURN_NONE;
+}
+
+static PyObject *pool_open(PyObject *self, PyObject *mode)
+{
+    struct sa_pool_status now;
+    sa_pool_status(pool_data(self)->core, &now);
+    bool ours = atomic_load(&pool_data(self)->closed);
+    if (now.closed && PyUnicode_Check(mode))
+        return py_pool_fail(py_state_of(self), ours ? SA_CLOSED : SA_FORKED, NULL);
+    return py_block_new(py_state_of(self), self, mode);
 }
 
 static PyObject *pool_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -98,9 +119,16 @@ static PyObject *pool_repr(PyObject *self)
     struct sa_pool_status now;
     sa_pool_status(pool_data(self)->core, &now);
     bool ours = atomic_load(&pool_data(self)->closed);
-    return PyUnicode_FromFormat("<secalloc.Pool %s arenas=%zu bytes=%zu mapped=%zu>",
-                                !now.closed ? "open" : ours ? "closed" : "forked", now.arenas,
-                                now.bytes, now.mapped);
+    const char *state = !now.closed ? (now.sealed ? "sealed" : "open") : ours ? "closed" : "forked";
+    return PyUnicode_FromFormat("<secalloc.Pool %s arenas=%zu bytes=%zu mapped=%zu>", state,
+                                now.arenas, now.bytes, now.mapped);
+}
+
+static PyObject *pool_sealed(PyObject *self, void *Py_UNUSED(closure))
+{
+    struct sa_pool_status now;
+    sa_pool_status(pool_data(self)->core, &now);
+    return PyBool_FromLong(!now.closed && now.sealed);
 }
 
 static PyObject *refuse_copy(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(memo))
@@ -132,6 +160,19 @@ static PyMethodDef methods[] = {
                "Repeating it does no harm, and it never fails. Buffers that are still exported\n"
                "keep their pages mapped, holding noise, until they are released. Afterwards\n"
                "closed and repr() answer; anything else is a ValueError.")},
+    {"seal", pool_seal, METH_NOARGS,
+     PyDoc_STR("seal($self, /)\n--\n\n"
+               "Make the pages of all arenas inaccessible until open() opens them for a block.\n\n"
+               "As Arena.seal() for each; making arenas is a SealedError too. BufferError: an\n"
+               "arena is exported, or inside an open() block.")},
+    {"open", pool_open, METH_O,
+     PyDoc_STR("open($self, mode, /)\n--\n\n"
+               "A context manager that opens all arenas, and yields the pool.\n\n"
+               "'r' reads, 'rw' and 'w' read, write, make and fill arenas; the pages are\n"
+               "read-only or writable. The end restores the state before; blocks nest, and those\n"
+               "of all threads are counted. Pages of arenas that are still exported, or being\n"
+               "filled, follow when that ends, which is a BufferError unless another exception is\n"
+               "in flight.")},
     {"__enter__", pool_enter, METH_NOARGS, PyDoc_STR("__enter__($self, /)\n--\n\nThe pool.")},
     {"__exit__", (PyCFunction)(void (*)(void))pool_exit, METH_FASTCALL,
      PyDoc_STR("__exit__($self, /, *args)\n--\n\nClose the pool.")},
@@ -148,6 +189,8 @@ static PyMemberDef members[] = {
 };
 
 static PyGetSetDef properties[] = {
+    {"sealed", pool_sealed, NULL,
+     PyDoc_STR("Whether the pages are inaccessible: sealed, and not inside a block."), NULL},
     {"closed", pool_closed, NULL,
      PyDoc_STR("Whether it was closed, or belongs to the parent process."), NULL},
     {NULL, NULL, NULL, NULL, NULL},

@@ -267,7 +267,47 @@ static PyObject *core_disarm(PyObject *module, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+/* ---- policies ---------------------------------------------------------------------------- */
+
+static PyObject *core_configure(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"secretmem", NULL};
+    PyObject *use;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$O:configure", names, &use))
+        return NULL;
+    if (!PyBool_Check(use)) {
+        PyErr_Format(PyExc_TypeError, "secretmem is a bool, not %R", (PyObject *)Py_TYPE(use));
+        return NULL;
+    }
+    return PyBool_FromLong(sa_use_secretmem(Py_IsTrue(use)));
+}
+
+static PyObject *core_require(PyObject *Py_UNUSED(module), PyObject *protection)
+{
+    unsigned bits = 0;
+    if (py_protection_of(protection, &bits) < 0)
+        return NULL;
+    PyObject *values = PyImport_ImportModule("secalloc._values");
+    if (!values) /* first: nothing was changed */
+        return NULL;
+    PyObject *before = PyObject_CallMethod(values, "Protection", "I", sa_require(bits));
+    Py_DECREF(values);
+    return before;
+}
+
 PyMethodDef py_module_methods[] = {
+    {"configure", (PyCFunction)(void (*)(void))core_configure, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("configure(*, secretmem)\n--\n\n"
+               "Choose whether arenas made from now on lie in secretmem, where the kernel has it.\n\n"
+               "True by default. Any secretmem in use keeps the machine from hibernating: with\n"
+               "False they lie in locked anonymous memory. Arenas made before, and pages that a\n"
+               "pool has already, stay what they are. Returns the previous setting, a bool.")},
+    {"require", core_require, METH_O,
+     PyDoc_STR("require(protection, /)\n--\n\n"
+               "Make every arena from now on have these Protection flags, or not be made.\n\n"
+               "A shortfall is then a ProtectionError, which names the call that was refused, its\n"
+               "errno and what mends it, instead of a ProtectionWarning. Protection(0) requires\n"
+               "nothing; GUARD and NOFORK always hold. Returns the previous requirement.")},
     {"random", py_random, METH_O,
      PyDoc_STR("random(size, /)\n--\n\n"
                "A new Arena of size random bytes, as secrets.token_bytes gives.\n\n"

@@ -66,7 +66,8 @@ static bool untouched(uint32_t index)
 TEST(fields_lie_apart)
 {
     const uint64_t fields[] = {HOLD_STATE, HOLD_BUSY, HOLD_ACCESS, HOLD_GRANTED, HOLD_DROPPED,
-                               HOLD_GONE, HOLD_PINS, HOLD_POOLED, ~(HOLD_WIPE - 1)};
+                               HOLD_GONE, HOLD_PINS, HOLD_WANTED, HOLD_POOLED,
+                               ~(HOLD_WIPE - 1)};
     uint64_t all = 0;
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         SAME(all & fields[i], 0);
