@@ -7,19 +7,24 @@ import os
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from crash import SECRET, secret
 
 import secalloc
 from secalloc import Arena, ArenaView
 
-STATES = ("usable", "wiped", "filling", "closed", "forked")
+STATES = ("usable", "wiped", "filling", "sealed", "open r", "open rw", "closed", "forked")
 
 
 def enter(arena: Arena) -> None:
     with arena.open("w") as view:
         view[:] = SECRET
+
+
+def look(arena: Arena, mode: Literal["r", "rw"]) -> int:
+    with arena.open(mode) as view:
+        return view[3]
 
 
 def whole(target: "Arena | ArenaView") -> None:
@@ -59,6 +64,9 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "check": lambda a, v: a.check(),
     "rotate": lambda a, v: a.rotate(),
     "open w": lambda a, v: enter(a),
+    "open r": lambda a, v: look(a, "r"),
+    "open rw": lambda a, v: look(a, "rw"),
+    "seal": lambda a, v: a.seal(),
     "open, not entered": lambda a, v: a.open("w") and None,
     "with": lambda a, v: a.__enter__() and None,
     "close": lambda a, v: a.close(),
@@ -92,40 +100,46 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 N = len(SECRET)
-W, V, F = "WipedError", "ValueError", "ForkedError"
-REFUSED = ("TypeError",) * 5
+W, S, V, F = "WipedError", "SealedError", "ValueError", "ForkedError"
+B = "BufferError"
+REFUSED = ("TypeError",) * 8
 
 
 def read(value: object) -> tuple[object, ...]:
-    """Works where the arena is usable."""
-    return value, W, W, V, F
+    """Works where the arena can be read."""
+    return value, W, W, S, value, value, V, F
+
+
+def write(value: object) -> tuple[object, ...]:
+    """Works where a usable arena may be changed."""
+    return value, W, W, S, S, value, V, F
 
 
 def always(value: object) -> tuple[object, ...]:
     """Works as long as the arena is there."""
-    return value, value, value, V, F
+    return (value,) * 6 + (V, F)
 
 
 TABLE: dict[str, tuple[object, ...]] = {
-    "len": (N,) * 5,
-    "size": (N,) * 5,
-    "repr": (True,) * 5,
-    "truth": (True,) * 5,
-    ".wiped": (False, True, True, True, True),
-    ".closed": (False, False, False, True, True),
-    ".sealed": (False,) * 5,
+    "len": (N,) * 8,
+    "size": (N,) * 8,
+    "repr": (True,) * 8,
+    "truth": (True,) * 8,
+    ".wiped": (False, True, True, False, False, False, True, True),
+    ".closed": (False,) * 6 + (True, True),
+    ".sealed": (False,) * 3 + (True,) + (False,) * 4,
     ".protection": always(True),
     ".address": always(True),
     "a[i]": read(SECRET[3]),
-    "a[i] = byte": read(None),
+    "a[i] = byte": write(None),
     "a[i:j]": always(4),  # names a range, reads nothing
-    "a[i:j] = data": read(None),
-    "a[:] = data": always(None),
+    "a[i:j] = data": write(None),
+    "a[:] = data": (None, None, None, S, S, None, V, F),
     "bytes": read(N),
     "memoryview": read(None),
-    "a == a": (True,) * 5,
-    "a == bytes": (True, False, False, False, False),
-    "a != other": (False, True, True, True, True),
+    "a == a": (True,) * 8,
+    "a == bytes": (True, False, False, False, True, True, False, False),
+    "a != other": (False, True, True, True, False, False, True, True),
     "a < bytes": read(True),
     "a >= bytes": read(True),
     "compare_digest": read(True),
@@ -137,33 +151,43 @@ TABLE: dict[str, tuple[object, ...]] = {
     "clear()": always(None),
     "clear(a)": always(None),
     "check": always(None),
-    "rotate": (None, W, "BufferError", V, F),
+    "rotate": (None, W, B, None, None, None, V, F),
     "open w": always(None),
+    "open r": (SECRET[3], W, W, SECRET[3], SECRET[3], SECRET[3], V, F),
+    "open rw": (SECRET[3], W, W, SECRET[3], SECRET[3], SECRET[3], V, F),
+    "seal": (None, None, B, None, B, B, V, F),
     "open, not entered": always(None),
     "with": always(None),
-    "close": (None,) * 5,
-    "is_secure": (True, True, True, False, False),
+    "close": (None,) * 8,
+    "is_secure": (True,) * 6 + (False, False),
     **dict.fromkeys(
         ("str", "format", "int", "float", "hash", "iter", "in", "pickle", "copy", "deepcopy"),
         REFUSED,
     ),
     "del a[i]": REFUSED,
-    "len(v)": (4,) * 5,
-    "repr(v)": (True,) * 5,
+    "len(v)": (4,) * 8,
+    "repr(v)": (True,) * 8,
     "v[i]": read(SECRET[4]),
-    "v[i] = byte": read(None),
+    "v[i] = byte": write(None),
     "v[i:j]": always(2),
-    "v[:] = data": read(None),
+    "v[:] = data": write(None),
     "bytes(v)": read(4),
     "memoryview(v)": read(None),
-    "v == bytes": (True, False, False, False, False),
+    "v == bytes": (True, False, False, False, True, True, False, False),
     "v < bytes": read(True),
     "v + bytes": read(5),
-    "clear(v)": read(None),
-    "is_secure(v)": (True, True, True, False, False),
+    "clear(v)": write(None),
+    "is_secure(v)": (True,) * 6 + (False, False),
     "str(v)": REFUSED,
     "hash(v)": REFUSED,
 }
+
+POOLED = {
+    **{("seal", state): V for state in STATES if state != "forked"},
+    **{(f"open {mode}", "sealed"): S for mode in ("r", "rw", "w")},
+    ("open w", "open r"): S,
+}
+"""Where an arena of a pool answers otherwise: its pool is sealed and opened instead."""
 
 
 @contextmanager
@@ -176,6 +200,17 @@ def in_state(state: str, make: Callable[[], Arena] = secret) -> Iterator[tuple[A
         block.__enter__()
         yield arena, view
         block.__exit__(KeyError)
+        return
+    if state in ("sealed", "open r", "open rw"):
+        target = arena if arena.pool is None else arena.pool
+        target.seal()
+        if state == "sealed":
+            yield arena, view
+            return
+        opened: Any = target.open("r" if state == "open r" else "rw")
+        opened.__enter__()
+        yield arena, view
+        opened.__exit__(KeyError)
         return
     if state == "wiped":
         arena.clear()

@@ -30,6 +30,13 @@ a.rotate(); large.rotate()
 with memoryview(a):
     try: a.rotate()
     except BufferError: pass""",
+    "Arena.seal": """
+b = secret(); b.seal(); b.rotate(); b.check(); repr(b); v = b[2:]
+for mode in ("r", "rw", "w"):
+    with b.open(mode) as w: m = memoryview(w); m.release(); bytes(w[:0])
+try: bytes(v)
+except (secalloc.SealedError, secalloc.WipedError): pass
+b.close()""",
     "Arena.sealed": "a.sealed",
     "Arena.size": "a.size",
     "Arena.wiped": "a.wiped",
@@ -46,6 +53,16 @@ v.release()
 try: p.alloc(1)
 except ValueError: pass""",
     "Pool.closed": "pool.closed",
+    "Pool.open": """
+for mode in ("r", "rw", "w"):
+    with pool.open(mode): pool.sealed""",
+    "Pool.seal": """
+with secalloc.Pool() as p:
+    b = p.alloc(SECRET); p.seal(); b.rotate(); b.close()
+    with p.open("rw"): p.random(3000)
+    try: p.alloc(1)
+    except secalloc.SealedError: pass""",
+    "Pool.sealed": "pool.sealed",
     "Pool.random": "pool.random(50); pool.random(500_000)",
     "Pool.take": "pool.take(bytearray(100)); pool.take(secret())",
     "ArenaView": "bytes(a[1:9][2:]); memoryview(a[3:]).release()",
@@ -109,6 +126,14 @@ except secalloc.AdoptError: pass""",
     "disarm": "secalloc.disarm(); secalloc.disarm(); secalloc.arm()",
     "clear": "secalloc.clear(bytearray(100)); b = secret(); secalloc.clear(b)",
     "compare_digest": "secalloc.compare_digest(a, SECRET); secalloc.compare_digest(b'a', b'b')",
+    "configure": """
+secalloc.configure(secretmem=secalloc.configure(secretmem=False))""",
+    "require": """
+secalloc.require(secalloc.require(secalloc.Protection.GUARD))
+secalloc.configure(secretmem=False)
+try: Arena(100, require=secalloc.Protection.SECRETMEM)
+except secalloc.ProtectionError: pass
+secalloc.configure(secretmem=True)""",
     "concat": "secalloc.concat(a, large, b'x'); secalloc.concat()",
     "is_secure": "secalloc.is_secure(a[3:]); secalloc.is_secure(b'x')",
     "lockdown": "secalloc.lockdown(); a[:] = SECRET; large[:] = bytes(large.size)",

@@ -22,7 +22,9 @@ def test_cell(state: str, operation: str) -> None:
         assert outcome(operation, arena, view) == TABLE[operation][STATES.index(state)]
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(
+    "operation", [name for name in OPERATIONS if name != "seal"]
+)  # raw() would fault
 @pytest.mark.parametrize("state", ["wiped", "filling"])
 def test_no_operation_brings_the_content_back(state: str, operation: str) -> None:
     """But for writing the whole, which is what those two do."""

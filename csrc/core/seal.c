@@ -69,10 +69,11 @@ static enum sa_code begin(struct sa_arena *a, uint64_t against)
 
 enum sa_code sa_seal(struct sa_arena *a, struct sa_why *why)
 {
-    enum sa_code code = begin(a, EXPORTS | FILLS | READS | EDITS);
+    struct sa_slab *slab = a->slab;
+    enum sa_code code = begin(a, slab ? 0 : EXPORTS | FILLS | READS | EDITS);
     if (code)
         return code;
-    if (a->slab) {
+    if (slab) {
         code = SA_POOLED;
     } else if (!(atomic_load(&a->use) & SEALED)) {
         atomic_fetch_or(&a->use, SEALED);
