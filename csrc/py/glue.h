@@ -345,6 +345,9 @@ PyObject *py_arena_of_arguments(struct py_state *state, PyObject *const *args, s
 /* _take_over(size, socket, timeout): what another process hands over. */
 PyObject *py_take_over(PyObject *module, PyObject *args);
 
+/* sa_protection bits of a Protection or int; -1 with an exception. */
+int py_protection_of(PyObject *object, unsigned *bits);
+
 PyObject *py_random(PyObject *module, PyObject *size);
 PyObject *py_take(PyObject *module, PyObject *source);
 PyObject *py_concat(PyObject *module, PyObject *const *args, Py_ssize_t count);
