@@ -126,7 +126,7 @@ $(BUILD)/bench-core.so: bench/core.c $(CORE) $(wildcard csrc/core/*.h)
 
 # ---- deeper checks ---------------------------------------------------------------
 
-CHECKS := check-warnings check-cppcheck check-lint check-asan check-tsan check-valgrind check-model check-purity fuzz check-cross check-versions check-deaths check-handover check-neighbours
+CHECKS := check-warnings check-cppcheck check-lint check-asan check-tsan check-valgrind check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours
 .PHONY: check $(CHECKS)
 check: $(CHECKS) ## all of the checks below
 
@@ -184,6 +184,14 @@ check-handover: $(BUILD)/handover/handover install ## how processes end, with th
 
 check-purity: install ## what the fatal handler can reach, in the machine code
 	$(PYTHON) tests/purity.py $(BUILD) $(GCC) $(CLANG) $(VENV)/lib/python*/site-packages/secalloc/_core*.so
+
+# What is wrapped is named in the program's table; the rest of it goes through syscall().
+INJECT := mmap munmap mremap mprotect madvise munlock mincore ftruncate close sigaction sigaltstack fstat write \
+          read poll fcntl open getrlimit setrlimit calloc aligned_alloc pthread_key_create pthread_setspecific syscall
+check-inject: ## every system call of the library fails once, in each way it can
+	@mkdir -p $(BUILD)
+	$(CC) $(STANDARD) $(WARNINGS) -O1 -g $(INJECT:%=-Wl,--wrap=%) -o $(BUILD)/inject tests/inject/inject.c $(CORE)
+	$(BUILD)/inject
 
 check-model: ## spin over the model of the slot word, and over its mutants
 	$(PYTHON) tests/model/check.py
