@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from secalloc import Arena, ForkedError, WipedError, _core, _takeover
+from secalloc import Arena, ForkedError, ProtectionError, WipedError, _core, _takeover
 
 if TYPE_CHECKING:
     from secalloc._child import Record
@@ -79,7 +79,8 @@ def adopt(name: str, *, size: int | None = None, timeout: float = PATIENCE) -> A
     The copy is this process's own. Each can be adopted once. With `size` in bytes any
     other size is refused, and can be adopted still. AdoptError: see its reason; also where
     this process was given no secrets. ForkedError: they were given to the process that this
-    one was forked from. TimeoutError: the parent did not answer within `timeout` seconds.
+    one was forked from. MemoryError, ProtectionError: as for Arena(size), and the secret can
+    be adopted still. TimeoutError: the parent did not answer within `timeout` seconds.
     """
     asked = name_bytes(name)
     if not 0 < timeout < math.inf:
@@ -99,7 +100,7 @@ def adopt(name: str, *, size: int | None = None, timeout: float = PATIENCE) -> A
             end.settimeout(timeout)
             try:
                 arena, left = _adopt(end, asked, size, timeout)
-            except (AdoptError, TypeError):
+            except (AdoptError, ProtectionError, MemoryError):
                 raise
             except BaseException as error:
                 _takeover.drop_secrets()  # in the middle: it is of no use any more
@@ -127,6 +128,11 @@ def _adopt(end: socket.socket, asked: bytes, size: int | None, timeout: float) -
         raise AdoptError(f"{asked.decode()!r} has {offered} bytes, not {size}", "size")
     if offered > sys.maxsize:
         raise ConnectionError("the other end offers more than there is memory")
+    try:
+        Arena(offered).close()  # fails as this one would, while the secret can stay
+    except BaseException:
+        end.sendall(NO)
+        raise
     end.sendall(YES)
     try:
         arena = _core._take_over(offered, end.fileno(), min(math.ceil(timeout * 1000), 2**31 - 1))

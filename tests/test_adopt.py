@@ -327,6 +327,23 @@ def test_all_adopted_leaves_nothing_to_ask() -> None:
         assert outcome(channel, code, key=key) == "32 taken taken\n"
 
 
+@linux_only
+def test_what_is_required_is_required_of_an_adopted_arena() -> None:
+    code = (
+        ASK
+        + """
+warnings.simplefilter("ignore")
+deny("memfd_secret", errno.EPERM)
+before = secalloc.require(Protection.SECRETMEM)
+print(ask("key"), secalloc.status().arenas)
+secalloc.require(before)
+print(ask("key"))
+"""
+    )
+    with LockdownChannel() as channel, Arena(32) as key:
+        assert outcome(channel, code, key=key).split() == ["ProtectionError", "0", "32"]
+
+
 def test_a_child_without_secrets() -> None:
     with LockdownChannel() as channel:
         child = spawn(channel, ASK + "print(ask('key'))", stdout=subprocess.PIPE)

@@ -247,9 +247,16 @@ PyObject *py_take_over(PyObject *module, PyObject *args)
     Py_BEGIN_ALLOW_THREADS
     code = sa_take_over(py_core_of(self), (size_t)size, sock, timeout_ms, &shared, &why);
     Py_END_ALLOW_THREADS
-    if (code != SA_OK)
-        py_fail(state, code, &why);
-    if (code != SA_OK || py_warn_shortfall(state) < 0)
+    if (code != SA_OK) {
+        Py_DECREF(self);
+        return py_fail(state, code, &why);
+    }
+    unsigned missing = sa_required() & ~sa_protection_of(py_core_of(self));
+    if (missing) { /* changed since adopt() looked */
+        Py_DECREF(self);
+        return py_fail_protection(state, missing);
+    }
+    if (py_warn_shortfall(state) < 0)
         Py_CLEAR(self);
     return self;
 }
