@@ -35,7 +35,8 @@ mtype = { PARKED, OWNED, LIVE };         /* slot.h: enum slot_state */
 /* slot.h: the hold word */
 mtype state[SLOTS] = PARKED;
 bit busy[SLOTS];
-byte access[SLOTS];
+byte access[SLOTS];                      /* what the pages have */
+byte wanted[SLOTS];                      /* what the owner chose; a wiper lifts the other */
 bit dropped[SLOTS];
 byte pins[SLOTS];
 byte stamp[SLOTS];
@@ -84,7 +85,7 @@ inline wipe(s)
         :: state[s] != LIVE -> pinned = 0
         :: state[s] == LIVE && !busy[s] ->
             pins[s]++; stamp[s]++;
-            pinned = 1; before = access[s];
+            pinned = 1;
             writable = access[s] == WRITE && !dropped[s]
         fi
     }
@@ -164,17 +165,17 @@ inline leave(w)
 
 /* ---- owners ------------------------------------------------------------------- */
 
-/* slot.c: slot_restore_access; slot_set_access is the same with any_stamp */
-inline set_access(t, s, wanted, any_stamp, wanted_stamp)
+/* slot.c: change_access; slot_set_access, or `again` for what a wiper lifted */
+inline set_access(t, s, chosen, again)
 {
     do
     :: MASK(t, 1);
         atomic {
             if
-            :: !any_stamp && (state[s] != LIVE || stamp[s] != wanted_stamp) -> got = 0; over = 1
-            :: (any_stamp || (state[s] == LIVE && stamp[s] == wanted_stamp)) && CLEAR(s) ->
+            :: again && state[s] != LIVE -> got = 0; over = 1
+            :: (!again || state[s] == LIVE) && CLEAR(s) ->
                 SET_BUSY(s);
-                a_stamp = stamp[s]; a_access = access[s];
+                a_stamp = stamp[s]; a_access = (again -> wanted[s] : chosen);
                 got = 1; over = 1
             :: else -> got = 0; over = 0
             fi
@@ -182,27 +183,32 @@ inline set_access(t, s, wanted, any_stamp, wanted_stamp)
         if
         :: got ->
             if
-            :: !dropped[s] && a_access != wanted ->
+            :: !dropped[s] && access[s] != a_access ->
                 if
-                :: atomic { assert(mapped[s]); prot[s] = wanted; a_access = wanted } /* os_protect */
+                :: atomic { assert(mapped[s]); prot[s] = a_access } /* os_protect */
 #ifdef FAILS
-                :: skip
+                :: got = 0
 #endif
                 fi
             :: else
             fi;
 #ifdef NO_BUSY
-            access[s] = a_access
+            access[s] = a_access; wanted[s] = a_access
 #else /* busy: nobody else writes the word */
-            d_step { access[s] = a_access; busy[s] = 0; pins[s] = 0; stamp[s] = a_stamp }
+            atomic {
+                if
+                :: got -> access[s] = (dropped[s] -> access[s] : a_access); wanted[s] = a_access
+                :: else
+                fi;
+                busy[s] = 0; pins[s] = 0; stamp[s] = a_stamp
+            }
 #endif
         :: else
         fi;
         MASK(t, 0);
         if
         :: over -> break
-        :: else ->
-            (CLEAR(s) || (!any_stamp && (state[s] != LIVE || stamp[s] != wanted_stamp)))
+        :: else -> (CLEAR(s) || (again && state[s] != LIVE))
         fi
     od;
     atomic { got = 0; over = 0; a_stamp = 0; a_access = 0 }
@@ -222,7 +228,7 @@ inline take(s)
         state[s] = OWNED; dropped[s] = 0; mapped[s] = 1
     }
     prot[s] = WRITE;
-    access[s] = WRITE
+    atomic { access[s] = WRITE; wanted[s] = WRITE }
 }
 
 /* vault.c: vault_put; pages.c: pages_put, park or give_back */
@@ -233,7 +239,7 @@ inline put(s)
     :: else -> prot[s] = NONE
     fi;
     atomic {
-        access[s] = NONE; state[s] = PARKED;
+        access[s] = NONE; wanted[s] = NONE; state[s] = PARKED;
         if
         :: true -> mapped[s] = 0; content[s] = NOTHING /* given back: mapped anew when taken */
         :: !dropped[s] -> skip
@@ -325,7 +331,7 @@ inline move()
 }
 
 #define WIPER_LOCALS                                                                  \
-    bit pinned, writable, w_dropped, failed; byte before, w_access, w_pins, w_stamp
+    bit pinned, writable, w_dropped, failed; byte w_access, w_pins, w_stamp
 #define ACCESS_LOCALS bit got, over; byte a_stamp, a_access
 
 /* arena.c, fill.c, rotate.c: one thread that uses one arena */
@@ -354,12 +360,12 @@ proctype owner() provided (!interrupted[OWNER])
         /* Whoever reads it as whole reads all of it. */
         assert(!WHOLE || content[cur] == SECRET);
         if
-        :: access[cur] == WRITE -> store()
-        :: set_access(OWNER, cur, NONE, 1, 0)  /* sa_seal */
-        :: set_access(OWNER, cur, READ, 1, 0)  /* sa_open, to read */
-        :: set_access(OWNER, cur, WRITE, 1, 0) /* sa_open, to write */
+        :: wanted[cur] == WRITE -> store()
+        :: set_access(OWNER, cur, NONE, 0)  /* sa_seal */
+        :: set_access(OWNER, cur, READ, 0)  /* sa_open, to read */
+        :: set_access(OWNER, cur, WRITE, 0) /* sa_open, to write */
         :: wipe(cur)                           /* sa_wipe */
-        :: access[cur] != NONE && WHOLE ->     /* sa_rotate */
+        :: wanted[cur] != NONE && WHOLE ->     /* sa_rotate; sealed, it opens first */
             take(to);
             move();
             if
@@ -476,7 +482,7 @@ proctype handler(byte t; byte w)
 proctype lockdown(byte w) provided (!interrupted[LOCKDOWN])
 {
     WIPER_LOCALS; ACCESS_LOCALS;
-    byte i, own;
+    byte i;
     enter(w);
     do
     :: i < SLOTS ->
@@ -484,9 +490,7 @@ proctype lockdown(byte w) provided (!interrupted[LOCKDOWN])
         :: state[i] == LIVE ->
             wipe(i);
             if
-            :: pinned && before != WRITE ->
-                own = w_stamp;
-                set_access(LOCKDOWN, i, before, 0, own)
+            :: pinned && access[i] != wanted[i] -> set_access(LOCKDOWN, i, NONE, 1)
             :: else
             fi
         :: else
@@ -502,7 +506,7 @@ init {
 #ifdef COPY
         byte i;
         for (i : 0 .. 1) {
-            state[i] = LIVE; access[i] = WRITE; prot[i] = WRITE; content[i] = SECRET
+            state[i] = LIVE; access[i] = WRITE; wanted[i] = WRITE; prot[i] = WRITE; content[i] = SECRET
         }
         run copier(OWNER, 0, 1);
         run copier(OTHER, 1, 0);
