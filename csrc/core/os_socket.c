@@ -51,12 +51,21 @@ int os_socket_send(int sock, const void *bytes, size_t n, int fd, size_t *sent)
     return count >= 0 ? 0 : errno == EWOULDBLOCK || errno == EINTR ? EAGAIN : errno;
 }
 
+/* musl's macro compares signed with unsigned. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-compare"
+static struct cmsghdr *next_in(struct msghdr *message, struct cmsghdr *header)
+{
+    return CMSG_NXTHDR(message, header);
+}
+#pragma GCC diagnostic pop
+
 /* The first descriptor that came; all others are closed. */
 static int descriptor_in(struct msghdr *message)
 {
     int first = -1;
     for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
-         header = CMSG_NXTHDR(message, header)) {
+         header = next_in(message, header)) {
         if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
             continue;
         size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
