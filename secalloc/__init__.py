@@ -15,7 +15,8 @@ overwritten with noise before anything else runs.
     with password.open("w") as view:                    # written anew, in place
         stream.readinto(view)
 
-Come in: `Arena`, `random`, `take`, `concat`; many small secrets on few pages: `Pool`.
+Come in: `Arena`, `random`, `take`, `concat`, `fromhex`, `b64decode`, `encode`; go out as
+text: `hexlify`, `b64encode`; many small secrets on few pages: `Pool`.
 Wipe: `clear`, `lockdown`, `rekey`, `rotate`.  Ask: `is_secure`, `compare_digest`, `status`.
 Arrange: `require`, `configure`, `arm`, `disarm`, `set_lockdown_fd`.
 With other processes: `LockdownChannel` hears of a child's wipes and hands it secrets, which
@@ -40,11 +41,16 @@ from secalloc._core import (
     SealedError,
     WipedError,
     arm,
+    b64decode,
+    b64encode,
     clear,
     compare_digest,
     concat,
     configure,
     disarm,
+    encode,
+    fromhex,
+    hexlify,
     is_secure,
     lockdown,
     rekey,
@@ -81,11 +87,16 @@ __all__ = [
     "WipedError",
     "adopt",
     "arm",
+    "b64decode",
+    "b64encode",
     "clear",
     "compare_digest",
     "concat",
     "configure",
     "disarm",
+    "encode",
+    "fromhex",
+    "hexlify",
     "is_secure",
     "lockdown",
     "rekey",

@@ -124,6 +124,22 @@ try: secalloc.adopt("x")
 except secalloc.AdoptError: pass""",
     "arm": "secalloc.arm(); secalloc.arm(signals=[11]); secalloc.arm()",
     "disarm": "secalloc.disarm(); secalloc.disarm(); secalloc.arm()",
+    "b64decode": """
+secalloc.b64decode("QUJD"); secalloc.b64decode(b"QUJD", urlsafe=True)
+for bad in ("QUI", "QU D", b"=QQQ"):
+    try: secalloc.b64decode(bad)
+    except ValueError: pass""",
+    "b64encode": "secalloc.b64encode(a); secalloc.b64encode(b'x', urlsafe=True)",
+    "encode": """
+secalloc.encode("x\u00e4" * 100)
+try: secalloc.encode(chr(0xD800))
+except ValueError: pass""",
+    "fromhex": """
+secalloc.fromhex("00 ff"); secalloc.fromhex(b"ff")
+for bad in ("0", "0g", bytes([255])):
+    try: secalloc.fromhex(bad)
+    except ValueError: pass""",
+    "hexlify": "secalloc.hexlify(a); secalloc.hexlify(large)",
     "clear": "secalloc.clear(bytearray(100)); b = secret(); secalloc.clear(b)",
     "compare_digest": "secalloc.compare_digest(a, SECRET); secalloc.compare_digest(b'a', b'b')",
     "configure": """

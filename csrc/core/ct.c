@@ -1,15 +1,6 @@
 #include "ct.h"
 
-#include <stdint.h>
 #include <string.h>
-
-/* Hides a value from the compiler, so that it cannot turn arithmetic on it into
- * a branch or stop a loop early. */
-static inline uint64_t opaque(uint64_t v)
-{
-    __asm__ __volatile__("" : "+r"(v));
-    return v;
-}
 
 static inline uint64_t load64(const uint8_t *p)
 {
@@ -29,7 +20,7 @@ static uint64_t difference(const uint8_t *a, const uint8_t *b, size_t n)
         sum[0] |= load64(a) ^ load64(b);
     for (; n; n--, a++, b++)
         sum[0] |= (uint64_t)(*a ^ *b);
-    return opaque(sum[0] | sum[1] | sum[2] | sum[3]);
+    return ct_opaque(sum[0] | sum[1] | sum[2] | sum[3]);
 }
 
 bool ct_equal(const void *a, size_t an, const void *b, size_t bn)
@@ -43,7 +34,7 @@ bool ct_equal(const void *a, size_t an, const void *b, size_t bn)
 /* 1 if x < y, else 0, without a branch. */
 static inline uint64_t below(uint64_t x, uint64_t y)
 {
-    return opaque((x ^ ((x ^ y) | ((x - y) ^ y))) >> 63);
+    return ct_opaque((x ^ ((x ^ y) | ((x - y) ^ y))) >> 63);
 }
 
 int ct_order(const void *a, size_t an, const void *b, size_t bn)
@@ -63,7 +54,7 @@ int ct_order(const void *a, size_t an, const void *b, size_t bn)
         less |= below(x[i], y[i]) & open;
         more |= below(y[i], x[i]) & open;
     }
-    int by_content = (int)opaque(more) - (int)opaque(less);
+    int by_content = (int)ct_opaque(more) - (int)ct_opaque(less);
     int by_length = (an > bn) - (an < bn);
     return by_content * 2 + by_length;
 }

@@ -4,6 +4,23 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+/* Hides a value from the compiler, so that it cannot turn arithmetic on it into a
+ * branch or stop a loop early. [signal] */
+static inline uint64_t ct_opaque(uint64_t v)
+{
+    __asm__ __volatile__("" : "+r"(v));
+    return v;
+}
+
+/* What may be known: marks the places where a result that depends on content is acted
+ * on. The check that nothing else is (check-ct) tells valgrind so. [signal] */
+#ifdef SECALLOC_CHECK_CT
+uint64_t ct_public(uint64_t v);
+#else
+static inline uint64_t ct_public(uint64_t v) { return v; }
+#endif
 
 /* Whether the `an` bytes at `a` equal the `bn` bytes at `b`. [signal] */
 bool ct_equal(const void *a, size_t an, const void *b, size_t bn);

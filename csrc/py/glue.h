@@ -331,6 +331,13 @@ struct home {
     unsigned required; /* protections it must have, beyond sa_required() */
 };
 
+extern const struct home py_own_pages;
+
+/* A new Arena inside its first fill: store to it, then py_arena_end, which ends the fill
+ * and returns `self`, or drops it and raises `code`. */
+PyObject *py_arena_begin(struct py_state *state, size_t size, struct home home);
+PyObject *py_arena_end(struct py_state *state, PyObject *self, enum sa_code code);
+
 PyObject *py_arena_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 
 /* A new Arena: of a size or bytes-like object, as Arena(source) takes it; of that many
@@ -351,6 +358,14 @@ int py_protection_of(PyObject *object, unsigned *bits);
 PyObject *py_random(PyObject *module, PyObject *size);
 PyObject *py_take(PyObject *module, PyObject *source);
 PyObject *py_concat(PyObject *module, PyObject *const *args, Py_ssize_t count);
+
+/* ---- codecs.c --------------------------------------------------------------- */
+
+PyObject *py_fromhex(PyObject *module, PyObject *text);
+PyObject *py_b64decode(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *py_encode(PyObject *module, PyObject *text);
+PyObject *py_hexlify(PyObject *module, PyObject *source);
+PyObject *py_b64encode(PyObject *module, PyObject *args, PyObject *kwargs);
 
 /* ---- arena_type.c, view_type.c, block_type.c, pool_type.c ------------------- */
 

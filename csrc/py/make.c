@@ -4,10 +4,9 @@
 /* From here on filling an arena takes long enough to let other threads run. */
 #define RANDOM_WITHOUT_GIL ((size_t)1 << 16)
 
-static const struct home own_pages = {.align = 1};
+const struct home py_own_pages = {.align = 1};
 
-/* A new Arena inside its first fill: store to it, then finish(). */
-static PyObject *new_arena(struct py_state *state, size_t size, struct home home)
+PyObject *py_arena_begin(struct py_state *state, size_t size, struct home home)
 {
     PyObject *self = PyType_GenericAlloc(state->arena_type, 0); /* zeroed: a closed arena */
     if (!self)
@@ -38,8 +37,7 @@ static PyObject *new_arena(struct py_state *state, size_t size, struct home home
     return self;
 }
 
-/* Ends that fill and returns `self`, or drops it and raises `code`. */
-static PyObject *finish(struct py_state *state, PyObject *self, enum sa_code code)
+PyObject *py_arena_end(struct py_state *state, PyObject *self, enum sa_code code)
 {
     if (code == SA_OK)
         code = sa_fill_end(py_core_of(self), true);
@@ -122,7 +120,7 @@ static PyObject *of_parts(struct py_state *state, struct py_span *parts, size_t 
             PyErr_SetString(PyExc_OverflowError, "the parts together are too large");
             return NULL;
         }
-    PyObject *self = new_arena(state, total, home);
+    PyObject *self = py_arena_begin(state, total, home);
     if (!self)
         return NULL;
     enum sa_code code = SA_OK;
@@ -133,7 +131,7 @@ static PyObject *of_parts(struct py_state *state, struct py_span *parts, size_t 
         PY_UNLOCK();
         at += parts[i].size;
     }
-    return finish(state, self, code);
+    return py_arena_end(state, self, code);
 }
 
 /* ---- from a size, content, entropy, a buffer to be cleared ----------------------- */
@@ -146,8 +144,8 @@ PyObject *py_arena_of(struct py_state *state, PyObject *source, struct home home
         if (sized < 0)
             return NULL;
         if (sized) {
-            PyObject *self = new_arena(state, size, home);
-            return self ? finish(state, self, SA_OK) : NULL; /* born as zero bytes */
+            PyObject *self = py_arena_begin(state, size, home);
+            return self ? py_arena_end(state, self, SA_OK) : NULL; /* born as zero bytes */
         }
         if (!PyObject_CheckBuffer(source) && !PyUnicode_Check(source)) {
             PyErr_Format(PyExc_TypeError, "the source is an int or bytes-like, not %R",
@@ -168,7 +166,7 @@ PyObject *py_arena_of_random(struct py_state *state, PyObject *number, struct ho
     size_t size = 0;
     if (size_of(number, "the size", &size) < 0)
         return NULL;
-    PyObject *self = new_arena(state, size, home);
+    PyObject *self = py_arena_begin(state, size, home);
     if (!self)
         return NULL;
     struct sa_why why = {0};
@@ -181,7 +179,7 @@ PyObject *py_arena_of_random(struct py_state *state, PyObject *number, struct ho
         Py_END_ALLOW_THREADS
     }
     if (code == SA_OK)
-        return finish(state, self, SA_OK);
+        return py_arena_end(state, self, SA_OK);
     Py_DECREF(self);
     return py_fail(state, code, &why);
 }
@@ -205,7 +203,7 @@ PyObject *py_arena_of_taken(struct py_state *state, PyObject *source, struct hom
     struct py_span span;
     if (py_span_open(source, true, &span) < 0)
         return NULL;
-    PyObject *self = new_arena(state, span.size, home);
+    PyObject *self = py_arena_begin(state, span.size, home);
     struct sa_why why = {0};
     enum sa_code code = self ? take(self, &span, &why) : SA_OK;
     py_span_close(&span);
@@ -223,7 +221,7 @@ PyObject *py_arena_of_arguments(struct py_state *state, PyObject *const *args, s
     size_t opened = 0;
     while (opened < count && py_span_open(args[opened], false, &parts[opened]) == 0)
         opened++;
-    PyObject *result = opened == count ? of_parts(state, parts, count, own_pages) : NULL;
+    PyObject *result = opened == count ? of_parts(state, parts, count, py_own_pages) : NULL;
     while (opened)
         py_span_close(&parts[--opened]);
     PyMem_Free(parts);
@@ -269,7 +267,7 @@ PyObject *py_arena_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     PyObject *source;
     PyObject *align = NULL;
     PyObject *require = Py_None;
-    struct home home = own_pages;
+    struct home home = py_own_pages;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OO:Arena", names, &source, &align,
                                      &require) ||
         (align && size_of(align, "align", &home.align) < 0) ||
@@ -280,12 +278,12 @@ PyObject *py_arena_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 PyObject *py_random(PyObject *module, PyObject *number)
 {
-    return py_arena_of_random(py_state_of_module(module), number, own_pages);
+    return py_arena_of_random(py_state_of_module(module), number, py_own_pages);
 }
 
 PyObject *py_take(PyObject *module, PyObject *source)
 {
-    return py_arena_of_taken(py_state_of_module(module), source, own_pages);
+    return py_arena_of_taken(py_state_of_module(module), source, py_own_pages);
 }
 
 PyObject *py_concat(PyObject *module, PyObject *const *args, Py_ssize_t count)

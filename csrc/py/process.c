@@ -324,6 +324,34 @@ PyMethodDef py_module_methods[] = {
                "A new Arena of all parts, bytes-like objects, one after the other.\n\n"
                "Copied straight into the arena; without parts it is empty. As b''.join, of which\n"
                "the result would be bytes.")},
+    {"fromhex", py_fromhex, METH_O,
+     PyDoc_STR("fromhex(text, /)\n--\n\n"
+               "A new Arena of the bytes that hexadecimal text stands for, as bytes.fromhex.\n\n"
+               "Takes a str or a bytes-like object, which stays as it is. ASCII white space may\n"
+               "stand between the bytes. Constant-time but for where white space is. ValueError:\n"
+               "other text; it names the position, never the character.")},
+    {"b64decode", (PyCFunction)(void (*)(void))py_b64decode, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("b64decode(text, /, *, urlsafe=False)\n--\n\n"
+               "A new Arena of the bytes that base64 text stands for, as base64.b64decode with\n"
+               "validate=True.\n\n"
+               "Takes a str or a bytes-like object, which stays as it is. Exact padding is needed, white\n"
+               "space is refused; with urlsafe, - and _ stand for + and / (RFC 4648, section 5).\n"
+               "Constant-time. ValueError: other text; it names the position, never the character.")},
+    {"encode", py_encode, METH_O,
+     PyDoc_STR("encode(text, /)\n--\n\n"
+               "A new Arena of a str's UTF-8, as str.encode.\n\n"
+               "Written straight into the arena; the str keeps no copy of it, but is itself one,\n"
+               "and stays. The time depends on how many bytes each character takes. ValueError: a\n"
+               "lone surrogate; it names the position alone.")},
+    {"hexlify", py_hexlify, METH_O,
+     PyDoc_STR("hexlify(data, /)\n--\n\n"
+               "A new Arena of the hexadecimal text of a bytes-like object, as binascii.hexlify.\n\n"
+               "Small letters; constant-time.")},
+    {"b64encode", (PyCFunction)(void (*)(void))py_b64encode, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("b64encode(data, /, *, urlsafe=False)\n--\n\n"
+               "A new Arena of the base64 text of a bytes-like object, as base64.b64encode.\n\n"
+               "With padding, without line ends; with urlsafe, - and _ stand for + and /.\n"
+               "Constant-time.")},
     {"compare_digest", (PyCFunction)(void (*)(void))py_compare_digest, METH_FASTCALL,
      PyDoc_STR("compare_digest(a, b, /)\n--\n\n"
                "Whether two bytes-like objects are equal, in time that depends on the lengths\n"

@@ -1,0 +1,212 @@
+/* Text that stands for bytes, into arenas and out of them. */
+#include "glue.h"
+
+#include "codec.h"
+
+/* ---- decoding ---------------------------------------------------------------- */
+
+/* A str's characters as a byte each, those past ASCII as one that no codec knows. Read
+ * one by one: whatever gives all at once would leave a copy inside the str. */
+static void put_ascii(PyObject *text, size_t n, uint8_t *to)
+{
+    for (size_t i = 0; i < n; i++) {
+        Py_UCS4 c = PyUnicode_ReadChar(text, (Py_ssize_t)i);
+        to[i] = (uint8_t)(c | (0u - (Py_UCS4)(c >> 7 != 0)));
+    }
+}
+
+/* A new Arena inside its fill, which holds the text, and *bytes, exported. */
+static PyObject *stage(struct py_state *state, PyObject *text, uint8_t **bytes, size_t *n)
+{
+    bool is_str = PyUnicode_Check(text);
+    struct py_span span;
+    if (is_str)
+        *n = (size_t)PyUnicode_GetLength(text);
+    else if (py_span_open(text, false, &span) < 0)
+        return NULL;
+    else
+        *n = span.size;
+    PyObject *self = py_arena_begin(state, *n, py_own_pages);
+    enum sa_code code = SA_OK;
+    if (self && !is_str) {
+        PY_LOCK(span.lock ? span.lock : self);
+        code = py_span_store(py_core_of(self), 0, &span);
+        PY_UNLOCK();
+    }
+    if (self && code == SA_OK) {
+        code = sa_export(py_core_of(self), true, bytes);
+        if (code == SA_OK && is_str)
+            put_ascii(text, *n, *bytes);
+    }
+    if (!is_str)
+        py_span_close(&span);
+    if (code == SA_OK)
+        return self;
+    Py_DECREF(self);
+    return py_fail(state, code, NULL);
+}
+
+/* The arena that `decode` makes of the text. */
+static PyObject *decoded(struct py_state *state, PyObject *text, const char *what,
+                         size_t (*decode)(uint8_t *, size_t, size_t *))
+{
+    uint8_t *bytes = NULL;
+    size_t n = 0, size = 0;
+    PyObject *staged = stage(state, text, &bytes, &n);
+    if (!staged)
+        return NULL;
+    size_t bad = decode(bytes, n, &size);
+    PyObject *self = NULL;
+    enum sa_code code = SA_OK;
+    if (bad == SIZE_MAX) {
+        self = py_arena_begin(state, size, py_own_pages);
+        if (self)
+            code = sa_store(py_core_of(self), 0, bytes, size);
+    }
+    sa_unexport(py_core_of(staged));
+    /* a wipe meanwhile left noise, which must not pass for a secret, nor for bad text */
+    enum sa_code end = sa_fill_end(py_core_of(staged), true);
+    Py_DECREF(staged);
+    if (end != SA_OK || (self && code != SA_OK)) {
+        Py_XDECREF(self);
+        return self || bad != SIZE_MAX ? py_fail(state, end != SA_OK ? end : code, NULL) : NULL;
+    }
+    if (bad == SIZE_MAX)
+        return self ? py_arena_end(state, self, SA_OK) : NULL;
+    if (bad == n)
+        PyErr_Format(PyExc_ValueError, "%s text ends too early, after %zu characters", what, n);
+    else
+        PyErr_Format(PyExc_ValueError, "not %s text: a character that does not belong at "
+                     "position %zu", what, bad);
+    return NULL;
+}
+
+static size_t plain_base64(uint8_t *text, size_t n, size_t *size)
+{
+    return codec_base64_decode(text, n, false, size);
+}
+
+static size_t url_base64(uint8_t *text, size_t n, size_t *size)
+{
+    return codec_base64_decode(text, n, true, size);
+}
+
+PyObject *py_fromhex(PyObject *module, PyObject *text)
+{
+    return decoded(py_state_of_module(module), text, "hexadecimal", codec_hex_decode);
+}
+
+PyObject *py_b64decode(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"", "urlsafe", NULL};
+    PyObject *text;
+    int url = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$p:b64decode", names, &text, &url))
+        return NULL;
+    return decoded(py_state_of_module(module), text, "base64", url ? url_base64 : plain_base64);
+}
+
+/* ---- encoding ---------------------------------------------------------------- */
+
+enum coding { HEX, BASE64, BASE64_URL };
+
+/* The source goes to the end of the arena, in a way no wipe can fall behind, and becomes
+ * text where it is. */
+static PyObject *encoded(struct py_state *state, PyObject *source, enum coding coding)
+{
+    struct py_span span;
+    if (py_span_open(source, false, &span) < 0)
+        return NULL;
+    size_t n = span.size, size = 0;
+    bool fits = coding == HEX ? codec_hex_size(n, &size) : codec_base64_size(n, &size);
+    PyObject *self = NULL;
+    if (!fits || size > (size_t)PY_SSIZE_T_MAX)
+        PyErr_SetString(PyExc_OverflowError, "the text would be too large");
+    else
+        self = py_arena_begin(state, size, py_own_pages);
+    enum sa_code code = SA_OK;
+    if (self) {
+        PY_LOCK(span.lock ? span.lock : self);
+        code = py_span_store(py_core_of(self), size - n, &span);
+        PY_UNLOCK();
+    }
+    py_span_close(&span);
+    if (!self)
+        return NULL;
+    uint8_t *bytes;
+    if (code == SA_OK)
+        code = sa_export(py_core_of(self), true, &bytes);
+    if (code == SA_OK) {
+        if (coding == HEX)
+            codec_hex_encode(bytes, size, n);
+        else
+            codec_base64_encode(bytes, size, n, coding == BASE64_URL);
+        sa_unexport(py_core_of(self));
+    }
+    return py_arena_end(state, self, code);
+}
+
+PyObject *py_hexlify(PyObject *module, PyObject *source)
+{
+    return encoded(py_state_of_module(module), source, HEX);
+}
+
+PyObject *py_b64encode(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"", "urlsafe", NULL};
+    PyObject *source;
+    int url = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$p:b64encode", names, &source, &url))
+        return NULL;
+    return encoded(py_state_of_module(module), source, url ? BASE64_URL : BASE64);
+}
+
+/* ---- UTF-8 ------------------------------------------------------------------- */
+
+/* Bytes that a character takes in UTF-8. */
+static size_t width_of(Py_UCS4 c)
+{
+    return (size_t)1 + (c > 0x7f) + (c > 0x7ff) + (c > 0xffff);
+}
+
+static void put_utf8(PyObject *text, size_t n, uint8_t *to)
+{
+    for (size_t i = 0; i < n; i++) {
+        Py_UCS4 c = PyUnicode_ReadChar(text, (Py_ssize_t)i);
+        size_t more = width_of(c) - 1;
+        *to++ = (uint8_t)(more ? (0xff00u >> (more + 1) & 0xff) | c >> 6 * more : c);
+        while (more--)
+            *to++ = (uint8_t)(0x80 | (c >> 6 * more & 0x3f));
+    }
+}
+
+PyObject *py_encode(PyObject *module, PyObject *text)
+{
+    struct py_state *state = py_state_of_module(module);
+    if (!PyUnicode_Check(text)) {
+        PyErr_Format(PyExc_TypeError, "encode() takes a str, not %R", (PyObject *)Py_TYPE(text));
+        return NULL;
+    }
+    size_t n = (size_t)PyUnicode_GetLength(text), size = 0;
+    for (size_t i = 0; i < n; i++) {
+        Py_UCS4 c = PyUnicode_ReadChar(text, (Py_ssize_t)i);
+        if (c >= 0xd800 && c <= 0xdfff) { /* UnicodeEncodeError would carry the text */
+            PyErr_Format(PyExc_ValueError, "a lone surrogate at position %zu has no UTF-8", i);
+            return NULL;
+        }
+        if (__builtin_add_overflow(size, width_of(c), &size) || size > (size_t)PY_SSIZE_T_MAX) {
+            PyErr_SetString(PyExc_OverflowError, "the text is too large");
+            return NULL;
+        }
+    }
+    PyObject *self = py_arena_begin(state, size, py_own_pages);
+    if (!self)
+        return NULL;
+    uint8_t *bytes;
+    enum sa_code code = sa_export(py_core_of(self), true, &bytes);
+    if (code == SA_OK) {
+        put_utf8(text, n, bytes);
+        sa_unexport(py_core_of(self));
+    }
+    return py_arena_end(state, self, code);
+}
