@@ -15,14 +15,15 @@ overwritten with noise before anything else runs.
     with password.open("w") as view:                    # written anew, in place
         stream.readinto(view)
 
-Come in: `Arena`, `random`, `take`, `concat`, `fromhex`, `b64decode`, `encode`; go out as
-text: `hexlify`, `b64encode`; many small secrets on few pages: `Pool`.
+Come in: `Arena`, `random`, `take`, `concat`, `getpass`, `getenv`, `read`, `fromhex`,
+`b64decode`, `encode`; go out as text: `hexlify`, `b64encode`; many small secrets on few
+pages: `Pool`.
 Wipe: `clear`, `lockdown`, `rekey`, `rotate`.  Ask: `is_secure`, `compare_digest`, `status`.
 Arrange: `require`, `configure`, `arm`, `disarm`, `set_lockdown_fd`.
 With other processes: `LockdownChannel` hears of a child's wipes and hands it secrets, which
 it gets with `adopt`.
-Importing maps nothing and installs no handler; the first arena does. `random` is not in
-`__all__`, as it would shadow the standard module.
+Importing maps nothing and installs no handler; the first arena does. `random` and
+`getpass` are not in `__all__`, as they would shadow standard modules.
 """
 
 import sys
@@ -67,6 +68,8 @@ if TYPE_CHECKING:
     from secalloc._handover import AdoptError, adopt
     from secalloc._values import Protection, Status
     from secalloc.channel import LockdownChannel, LockdownChild, LockdownEvent, LockdownKind
+    from secalloc.sources import getenv, read
+    from secalloc.sources import getpass as getpass
 
 __version__ = "0.1.0"
 __all__ = [
@@ -96,9 +99,11 @@ __all__ = [
     "disarm",
     "encode",
     "fromhex",
+    "getenv",
     "hexlify",
     "is_secure",
     "lockdown",
+    "read",
     "rekey",
     "require",
     "rotate",
@@ -108,26 +113,22 @@ __all__ = [
 ]
 
 
+# enum and typing cost more to import than all the rest, so these wait until asked for
+_LAZY = {
+    "_handover": ("AdoptError", "adopt"),
+    "_values": ("Protection", "Status"),
+    "channel": ("LockdownChannel", "LockdownChild", "LockdownEvent", "LockdownKind"),
+    "sources": ("getenv", "getpass", "read"),
+}
+
+
 def __getattr__(name: str) -> object:
-    # enum and typing cost more to import than all the rest, so they wait until asked for
-    if name in ("Protection", "Status"):
-        from secalloc import _values  # noqa: PLC0415
-
-        value: object = getattr(_values, name)
-        globals()[name] = value
-        return value
-    if name in ("AdoptError", "adopt"):
-        from secalloc import _handover  # noqa: PLC0415
-
-        value = getattr(_handover, name)
-        globals()[name] = value
-        return value
-    if name in ("LockdownChannel", "LockdownChild", "LockdownEvent", "LockdownKind"):
-        from secalloc import channel  # noqa: PLC0415
-
-        value = getattr(channel, name)
-        globals()[name] = value
-        return value
+    for module, names in _LAZY.items():
+        if name in names:
+            __import__(f"secalloc.{module}")
+            value: object = getattr(globals()[module], name)
+            globals()[name] = value
+            return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

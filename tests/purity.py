@@ -24,7 +24,7 @@ ROOT = "on_fatal"
 POSIX = """
     abort close fcntl fstat getpid memcmp memcpy memmove memset open poll
     pthread_sigmask raise send sigaction sigaddset sigdelset sigemptyset sigfillset
-    sigismember sigpending sysconf write
+    sigismember sigpending sysconf tcsetattr write
 """
 # System calls without any state of the C library's: neither lock nor memory. errno is
 # an initial-exec thread-local of its own, there from the thread's first moment.

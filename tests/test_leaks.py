@@ -139,6 +139,18 @@ secalloc.fromhex("00 ff"); secalloc.fromhex(b"ff")
 for bad in ("0", "0g", bytes([255])):
     try: secalloc.fromhex(bad)
     except ValueError: pass""",
+    "getenv": """
+os.environ["SECALLOC_LEAK"] = "value"
+secalloc.getenv("SECALLOC_LEAK", consume=False); secalloc.getenv("SECALLOC_LEAK")
+secalloc.getenv("SECALLOC_LEAK")""",
+    "getpass": "",  # needs a terminal: test_sources.py looks at its descriptors
+    "read": """
+secalloc.read("/dev/null"); secalloc.read("/proc/self/maps"); secalloc.read("/etc/passwd", 5)
+for bad in ("/", "/missing"):
+    try: secalloc.read(bad)
+    except OSError: pass
+try: secalloc.read("/dev/null", 5)
+except EOFError: pass""",
     "hexlify": "secalloc.hexlify(a); secalloc.hexlify(large)",
     "clear": "secalloc.clear(bytearray(100)); b = secret(); secalloc.clear(b)",
     "compare_digest": "secalloc.compare_digest(a, SECRET); secalloc.compare_digest(b'a', b'b')",
@@ -170,7 +182,7 @@ secalloc.set_lockdown_fd(None)""",
 def test_every_public_name_has_its_leak_test() -> None:
     types = (secalloc.Arena, secalloc.LockdownChannel, secalloc.Pool)
     members = {f"{t.__name__}.{name}" for t in types for name in vars(t) if name[0] != "_"}
-    names = set(secalloc.__all__) | members | {"random"}
+    names = set(secalloc.__all__) | members | {"getpass", "random"}
     assert sorted(names - set(PUBLIC)) == []
 
 

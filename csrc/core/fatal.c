@@ -3,6 +3,7 @@
 #include "marker.h"
 #include "os.h"
 #include "remains.h"
+#include "terminal.h"
 #include "vault.h"
 
 #include <errno.h>
@@ -180,6 +181,7 @@ static void on_fatal(int sig, siginfo_t *info, void *context)
         (void)vault_wipe_all(false); /* what others stored meanwhile */
         wipers_leave();
     }
+    terminal_restore();
     hand_over(sig, i, info, context, forced);
     errno = before;
 }

@@ -250,6 +250,11 @@ SA_MUST_USE enum sa_code sa_arm(const int *signals, size_t count, struct sa_why 
  * sa_arm. [any] */
 SA_MUST_USE enum sa_code sa_disarm(struct sa_why *why);
 
+/* Turn a terminal's echo and line editing off; the fatal handler turns them on again, or
+ * sa_echo_back. One terminal at a time: EBUSY. [any] */
+SA_MUST_USE enum sa_code sa_echo_off(int fd, struct sa_why *why);
+void sa_echo_back(void);
+
 enum sa_handler_state { SA_HANDLER_OFF, SA_HANDLER_ARMED, SA_HANDLER_SHADOWED };
 enum sa_alt_stack { SA_STACK_NONE, SA_STACK_OURS, SA_STACK_FOREIGN, SA_STACK_SMALL };
 #define SA_SIGNALS 12

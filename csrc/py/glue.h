@@ -417,6 +417,14 @@ PyObject *py_refuse_format(PyObject *self, PyObject *spec);
 PyObject *py_refuse_copy(PyObject *self, PyObject *memo);
 PyObject *py_refuse_pickle(PyObject *self, PyObject *protocol);
 
+/* ---- environ.c: for getenv() and getpass() of secalloc/sources.py -------------- */
+
+PyObject *py_environ_copy(PyObject *module, PyObject *name);
+PyObject *py_environ_wipe(PyObject *module, PyObject *name);
+PyObject *py_scrub(PyObject *module, PyObject *bytes);
+PyObject *py_echo_off(PyObject *module, PyObject *fd);
+PyObject *py_echo_back(PyObject *module, PyObject *none);
+
 /* ---- process.c -------------------------------------------------------------- */
 
 extern PyMethodDef py_module_methods[];
