@@ -126,7 +126,7 @@ $(BUILD)/bench-core.so: bench/core.c $(CORE) $(wildcard csrc/core/*.h)
 
 # ---- deeper checks ---------------------------------------------------------------
 
-CHECKS := check-warnings check-cppcheck check-lint check-asan check-tsan check-valgrind check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours
+CHECKS := check-warnings check-cppcheck check-lint check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours
 .PHONY: check $(CHECKS)
 check: $(CHECKS) ## all of the checks below
 
@@ -192,6 +192,22 @@ check-inject: ## every system call of the library fails once, in each way it can
 	@mkdir -p $(BUILD)
 	$(CC) $(STANDARD) $(WARNINGS) -O1 -g $(INJECT:%=-Wl,--wrap=%) -o $(BUILD)/inject tests/inject/inject.c $(CORE)
 	$(BUILD)/inject
+
+# clang's debug information of today is not what valgrind of yesterday reads.
+CT := $(BUILD)/ct
+define constant_time # compiler, flags
+	@mkdir -p $(CT)
+	@$1 $(STANDARD) $(WARNINGS) $2 -g -gdwarf-4 -DSECALLOC_CHECK_CT -o $(CT)/ct tests/ct/ct.c \
+	    csrc/core/codec.c csrc/core/ct.c
+	@valgrind -q --error-exitcode=9 $(CT)/ct
+	@for plant in branch index; do \
+	    valgrind -q --error-exitcode=9 $(CT)/ct $$plant >/dev/null 2>&1; \
+	    [ $$? = 9 ] || { echo "the planted $$plant was not found out"; exit 1; }; done
+	@echo 'ok: constant time: $1 $2'
+
+endef
+check-ct: ## comparison and codecs under valgrind, the secret undefined
+	$(foreach o,-O1 -O2 -O3,$(call constant_time,$(GCC),$o)$(call constant_time,$(CLANG),$o))
 
 check-model: ## spin over the model of the slot word, and over its mutants
 	$(PYTHON) tests/model/check.py
