@@ -157,9 +157,9 @@ static enum sa_code let_go(struct sa_slab *s, struct sa_arena *a, bool must, boo
             return SA_OK;
         if (must && u & (FILLS | READS | EDITS) && !(u & CLOSED))
             return SA_FILLING;
-        if (!(u & (EXPORTS | FILLS)))
+        if (!(u & EXPORTS) && (u & CLOSED || !(u & FILLS)))
             return SA_OK;
-        if ((must && !(u & CLOSED)) || u & LATER)
+        if (must || u & LATER)
             return SA_BUSY;
         atomic_fetch_add(&s->gate, LIFT); /* lifted already, so the pages need nothing */
         if (atomic_compare_exchange_strong(&a->use, &u, u | LATER))
