@@ -15,7 +15,7 @@ enum { ARENAS = 8, POOLS = 2, MOST = 70016, EXPORTS_MOST = 4 };
 
 struct shadow {
     struct sa_arena a;
-    bool made, closed;
+    bool made, closed, sealed; /* sealed: and inside a block that changes */
     bool whole;          /* usable, save while it is being filled */
     bool broken, failed; /* of the fill: a wipe came by; one end was not whole */
     bool unknown;        /* written to behind a wipe */
@@ -29,7 +29,7 @@ struct shadow {
 
 static struct shadow shadows[ARENAS];
 static struct sa_pool *pools[POOLS];
-static bool pool_closed[POOLS];
+static bool pool_closed[POOLS], pool_sealed[POOLS]; /* as an arena */
 static uint8_t pattern[MOST + 256], scratch[MOST];
 static bool armed, disarmed, aborting;
 static jmp_buf aborted;
@@ -192,7 +192,7 @@ static void fill_whole(struct shadow *s, unsigned seed)
 static void born(struct shadow *s, size_t size, size_t align, int pool)
 {
     s->made = true;
-    s->closed = s->whole = s->broken = s->failed = s->unknown = s->noisy = false;
+    s->sealed = s->closed = s->whole = s->broken = s->failed = s->unknown = s->noisy = false;
     s->fills = 1;
     s->exports = 0;
     s->pool = pool;
@@ -228,7 +228,7 @@ static void pool_one(struct shadow *s)
         return;
     if (!pools[p]) {
         SAME(sa_pool_make(&pools[p], &why), SA_OK);
-        pool_closed[p] = false;
+        pool_closed[p] = pool_sealed[p] = false;
     }
     size_t size = some_size();
     enum sa_code code = sa_pool_alloc(pools[p], &s->a, size, &why);
@@ -395,6 +395,101 @@ static void damage(struct shadow *s, bool rotates)
     all_wiped();
 }
 
+/* What a sealed arena answers, and what becomes of it there. */
+static void while_sealed(struct shadow *s)
+{
+    const uint8_t *bytes;
+    uint8_t *at;
+    uintptr_t before = sa_address_of(&s->a);
+    SAME(sa_state_of(&s->a), SA_IS_SEALED);
+    SAME(sa_is_wiped(&s->a), !s->whole);
+    SAME(sa_borrow(&s->a, &bytes), SA_SEALED);
+    SAME(sa_export(&s->a, false, &at), SA_SEALED);
+    SAME(sa_store(&s->a, 0, pattern, 0), SA_SEALED);
+    switch (below(5)) {
+    case 0:
+        SAME(sa_rotate(&s->a, 0, &why), s->whole ? SA_OK : SA_WIPED);
+        CHECK(!s->whole || sa_address_of(&s->a) != before);
+        break;
+    case 1: SAME(sa_check(&s->a), SA_OK); break;
+    case 2: wipe(s); break;
+    case 3: close_one(s); break;
+    }
+}
+
+/* Open for reading, with a block inside that changes. */
+static void inside_blocks(struct shadow *s)
+{
+    const uint8_t *bytes;
+    SAME(sa_open(&s->a, false, &why), s->whole ? SA_OK : SA_WIPED);
+    if (!s->whole)
+        return;
+    SAME(sa_borrow(&s->a, &bytes), SA_OK);
+    CHECK(!memcmp(bytes, s->content, s->size));
+    SAME(sa_return(&s->a), SA_OK);
+    SAME(sa_store(&s->a, 0, pattern, 0), SA_READ_ONLY);
+    SAME(sa_open(&s->a, true, &why), SA_OK);
+    fill_whole(s, next());
+    SAME(sa_open_end(&s->a, true, &why), SA_OK);
+    SAME(sa_store(&s->a, 0, pattern, 0), SA_READ_ONLY);
+    SAME(sa_open_end(&s->a, false, &why), SA_OK);
+    SAME(sa_state_of(&s->a), SA_IS_SEALED);
+}
+
+static void refill(struct shadow *s)
+{
+    fill_begin(s);
+    fill_end(s, true);
+    SAME(s->fills, 0);
+}
+
+static void seal(struct shadow *s)
+{
+    if (s->pool >= 0 || s->closed || s->fills)
+        return;
+    if (s->exports) {
+        SAME(sa_seal(&s->a, &why), s->sealed ? SA_FILLING : SA_BUSY);
+        return;
+    }
+    SAME(s->sealed ? sa_open_end(&s->a, true, &why) : sa_seal(&s->a, &why), SA_OK);
+    s->sealed = true;
+    while_sealed(s);
+    if (s->closed)
+        return;
+    inside_blocks(s);
+    if (!s->whole)
+        refill(s);
+    if (s->whole)
+        SAME(sa_open(&s->a, true, &why), SA_OK);
+    else
+        close_one(s); /* a fill that did not end well: it could not be opened */
+}
+
+static void seal_pool(int p)
+{
+    bool exported = false;
+    if (!pools[p] || pool_closed[p])
+        return;
+    for (int i = 0; i < ARENAS; i++) {
+        struct shadow *s = &shadows[i];
+        if (s->made && s->pool == p && !s->closed && s->fills)
+            return;
+        exported = exported || (s->made && s->pool == p && s->exports);
+    }
+    if (exported)
+        return;
+    SAME(pool_sealed[p] ? sa_pool_open_end(pools[p], true, &why) : sa_pool_seal(pools[p], &why),
+         SA_OK);
+    pool_sealed[p] = true;
+    struct sa_arena none = {0};
+    SAME(sa_pool_alloc(pools[p], &none, 5, &why), SA_SEALED);
+    armed = armed || !disarmed;
+    for (int i = 0; i < ARENAS; i++)
+        if (shadows[i].made && shadows[i].pool == p && !shadows[i].closed)
+            while_sealed(&shadows[i]);
+    SAME(sa_pool_open(pools[p], true, &why), SA_OK);
+}
+
 static void compare(struct shadow *s)
 {
     const uint8_t *bytes;
@@ -456,7 +551,7 @@ static void pool_end(int p, bool frees)
 
 static void step(void)
 {
-    unsigned operation = below(28);
+    unsigned operation = below(30);
     struct shadow *s = &shadows[below(ARENAS)];
     switch (operation) {
     case 0: case 1: make_one(s); return;
@@ -466,6 +561,7 @@ static void step(void)
     case 6: get_signal(); return;
     case 7: pool_end((int)(s - shadows) % POOLS, next() & 1); return;
     case 8: look_at_all(); return;
+    case 28: seal_pool((int)(s - shadows) % POOLS); return;
     case 9:
         disarmed = next() & 1;
         SAME(disarmed ? sa_disarm(&why) : sa_arm(NULL, 0, &why), SA_OK);
@@ -490,6 +586,7 @@ static void step(void)
     case 25: close_one(s); return;
     case 26: s->closed ? close_one(s) : damage(s, next() & 1); return;
     case 27: compare(s); return;
+    case 29: seal(s); return;
     }
 }
 
