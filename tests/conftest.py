@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,11 @@ def marker() -> Iterator[Marker]:
     pipe = Marker()
     yield pipe
     pipe.close()
+
+
+for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+    if signal.getsignal(_number) is signal.SIG_IGN:  # as in a shell's background
+        signal.signal(_number, signal.SIG_DFL)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -107,6 +107,10 @@ static unsigned check_passes, check_fails, check_skips;
 
 static inline void check_begin(const char *program, int argc, char **argv)
 {
+    /* Whoever started us in the background may have had these ignored, as shells do. */
+    static const int often_ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    for (size_t i = 0; i < sizeof often_ignored / sizeof often_ignored[0]; i++)
+        signal(often_ignored[i], SIG_DFL);
     check_program = program;
     check_only = argc > 1 ? argv[1] : NULL;
 }
