@@ -108,6 +108,7 @@ $(BUILD)/handover/%: tests/c/handover/%.c $(OBJECTS)
 bench: install $(VENV)/.bench $(BUILD)/bench-core.so ## everything the figures rest on, side by side
 	$(PY) -P bench/run.py $(BUILD)/bench-core.so $(BENCH_ARGS)
 	$(PY) -P bench/death.py
+	$(PY) -P bench/threads.py
 	$(PY) -P bench/channel.py
 
 bench-channel: install ## from a child's fault to its parent, beside a byte by hand
