@@ -222,8 +222,14 @@ static void is_gone(int i)
 
 static void seal(int i)
 {
-    if (slot_set_access(arena_slot(&all[i]), OS_NONE))
-        SAME(slot_set_access(arena_slot(&all[i]), OS_NONE), 0);
+    AT_LAST(sa_seal(&all[i], &why));
+    SAME(sa_state_of(&all[i]), SA_IS_SEALED);
+    AT_LAST(sa_open(&all[i], i % 2, &why));
+    SAME(sa_state_of(&all[i]), SA_USABLE);
+    are_whole();
+    (void)worked(sa_open_end(&all[i], i % 2, &why)); /* refused: sealed, but for the pages */
+    SAME(sa_state_of(&all[i]), SA_IS_SEALED);
+    usable[i] = false;
 }
 
 static void in_the_child(void)
@@ -284,12 +290,19 @@ static void script(void)
     (void)worked(sa_lockdown(&wiped, &why));
     SAME(wiped, ARENAS);
     for (int i = 0; i < ARENAS; i++) {
-        SAME(sa_state_of(&all[i]), SA_IS_WIPED);
+        bool sealed = sa_state_of(&all[i]) == SA_IS_SEALED;
+        SAME(sealed, i == 2 || i == LARGE);
+        CHECK(sa_is_wiped(&all[i]));
         struct slot s = arena_slot(&all[i]);
         if (slot_set_access(s, OS_WRITE))
             SAME(slot_set_access(s, OS_WRITE), 0);
         is_gone(i);
-        refill(i);
+        if (!sealed) {
+            refill(i);
+            continue;
+        }
+        sa_close(&all[i]);
+        make_one(i);
     }
     are_whole();
     AT_LAST(sa_disarm(&why));

@@ -13,8 +13,12 @@ static void *moves(void *unused)
 
 static void *seals(void *unused)
 {
-    for (int i = 0;; i++)
-        (void)slot_set_access(arena_slot(&sealed), (enum os_access)(i % 3)); /* the fault ends it */
+    struct sa_why mine;
+    if (sa_seal(&sealed, &mine) != SA_OK)
+        return unused;
+    for (int i = 0;; i++) /* the fault ends it */
+        if (sa_open(&sealed, i % 2, &mine) == SA_OK)
+            (void)!sa_open_end(&sealed, i % 2, &mine);
     return unused;
 }
 
