@@ -102,6 +102,17 @@ $(BUILD)/handover/%: tests/c/handover/%.c $(OBJECTS)
 
 -include $(OBJECTS:.o=.d) $(C_TESTS:=.d) $(DEATHS:=.d)
 
+# ---- the site -----------------------------------------------------------------
+
+.PHONY: docs
+docs: install $(VENV)/.docs ## the documentation as a site, in build/docs, warnings being errors
+	$(PY) -P -m sphinx -W --keep-going -q -E -d $(BUILD)/doctrees docs $(BUILD)/docs
+	@echo 'ok: $(BUILD)/docs/index.html'
+
+$(VENV)/.docs: docs/requirements.txt $(VENV)/.made
+	$(PIP) -r $<
+	touch $@
+
 # ---- benchmarks ---------------------------------------------------------------
 
 .PHONY: bench bench-channel bench-docs

@@ -7,6 +7,9 @@ import pytest
 from states import markdown
 from support import check
 
+import secalloc
+
+NOT_IN_ALL = ["getpass", "random"]
 ROOT = Path(__file__).parent.parent
 
 
@@ -37,3 +40,10 @@ def test_there_are_examples() -> None:
 def test_the_table_of_states_is_the_tested_one() -> None:
     text = (ROOT / "docs" / "states.md").read_text()
     assert markdown() in text, "python tests/states.py prints the table for docs/states.md"
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    """`make docs` looks at their members, too."""
+    text = (ROOT / "docs" / "reference.md").read_text()
+    there = re.findall(r"^\.\. auto\w+:: ([\w.]+)$", text, re.M)
+    assert sorted(n for n in there if "." not in n) == sorted([*secalloc.__all__, *NOT_IN_ALL])
