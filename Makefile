@@ -247,6 +247,7 @@ check-lint: install $(VENV)/.lint ## ruff, mypy --strict and stubtest
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy --strict secalloc tests
+	$(VENV)/bin/mypy --strict --python-version 3.14 tests/test_typing.py
 	cd $(BUILD) && $(VENV)/bin/stubtest secalloc
 
 check-versions: ## make test with every CPython found

@@ -1,0 +1,109 @@
+"""What an arena passes for: to type checkers, by this file's own types, and to the interpreter.
+
+`make check-lint` checks this file for 3.11 and for the latest version; an ignored error that is
+none is an error there.
+"""
+
+import hashlib
+import hmac
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from crash import SECRET, secret
+
+import secalloc
+from secalloc import Arena, ArenaView, Protection
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+
+@pytest.fixture(params=["arena", "view"])
+def either(request: pytest.FixtureRequest) -> Arena | ArenaView:
+    """SECRET."""
+    return secret() if request.param == "arena" else secret(200)[: len(SECRET)]
+
+
+def readable(buffer: "ReadableBuffer") -> bytes:
+    return bytes(buffer)
+
+
+def writable(buffer: "WriteableBuffer") -> None:
+    memoryview(buffer)[:1] = b"x"
+
+
+def test_consumers_of_buffers(either: Arena | ArenaView) -> None:
+    assert readable(either) == SECRET
+    assert hashlib.sha256(either).digest() == hashlib.sha256(SECRET).digest()
+    assert hmac.digest(either, either, "sha256") == hmac.digest(SECRET, SECRET, "sha256")
+    assert memoryview(either)[0] == SECRET[0]
+    left, right = socket.socketpair()
+    with left, right:
+        assert left.send(either) == len(SECRET)
+        assert right.recv_into(either) == len(SECRET)
+    assert either == SECRET
+
+
+def test_what_fills_buffers(either: Arena | ArenaView) -> None:
+    read, write = os.pipe()
+    try:
+        assert os.write(write, either) == len(SECRET)
+        writable(either)
+        assert either[0] == ord("x")
+        assert os.readv(read, [either]) == len(SECRET)
+    finally:
+        os.close(read)
+        os.close(write)
+    assert either == SECRET
+
+
+def test_our_own_calls(either: Arena | ArenaView) -> None:
+    both: Arena = either + either
+    again: Arena = b"-" + either  # type: ignore[assignment]  # bytes says it gives bytes
+    assert isinstance(again, Arena)
+    part: ArenaView = both[2:4]
+    item: int = part[0]
+    assert (item, len(again)) == (SECRET[2], 97)
+    hexadecimal: Arena = secalloc.hexlify(either)
+    assert secalloc.compare_digest(secalloc.fromhex(hexadecimal), either)
+    granted: Protection = both.protection
+    assert Protection.GUARD in granted
+    with both.open("r") as view, secalloc.Pool() as pool, pool.open("rw") as same:
+        in_pool: Arena = same.take(bytearray(b"abc"))
+        assert view[0] == SECRET[0]
+        assert in_pool.pool is pool
+    name: Arena | None = secalloc.getenv("THERE_IS_NO_SUCH_VARIABLE")
+    assert name is None
+
+
+def test_what_checkers_refuse_raises(either: Arena | ArenaView) -> None:
+    with pytest.raises(TypeError):
+        Arena("text")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        secalloc.take("text")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="mode"):
+        secret().open("x")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        hash(either)
+    with pytest.raises(TypeError):
+        assert either < 1  # type: ignore[operator]
+    with pytest.raises(AttributeError):
+        secret().size = 1  # type: ignore[misc]
+
+
+if sys.version_info >= (3, 12):
+    from collections.abc import Buffer
+
+    def is_one(buffer: Buffer) -> bool:
+        return isinstance(buffer, Buffer)
+
+    def test_the_interpreter_s_own_type_of_buffers(either: Arena | ArenaView) -> None:
+        assert is_one(either)
+        assert issubclass(Arena, Buffer)
+        assert issubclass(ArenaView, Buffer)
+        assert not issubclass(secalloc.Pool, Buffer)
+        with either.__buffer__(0) as view:
+            assert view == SECRET
