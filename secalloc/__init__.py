@@ -19,7 +19,7 @@ Come in: `Arena`, `random`, `take`, `concat`, `getpass`, `getenv`, `read`, `from
 `b64decode`, `encode`; go out as text: `hexlify`, `b64encode`; many small secrets on few
 pages: `Pool`.
 Wipe: `clear`, `lockdown`, `rekey`, `rotate`.  Ask: `is_secure`, `compare_digest`, `status`.
-Arrange: `require`, `configure`, `arm`, `disarm`, `set_lockdown_fd`.
+Arrange: `require`, `configure`, `arm`, `disarm`, `set_lockdown_fd`, `harden`.
 With other processes: `LockdownChannel` hears of a child's wipes and hands it secrets, which
 it gets with `adopt`.
 Importing maps nothing and installs no handler; the first arena does. `random` and
@@ -51,6 +51,7 @@ from secalloc._core import (
     disarm,
     encode,
     fromhex,
+    harden,
     hexlify,
     is_secure,
     lockdown,
@@ -66,7 +67,7 @@ from secalloc._core import random as random
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from secalloc._handover import AdoptError, adopt
-    from secalloc._values import Protection, Status
+    from secalloc._values import Hardening, Protection, Status
     from secalloc.channel import LockdownChannel, LockdownChild, LockdownEvent, LockdownKind
     from secalloc.sources import getenv, read
     from secalloc.sources import getpass as getpass
@@ -77,6 +78,7 @@ __all__ = [
     "Arena",
     "ArenaView",
     "ForkedError",
+    "Hardening",
     "LockdownChannel",
     "LockdownChild",
     "LockdownEvent",
@@ -100,6 +102,7 @@ __all__ = [
     "encode",
     "fromhex",
     "getenv",
+    "harden",
     "hexlify",
     "is_secure",
     "lockdown",
@@ -116,7 +119,7 @@ __all__ = [
 # enum and typing cost more to import than all the rest, so these wait until asked for
 _LAZY = {
     "_handover": ("AdoptError", "adopt"),
-    "_values": ("Protection", "Status"),
+    "_values": ("Hardening", "Protection", "Status"),
     "channel": ("LockdownChannel", "LockdownChild", "LockdownEvent", "LockdownKind"),
     "sources": ("getenv", "getpass", "read"),
 }

@@ -45,4 +45,20 @@ class Status(NamedTuple):
     """The calling thread's signal stack; "small": another's, too small for the handler."""
 
 
-Protection.__module__ = Status.__module__ = "secalloc"
+class Hardening(NamedTuple):
+    """What harden() achieved; true where nothing was refused."""
+
+    no_core_files: bool
+    """The limit on core files is 0, soft and hard, for this process and its children."""
+    not_dumpable: bool
+    """The kernel writes no core of it, not even to a program; False on macOS, always."""
+    no_debugger: bool
+    """No process without privilege can attach to it or read its memory, and none has."""
+    refused: tuple[str, ...]
+    """What failed: the call, why, and what mends it."""
+
+    def __bool__(self) -> bool:
+        return not self.refused
+
+
+Hardening.__module__ = Protection.__module__ = Status.__module__ = "secalloc"

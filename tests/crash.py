@@ -81,6 +81,8 @@ SYSCALLS = {
     "getppid": (110, 173),
     "fork": (57, None),
     "clone": (56, 220),
+    "prctl": (157, 167),
+    "prlimit64": (302, 261),
 }
 
 

@@ -151,6 +151,8 @@ for bad in ("/", "/missing"):
     except OSError: pass
 try: secalloc.read("/dev/null", 5)
 except EOFError: pass""",
+    "harden": "secalloc.harden()",
+    "Hardening": "secalloc.harden()",
     "hexlify": "secalloc.hexlify(a); secalloc.hexlify(large)",
     "clear": "secalloc.clear(bytearray(100)); b = secret(); secalloc.clear(b)",
     "compare_digest": "secalloc.compare_digest(a, SECRET); secalloc.compare_digest(b'a', b'b')",

@@ -102,6 +102,19 @@ int os_socket_receive(int sock, void *bytes, size_t n, int *fd, size_t *got);
 
 void os_close(int fd); /* [any] */
 
+/* ---- hardening --------------------------------------------------------------- */
+
+/* Each returns whether it holds from here on, and is harmless when repeated; if not, why
+ * says which call failed, or is left alone where the platform has no such thing. */
+
+/* The limit on core files is 0, soft and hard. [any] */
+bool os_forbid_core_files(struct sa_why *why);
+/* The dumpable flag is off. [any] */
+bool os_forbid_dumps(struct sa_why *why);
+/* No process of the same user can attach, and none has. After os_forbid_dumps. [any] */
+bool os_forbid_debuggers(struct sa_why *why);
+int os_dumpable(void); /* the flag; -1: the platform has none [any] */
+
 /* ---- memory of our own ----------------------------------------------------- */
 
 /* Zeroed, readable and writable memory that a forked or cloned child sees zeroed

@@ -30,6 +30,17 @@ void os_raise_lock_limit(void)
     }
 }
 
+bool os_forbid_core_files(struct sa_why *why)
+{
+    struct rlimit none = {0, 0}, now;
+    if (setrlimit(RLIMIT_CORE, &none) == 0 && getrlimit(RLIMIT_CORE, &now) == 0 &&
+        now.rlim_cur == 0 && now.rlim_max == 0)
+        return true;
+    *why = (struct sa_why){.call = "setrlimit(RLIMIT_CORE)", .error = errno,
+                           .mend = "start the program with ulimit -c 0"};
+    return false;
+}
+
 int os_release(void *at, size_t bytes)
 {
     return munmap(at, bytes) ? errno : 0;

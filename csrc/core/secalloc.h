@@ -291,6 +291,22 @@ void sa_refusal(unsigned missing, struct sa_why *why);
  * then false. [any] */
 bool sa_shortfall(unsigned *missing, struct sa_why *why);
 
+/* What sa_harden() came to. */
+struct sa_hardening {
+    bool no_core_files; /* the limit on core files is 0, soft and hard, for children too */
+    bool not_dumpable;  /* Linux's dumpable flag is off: no core file, whatever the limit */
+    bool no_debugger;   /* no process without privilege can attach, and none has */
+    unsigned refusals;  /* what was refused: */
+    struct sa_why refused[3];
+};
+
+/* Let this process write no core files and be read by no other one; never undone. Each
+ * part is tried whatever becomes of the others; harmless when repeated. [any] */
+void sa_harden(struct sa_hardening *out);
+
+/* Linux's dumpable flag: 1 or 0; -1: unknown, or there is no such thing. [any] */
+int sa_dumpable(void);
+
 /* Bytes in a page. [any] */
 size_t sa_page_size(void);
 

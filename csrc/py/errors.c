@@ -52,7 +52,7 @@ static PyObject *exception_of(const struct py_state *state, enum kind kind)
 }
 
 /* "mlock2: Cannot allocate memory (RLIMIT_MEMLOCK is 65536); raise it with ulimit -l" */
-static PyObject *reason(const struct sa_why *why, const char *mend)
+PyObject *py_reason(const struct sa_why *why, const char *mend)
 {
     static const struct sa_why nothing = {0};
     if (!why)
@@ -79,7 +79,7 @@ void *py_fail(struct py_state *state, enum sa_code code, const struct sa_why *wh
         PyErr_SetString(exception, answers[i].message);
         return NULL;
     }
-    PyObject *message = reason(why, answers[i].message);
+    PyObject *message = py_reason(why, answers[i].message);
     if (!message)
         return NULL;
     if (answers[i].kind == MEMORY) {
@@ -155,7 +155,7 @@ int py_warn_shortfall(struct py_state *state)
     if (!sa_shortfall(&missing, &why))
         return 0;
     PyObject *names = py_protection_names(missing);
-    PyObject *because = names ? reason(&why, NULL) : NULL;
+    PyObject *because = names ? py_reason(&why, NULL) : NULL;
     int result = -1;
     if (because)
         result = PyErr_WarnFormat(state->protection_warning, 1,
@@ -170,7 +170,7 @@ void *py_fail_protection(struct py_state *state, unsigned missing)
     struct sa_why why = {0};
     sa_refusal(missing, &why);
     PyObject *names = py_protection_names(missing);
-    PyObject *because = names ? reason(&why, NULL) : NULL;
+    PyObject *because = names ? py_reason(&why, NULL) : NULL;
     PyObject *text = because ? PyUnicode_FromFormat("%U was required and is not to be had: %U",
                                                     names, because)
                              : NULL;

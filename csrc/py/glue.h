@@ -208,6 +208,9 @@ int py_errors_init(PyObject *module, struct py_state *state);
 /* Raise what `code` stands for. `why` may be NULL. Always NULL. */
 void *py_fail(struct py_state *state, enum sa_code code, const struct sa_why *why);
 
+/* What a sa_why tells, as text, with a mend where it has none. New reference. */
+PyObject *py_reason(const struct sa_why *why, const char *mend);
+
 /* Warn once a process that a protection was not granted, and of what py_warn_later
  * kept. -1: the warning was turned into an exception. Runs foreign code. */
 int py_warn_shortfall(struct py_state *state);
@@ -424,6 +427,11 @@ PyObject *py_environ_wipe(PyObject *module, PyObject *name);
 PyObject *py_scrub(PyObject *module, PyObject *bytes);
 PyObject *py_echo_off(PyObject *module, PyObject *fd);
 PyObject *py_echo_back(PyObject *module, PyObject *none);
+
+/* ---- survey.c: what secalloc/doctor.py, map.py and run.py ask, and harden() ------ */
+
+PyObject *py_harden(PyObject *module, PyObject *none);
+PyObject *py_dumpable(PyObject *module, PyObject *none);
 
 /* ---- process.c -------------------------------------------------------------- */
 

@@ -301,6 +301,20 @@ PyMethodDef py_module_methods[] = {
     {"_scrub", py_scrub, METH_O, NULL},
     {"_echo_off", py_echo_off, METH_O, NULL},
     {"_echo_back", py_echo_back, METH_NOARGS, NULL},
+    {"_dumpable", py_dumpable, METH_NOARGS, NULL},
+    {"harden", py_harden, METH_NOARGS,
+     PyDoc_STR("harden()\n--\n\n"
+               "Let this process write no core files and be read by no other; a Hardening.\n\n"
+               "Core files are limited to 0, soft and hard, which children inherit. On Linux the\n"
+               "process becomes undumpable, until it runs another program or changes its user, so\n"
+               "call it after that; a fork of it stays so. On macOS ptrace may not attach.\n\n"
+               "What no longer works: core dumps; gdb -p, strace -p, py-spy and perf by the same\n"
+               "user, and reading this process through /proc. On Linux the files of /proc/self\n"
+               "belong to root: an ordinary user's process cannot open its own mem, environ, auxv\n"
+               "or pagemap any more; maps, status, smaps and fd still work. Who has CAP_SYS_PTRACE,\n"
+               "root for one, can still do all of it, but reads no secretmem.\n\n"
+               "Never undone; harmless when repeated. What was refused raises nothing: it is told\n"
+               "by the answer, which is false then.")},
     {"configure", (PyCFunction)(void (*)(void))core_configure, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("configure(*, secretmem)\n--\n\n"
                "Choose whether arenas made from now on lie in secretmem, where the kernel has it.\n\n"

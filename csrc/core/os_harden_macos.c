@@ -1,0 +1,41 @@
+/* macOS: core files and debuggers; there is no dumpable flag. */
+#include "os.h"
+
+#include <errno.h>
+#include <sys/types.h>
+
+#include <sys/ptrace.h>
+#include <sys/sysctl.h>
+#include <unistd.h>
+
+int os_dumpable(void) { return -1; }
+
+bool os_forbid_dumps(struct sa_why *why)
+{
+    (void)why; /* not refused: there is no such thing */
+    return false;
+}
+
+/* PT_DENY_ATTACH ends a process that is traced already, with exit status ENOTSUP: that is
+ * asked first. It holds against ptrace; what has the task's port, by entitlement or as
+ * root, needs none. */
+bool os_forbid_debuggers(struct sa_why *why)
+{
+    struct kinfo_proc info = {0};
+    size_t length = sizeof info;
+    int name[] = {CTL_KERN, KERN_PROC, KERN_PROC_PID, getpid()};
+    if (sysctl(name, 4, &info, &length, NULL, 0)) {
+        *why = (struct sa_why){.call = "sysctl(KERN_PROC_PID)", .error = errno};
+        return false;
+    }
+    if (info.kp_proc.p_flag & P_TRACED) {
+        *why = (struct sa_why){.call = "a debugger is attached already",
+                               .mend = "detach it, and call again"};
+        return false;
+    }
+    if (ptrace(PT_DENY_ATTACH, 0, NULL, 0)) {
+        *why = (struct sa_why){.call = "ptrace(PT_DENY_ATTACH)", .error = errno};
+        return false;
+    }
+    return true;
+}
