@@ -15,8 +15,12 @@ TAG := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2] + 
 VENV := $(BUILD)/venv-$(TAG)
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+# Its groups of dependencies are in pyproject.toml; a pip that knows them is of 2025.
+GROUPS = $(PIP) 'pip>=25.1' && $(PIP) --prefer-binary
 WHEEL := $(BUILD)/wheel-$(TAG)
 
+# The same source gives the same bytes: files bear the time of the commit.
+export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),1577836800)
 export PYTHONPYCACHEPREFIX := $(BUILD)/pycache
 export RUFF_CACHE_DIR := $(BUILD)/ruff
 export MYPY_CACHE_DIR := $(BUILD)/mypy
@@ -48,8 +52,10 @@ $(VENV)/.made:
 	$(PIP) 'setuptools>=77'
 	touch $@
 
-$(VENV)/.pytest: tests/requirements.txt $(VENV)/.made
-	$(PIP) -r $<
+# cryptography has nothing for the free-threaded 3.13; its tests are skipped there.
+TEST_GROUPS := --group test $(if $(filter 3.13t%,$(TAG)),,--group test-cryptography)
+$(VENV)/.pytest: pyproject.toml $(VENV)/.made
+	$(GROUPS) $(TEST_GROUPS)
 	touch $@
 
 # Built from a copy, so that nothing is left in the tree and nothing stale goes in.
@@ -109,9 +115,52 @@ docs: install $(VENV)/.docs ## the documentation as a site, in build/docs, warni
 	$(PY) -P -m sphinx -W --keep-going -q -E -d $(BUILD)/doctrees docs $(BUILD)/docs
 	@echo 'ok: $(BUILD)/docs/index.html'
 
-$(VENV)/.docs: docs/requirements.txt $(VENV)/.made
-	$(PIP) -r $<
+$(VENV)/.docs: pyproject.toml $(VENV)/.made
+	$(GROUPS) --group docs
 	touch $@
+
+# ---- distribution ---------------------------------------------------------------
+
+DIST := $(BUILD)/dist
+.PHONY: cibuildwheel wheel-manylinux check-wheel check-wheels
+check-sdist: $(VENV)/.made ## the sdist, which is left in build/dist: complete, offline, twice the same bytes
+	$(PY) packaging/check.py $(DIST) $(BUILD)/check-sdist
+
+cibuildwheel: $(VENV)/.made ## every wheel for this machine, each tested; wants docker on Linux
+	$(GROUPS) --group cibuildwheel
+	PATH=$(VENV)/bin:$$PATH cibuildwheel --output-dir $(DIST)
+
+$(VENV)/.wheels: pyproject.toml $(VENV)/.made
+	$(GROUPS) --group wheels --group cross
+	touch $@
+
+# As the package index gets it, but that zig stands for the old glibc of a container.
+MACHINE := $(shell uname -m)
+RAW := $(BUILD)/raw
+wheel-manylinux: $(VENV)/.wheels ## a wheel for glibc 2.28, repaired and audited, in build/dist
+	rm -rf $(RAW) $(DIST)/*linux*.whl
+	mkdir -p $(RAW)/source $(DIST)
+	cp -R $(PARTS) $(RAW)/source
+	ZIG_GLOBAL_CACHE_DIR=$(BUILD)/cross/cache CC='$(PY) -m ziglang cc -target $(MACHINE)-linux-gnu.2.28' \
+	    $(PY) -m pip wheel --quiet --no-deps --no-build-isolation -w $(RAW) $(RAW)/source
+	PATH=$(VENV)/bin:$$PATH auditwheel repair --plat manylinux_2_28_$(MACHINE) -w $(DIST) $(RAW)/*.whl
+	$(VENV)/bin/abi3audit --strict --summary $(DIST)/*abi3-*.whl
+
+check-wheels: wheel-manylinux ## that wheel in a clean venv of every CPython found, with all tests
+	@set -e; for p in $$(sh tests/pythons.sh | grep -v 't/bin/\|t$$'); do \
+	    echo "== $$($$p --version)"; $(MAKE) check-wheel PYTHON=$$p FILE="$$(ls $(DIST)/*abi3-*.whl)"; done
+
+# The installed wheel alone: in the venv is nothing that builds.
+CLEAN := $(BUILD)/clean-$(TAG)
+TESTS := tests
+check-wheel: ## install the wheel FILE in a clean venv of PYTHON and run TESTS
+	rm -rf $(CLEAN)
+	$(PYTHON) -m venv $(CLEAN)
+	$(CLEAN)/bin/pip --disable-pip-version-check install --quiet --no-index --no-deps $(FILE)
+	$(CLEAN)/bin/pip --disable-pip-version-check install --quiet --upgrade 'pip>=25.1'
+	$(CLEAN)/bin/pip install --quiet --prefer-binary $(TEST_GROUPS)
+	$(CLEAN)/bin/python -P -m pytest -o cache_dir=$(BUILD)/pytest $(PYTEST_ARGS) $(TESTS)
+	rm -rf $(CLEAN)
 
 # ---- benchmarks ---------------------------------------------------------------
 
@@ -128,8 +177,8 @@ bench-channel: install ## from a child's fault to its parent, beside a byte by h
 bench-docs: ## the same, written into README and docs/performance.md
 	$(MAKE) bench BENCH_ARGS='--json $(BUILD)/bench.json --svg docs/performance.svg --markdown README.md docs/performance.md'
 
-$(VENV)/.bench: bench/requirements.txt $(VENV)/.made
-	$(PIP) -r $<
+$(VENV)/.bench: pyproject.toml $(VENV)/.made
+	$(GROUPS) --group bench
 	touch $@
 
 $(BUILD)/bench-core.so: bench/core.c $(CORE) $(wildcard csrc/core/*.h)
@@ -138,8 +187,8 @@ $(BUILD)/bench-core.so: bench/core.c $(CORE) $(wildcard csrc/core/*.h)
 
 # ---- deeper checks ---------------------------------------------------------------
 
-CHECKS := check-warnings check-cppcheck check-lint check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours
-.PHONY: check $(CHECKS)
+CHECKS := check-warnings check-cppcheck check-lint check-workflows check-sdist check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours
+.PHONY: check $(CHECKS) check-docs
 check: $(CHECKS) ## all of the checks below
 
 # Each file alone, with what both compilers know; the glue without -Wconversion's
@@ -174,8 +223,8 @@ check-tsan: ## the C tests under ThreadSanitizer
 check-valgrind: ## the C tests under valgrind
 	$(MAKE) run-c VARIANT=valgrind RUN='valgrind --quiet --suppressions=tests/c/valgrind.supp --error-exitcode=9 --leak-check=full'
 
-$(VENV)/.neighbours: tests/requirements-neighbours.txt $(VENV)/.pytest
-	$(PIP) -r $<
+$(VENV)/.neighbours: pyproject.toml $(VENV)/.pytest
+	$(GROUPS) --group neighbours
 	touch $@
 
 check-neighbours: install $(VENV)/.neighbours ## with other libraries that handle fatal signals
@@ -239,8 +288,8 @@ fuzz: ## libFuzzer over the core's operations, for FUZZ_SECONDS
 check-cross: $(VENV)/.made ## compile and link the core for every platform
 	bash tests/cross.sh $(PY) $(BUILD)/cross
 
-$(VENV)/.lint: tests/requirements-lint.txt $(VENV)/.pytest
-	$(PIP) -r $<
+$(VENV)/.lint: pyproject.toml $(VENV)/.pytest
+	$(GROUPS) --group lint --group cibuildwheel
 	touch $@
 
 check-lint: install $(VENV)/.lint ## ruff, mypy --strict and stubtest
@@ -252,6 +301,15 @@ check-lint: install $(VENV)/.lint ## ruff, mypy --strict and stubtest
 
 check-versions: ## make test with every CPython found
 	@set -e; for p in $$(sh tests/pythons.sh); do echo "== $$($$p --version)"; $(MAKE) test PYTHON=$$p; done
+
+check-workflows: $(VENV)/.lint ## .github by zizmor and actionlint, offline; cibuildwheel's configuration
+	$(VENV)/bin/zizmor --offline --pedantic --quiet .github
+	$(VENV)/bin/actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
+	@for system in linux macos; do PATH=$(VENV)/bin:$$PATH cibuildwheel --platform $$system --archs all \
+	    --print-build-identifiers >$(BUILD)/identifiers && grep -c . $(BUILD)/identifiers | sed "s/^/ok: $$system, wheels to build or test: /"; done
+
+check-docs: install $(VENV)/.pytest ## run the examples of the documentation
+	$(PY) -P -m pytest -o cache_dir=$(BUILD)/pytest tests/test_docs.py
 
 .PHONY: clean
 clean: ## remove everything generated
