@@ -1,5 +1,6 @@
 """Tests the installed library, never the tree it is built from."""
 
+import datetime
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != TR
 if str(TREE / "tests") not in sys.path:
     sys.path.insert(0, str(TREE / "tests"))
 
-from support import TRIALS, spy  # noqa: E402
+from support import TRIALS, crypto, spy  # noqa: E402
 
 import secalloc  # noqa: E402
 
@@ -57,6 +58,38 @@ def marker() -> Iterator[Marker]:
     pipe = Marker()
     yield pipe
     pipe.close()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate for localhost with its key."""
+    x509, ec = crypto("x509"), crypto("hazmat.primitives.asymmetric.ec")
+    hashes = crypto("hazmat.primitives.hashes")
+    serialization = crypto("hazmat.primitives.serialization")
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(private, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    path.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + signed.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
 
 
 for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):

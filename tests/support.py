@@ -1,5 +1,6 @@
 """Runs snippets in processes of their own, and tells how they ended."""
 
+import importlib
 import os
 import platform
 import shutil
@@ -113,3 +114,11 @@ def spy() -> str:
     command = [compiler, *flags, "-o", str(built), str(TESTS / "spy.c")]
     subprocess.run(command, check=True)  # noqa: S603
     return str(built)
+
+
+def crypto(module: str) -> Any:
+    """A module of the package, in a version that takes any buffer and fills one."""
+    package = pytest.importorskip("cryptography", reason="cryptography is not installed")
+    if int(package.__version__.split(".")[0]) < 47:
+        pytest.skip(f"cryptography {package.__version__} has no *_into: needs 47 or later")
+    return importlib.import_module(f"cryptography.{module}")

@@ -1,11 +1,24 @@
-"""What the documents claim: the README's examples run, the table of states is the tested one."""
+"""What the documents claim: their examples run, the table of states is the tested one."""
 
+import fcntl
+import os
+import pty
 import re
+import socket
+import ssl
+import subprocess
+import sys
+import termios
+import textwrap
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from states import markdown
-from support import check
+from support import crypto
 
 import secalloc
 
@@ -13,28 +26,126 @@ NOT_IN_ALL = ["getpass", "random"]
 ROOT = Path(__file__).parent.parent
 
 
-def examples(name: str) -> list[str]:
-    """The Python blocks of a document."""
-    return re.findall(r"^```python\n(.*?)^```", (ROOT / name).read_text(), re.M | re.S)
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+WHOLE = {"tutorial.md"}
+"""Of which each block goes on where the one before ended."""
 
 
-EXAMPLES = examples("README.md")
-RECIPES = examples("docs/channels.md")
+def programs() -> Iterator[Any]:
+    """The Python blocks of the documents, each with the heading that it stands under."""
+    for path in DOCUMENTS:
+        found: dict[str, str] = {}
+        heading = ""
+        for line, code in re.findall(
+            r"^#+ ([^\n]*)$|^```python\n(.*?)^```$", path.read_text(), re.M | re.S
+        ):
+            if line:
+                heading = line
+                continue
+            name = path.name if path.name in WHOLE else f"{path.name}: {heading}"
+            if path.name in WHOLE:
+                found[name] = found.get(name, "") + code
+            else:
+                found[name if name not in found else f"{name} {len(found)}"] = code
+        for name, code in found.items():
+            yield pytest.param(code, id=name)
 
 
-@pytest.mark.parametrize("code", EXAMPLES)
-def test_an_example_of_the_readme_runs(code: str) -> None:
-    check(code)
+PROGRAMS = list(programs())
 
 
-@pytest.mark.parametrize("code", RECIPES)
-def test_a_recipe_for_channels_runs(code: str) -> None:
-    check(code)
+def start(code: str, directory: Path, **options: Any) -> "subprocess.Popen[str]":
+    """A program of its own, with nothing imported."""
+    return subprocess.Popen(  # noqa: S603
+        [sys.executable, "-P", "-c", code],
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+
+
+def finish(child: "subprocess.Popen[str]") -> None:
+    out, _ = child.communicate(timeout=60)
+    assert child.returncode == 0, out
+
+
+@pytest.mark.parametrize("code", PROGRAMS)
+def test_an_example_runs(code: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if "cryptography" in code:
+        crypto("exceptions")
+    if "getpass(" in code:
+        with_a_person(code, tmp_path)
+    elif "HOST, PORT" in code:
+        with_a_server(code, tmp_path, request.getfixturevalue("certificate"))
+    else:
+        finish(start(code, tmp_path))
+
+
+def with_a_person(code: str, directory: Path) -> None:
+    """Who types a passphrase on a terminal, without echo."""
+    ours, theirs = pty.openpty()
+
+    def lead() -> None:
+        os.setsid()
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    child = start(code, directory, preexec_fn=lead, stdin=theirs, pass_fds=[theirs])
+    os.close(theirs)
+    seen = b""
+    while b"Passphrase: " not in seen:
+        seen += os.read(ours, 100)
+    os.write(ours, b"correct horse\n")
+    finish(child)
+    with suppress(OSError):  # at its end
+        seen += os.read(ours, 100)
+    os.close(ours)
+    assert b"horse" not in seen
+
+
+def with_a_server(code: str, directory: Path, certificate: Path) -> None:
+    """Which gives a key, at first all of it, then too little."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    listener = socket.create_server(("localhost", 0))
+
+    def serve() -> None:
+        for key in (bytes(range(32)), bytes(range(31))):
+            with context.wrap_socket(listener.accept()[0], server_side=True) as connection:
+                assert connection.recv(4) == b"key\n"
+                connection.sendall(key[:10])
+                connection.sendall(key[10:])
+                with suppress(OSError):  # it was content with the key
+                    connection.unwrap()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    given = f"HOST, PORT, CA = 'localhost', {listener.getsockname()[1]}, {str(certificate)!r}\n"
+    finish(start(f"{given}{code}\nassert key == bytes(range(32))", directory))
+    short = textwrap.indent(code, "    ")
+    finish(
+        start(
+            f"{given}try:\n{short}\nexcept EOFError:\n    assert key.wiped\nelse:\n    raise",
+            directory,
+        )
+    )
+    thread.join(30)
+    listener.close()
 
 
 def test_there_are_examples() -> None:
-    assert len(EXAMPLES) >= 2
-    assert len(RECIPES) == 3
+    names = [str(program.id).partition(":")[0] for program in PROGRAMS]
+    assert names.count("README.md") >= 2
+    assert names.count("channels.md") == 3
+    assert names.count("howto.md") >= 7
+
+
+def test_the_tests_that_documents_name_exist() -> None:
+    for path in DOCUMENTS:
+        for module, name in re.findall(r"`(test_\w+\.py)::(\w+)`", path.read_text()):
+            tests = (ROOT / "tests" / module).read_text()
+            assert re.search(rf"^def {name}\(", tests, re.M), f"{path.name}: {module}::{name}"
 
 
 def test_the_table_of_states_is_the_tested_one() -> None:

@@ -1,10 +1,8 @@
 """The arena as input and output of what programs really call, equal to what bytes give."""
 # ruff: noqa: PT012 - what is wiped inside a block shows at its end
 
-import datetime
 import hashlib
 import hmac
-import importlib
 import io
 import mmap
 import os
@@ -15,11 +13,13 @@ import subprocess
 import sys
 import threading
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from crash import SECRET, raw, secret
+from support import crypto
 
 import secalloc
 from secalloc import Arena, ArenaView, WipedError
@@ -168,14 +168,6 @@ def test_numpy(key: Arena | ArenaView) -> None:
 # ---- cryptography --------------------------------------------------------------------
 
 
-def crypto(module: str) -> Any:
-    """A module of the package, in a version that takes any buffer and fills one."""
-    package = pytest.importorskip("cryptography", reason="cryptography is not installed")
-    if int(package.__version__.split(".")[0]) < 47:
-        pytest.skip(f"cryptography {package.__version__} has no *_into: needs 47 or later")
-    return importlib.import_module(f"cryptography.{module}")
-
-
 @pytest.mark.parametrize("name", ["AESGCM", "ChaCha20Poly1305", "AESCCM", "AESGCMSIV"])
 def test_aeads(name: str, key: Arena | ArenaView) -> None:
     aead, exceptions = crypto("hazmat.primitives.ciphers.aead"), crypto("exceptions")
@@ -208,20 +200,41 @@ def test_aeads(name: str, key: Arena | ArenaView) -> None:
         bytes(back)
 
 
-@pytest.mark.parametrize(("name", "copies"), [("AESGCM", True), ("AESCCM", False)])
-def test_who_goes_on_after_a_lockdown(name: str, copies: bool) -> None:
-    """Some keep OpenSSL's own copy; those that read again fail, and never use noise."""
+def key_object(name: str, arena: Arena) -> Callable[[], bytes]:
+    """Uses a key object of the package, made once."""
     aead = crypto("hazmat.primitives.ciphers.aead")
-    arena = Arena(KEY)
-    cipher = getattr(aead, name)(arena)
-    expected = cipher.encrypt(b"n" * 12, b"text", None)
+    ciphers = crypto("hazmat.primitives.ciphers")
+    hashes, hmacs = crypto("hazmat.primitives.hashes"), crypto("hazmat.primitives.hmac")
+    ed25519 = crypto("hazmat.primitives.asymmetric.ed25519")
+    if hasattr(aead, name):
+        cipher = getattr(aead, name)(arena)
+        return lambda: bytes(cipher.encrypt(b"n" * 12, b"text", None))
+    if name == "HMAC":
+        mac = hmacs.HMAC(arena, hashes.SHA256())
+        return lambda: bytes(mac.copy().finalize())
+    if name == "Ed25519PrivateKey":
+        signer = ed25519.Ed25519PrivateKey.from_private_bytes(arena)
+        return lambda: bytes(signer.sign(b"text"))
+    cipher = ciphers.Cipher(ciphers.algorithms.AES(arena), ciphers.modes.CTR(b"i" * 16))
+    return lambda: bytes(cipher.encryptor().update(b"text"))
+
+
+COPIES = ["AESGCM", "AESGCMSIV", "AESOCB3", "ChaCha20Poly1305", "HMAC", "Ed25519PrivateKey"]
+READS = ["AESCCM", "Cipher"]
+
+
+@pytest.mark.parametrize("name", [*COPIES, *READS])
+def test_who_goes_on_after_a_lockdown(name: str) -> None:
+    """Some keep OpenSSL's own copy; those that read again fail, and never use noise."""
+    use = key_object(name, arena := Arena(KEY))
+    expected = use()
     secalloc.lockdown()
     assert arena.wiped
-    if copies:
-        assert cipher.encrypt(b"n" * 12, b"text", None) == expected
+    if name in COPIES:
+        assert use() == expected
     else:
         with pytest.raises((WipedError, TypeError, BufferError)):
-            cipher.encrypt(b"n" * 12, b"text", None)
+            use()
 
 
 def test_hkdf(key: Arena | ArenaView) -> None:
@@ -276,38 +289,6 @@ def test_hmac_hash_and_cipher_of_cryptography(key: Arena | ArenaView) -> None:
 
 
 # ---- TLS over the loopback -------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for localhost with its key."""
-    x509, ec = crypto("x509"), crypto("hazmat.primitives.asymmetric.ec")
-    hashes = crypto("hazmat.primitives.hashes")
-    serialization = crypto("hazmat.primitives.serialization")
-    private = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(private.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(private, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
-    path.write_bytes(
-        private.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + signed.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
 
 
 def test_ssl(certificate: Path) -> None:
