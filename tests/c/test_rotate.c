@@ -367,12 +367,12 @@ TEST(nowhere_after_a_pass)
         for (uint32_t k = 0; k < atomic_load(&region->used); k++) {
             struct slot s = {region, k};
             uint64_t h = atomic_load(slot_hold(s));
-            if (hold_state(h) != SLOT_LIVE || hold_access(h) != OS_WRITE)
+            /* Pinned as wipers do, so that it stays mapped while we look. One that is
+             * busy now was wiped by the pass, or is being prepared. */
+            if (hold_state(h) != SLOT_LIVE || hold_access(h) != OS_WRITE || h & HOLD_BUSY ||
+                !atomic_compare_exchange_strong(slot_hold(s), &h, h + HOLD_PIN))
                 continue;
-            atomic_fetch_add(slot_hold(s), HOLD_PIN); /* it stays mapped while we look */
-            h = atomic_load(slot_hold(s));
-            if (hold_state(h) == SLOT_LIVE && !(h & HOLD_BUSY))
-                secrets += is_content(slot_data(s) + s.region->data - SIZE, SIZE, 1);
+            secrets += is_content(slot_data(s) + s.region->data - SIZE, SIZE, 1);
             stored += (atomic_load(&arenas[1].use) & FILLS) != 0;
             atomic_fetch_sub(slot_hold(s), HOLD_PIN);
         }
