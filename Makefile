@@ -165,14 +165,14 @@ check-wheel: ## install the wheel FILE in a clean venv of PYTHON and run TESTS
 # ---- benchmarks ---------------------------------------------------------------
 
 .PHONY: bench bench-channel bench-docs
-bench: install $(VENV)/.bench $(BUILD)/bench-core.so ## everything the figures rest on, side by side
+bench: install $(VENV)/.bench $(BUILD)/bench-core.so $(BUILD)/bench-channel.so ## everything the figures rest on, side by side
 	$(PY) -P bench/run.py $(BUILD)/bench-core.so $(BENCH_ARGS)
 	$(PY) -P bench/death.py
 	$(PY) -P bench/threads.py
-	$(PY) -P bench/channel.py
+	$(PY) -P bench/channel.py $(BUILD)/bench-channel.so
 
-bench-channel: install ## from a child's fault to its parent, beside a byte by hand
-	$(PY) -P bench/channel.py
+bench-channel: install $(BUILD)/bench-channel.so ## from a child's fault to its parent, beside a byte by hand
+	$(PY) -P bench/channel.py $(BUILD)/bench-channel.so
 
 bench-docs: ## the same, written into README and docs/performance.md
 	$(MAKE) bench BENCH_ARGS='--json $(BUILD)/bench.json --svg docs/performance.svg --markdown README.md docs/performance.md'
@@ -180,6 +180,10 @@ bench-docs: ## the same, written into README and docs/performance.md
 $(VENV)/.bench: pyproject.toml $(VENV)/.made
 	$(GROUPS) --group bench
 	touch $@
+
+$(BUILD)/bench-channel.so: bench/channel.c
+	@mkdir -p $(@D)
+	$(CC) $(STANDARD) $(WARNINGS) -O3 -shared -fPIC -o $@ $<
 
 $(BUILD)/bench-core.so: bench/core.c $(CORE) $(wildcard csrc/core/*.h)
 	@mkdir -p $(@D)

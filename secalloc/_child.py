@@ -12,6 +12,7 @@ from secalloc import _takeover
 
 if TYPE_CHECKING:
     from secalloc._handover import Offer
+    from secalloc.channel import LockdownEvent
 
 
 class Copy:
@@ -78,7 +79,7 @@ class PopenArgs(TypedDict):
 class Record:
     """What the parent knows of one child."""
 
-    __slots__ = ("__weakref__", "handle", "last", "name", "offer", "pid", "process")
+    __slots__ = ("__weakref__", "fallen", "handle", "last", "name", "offer", "pid", "process")
 
     def __init__(self, name: str, offer: "Offer | None") -> None:
         self.name = name
@@ -87,6 +88,8 @@ class Record:
         self.last = b""
         self.process = os.getpid()
         self.handle: weakref.ref[LockdownChild] | None = None
+        # What is told of its fall where the caller kept no object: made before it is wanted.
+        self.fallen: LockdownEvent | None = None
 
     def child(self) -> "LockdownChild":
         """The object that the caller had, if it is still there, else one equal to it."""

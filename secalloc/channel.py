@@ -132,6 +132,7 @@ class LockdownChannel:
             if record.offer:
                 record.offer.close()
             raise
+        record.fallen = LockdownEvent(LockdownKind.FATAL, LockdownChild(record, None))
         self._records[read] = record
         copy = Copy(fds, record.offer.start if record.offer else None)
         self._unspawned = [ref for ref in self._unspawned if ref()]
@@ -202,6 +203,8 @@ class LockdownChannel:
         except BlockingIOError:  # another thread was faster
             return None
         last, record.last = record.last, byte
+        if byte == b"F" != last and not (record.handle and record.handle()):
+            return record.fallen
         kind = _KINDS.get(byte)
         if kind is None:
             self._drop(fd)
@@ -285,24 +288,37 @@ class LockdownChannel:
         with self._lock:
             if self._closed:
                 return
-            self._waiting += 1
-            first = loop not in self._futures
-            waiting = self._futures.setdefault(loop, [])
+            waiting = self._futures.get(loop)
+            if waiting is None:
+                waiting = []
+                loop.add_reader(self._ready.fileno(), _wake, waiting)
+                self._futures[loop] = waiting
+                self._waiting += 1
             waiting.append(future)
-            fd = self._ready.fileno()
         try:
-            if first:
-                loop.add_reader(fd, _wake, waiting)
             await future
         finally:
             waiting.remove(future)
-            if not waiting:
-                loop.remove_reader(fd)
-                del self._futures[loop]
-            with self._lock:
-                self._waiting -= 1
-                if self._closed and not self._waiting:
-                    self._destroy()
+            if not waiting:  # later: what comes first is the event
+                try:
+                    loop.call_soon(self._watch_no_more, loop)
+                except RuntimeError:  # the loop is closed, and has forgotten the set
+                    self._watched(loop)
+
+    def _watch_no_more(self, loop: "asyncio.AbstractEventLoop") -> None:
+        """In the loop: unless somebody waits again meanwhile."""
+        if self._futures.get(loop) == []:
+            loop.remove_reader(self._ready.fileno())
+            self._watched(loop)
+
+    def _watched(self, loop: "asyncio.AbstractEventLoop") -> None:
+        """The loop does not know the set any more."""
+        with self._lock:
+            if self._futures.pop(loop, None) is None:
+                return
+            self._waiting -= 1
+            if self._closed and not self._waiting:
+                self._destroy()
 
     def on_event(self, callback: Callable[[LockdownEvent], object]) -> threading.Thread:
         """Call `callback` with each event, on a daemon thread of its own, until the channel
@@ -340,6 +356,10 @@ class LockdownChannel:
             copies = [ref() for ref in self._unspawned]
             self._unspawned.clear()
             os.close(self._waker)  # whoever waits sees the end of the pipe
+            for loop in list(self._futures):
+                if loop.is_closed():  # before it came to forget the set
+                    del self._futures[loop]
+                    self._waiting -= 1
             if not self._waiting:
                 self._destroy()
         for copy in copies:
@@ -388,6 +408,7 @@ class LockdownChannel:
     def _drop(self, fd: int) -> None:
         """With the lock held: a child is not heard of any more."""
         record = self._records.pop(fd)
+        record.fallen = None
         self._ready.remove(fd)
         os.close(fd)
         if record.offer:
@@ -407,6 +428,7 @@ class LockdownChannel:
         self._closed = True
         self._ready.forked()
         for record in self._records.values():
+            record.fallen = None
             if record.offer:
                 record.offer.forked()
         self._records.clear()

@@ -227,6 +227,58 @@ def test_tasks_wait_are_cancelled_and_see_the_close() -> None:
     asyncio.run(parent())
 
 
+@linux_only
+@pytest.mark.parametrize("ends", ["stops", "breaks off"])
+def test_a_loop_that_ends_before_the_channel_leaves_nothing_open(ends: str) -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    channel, loop = LockdownChannel(), asyncio.new_event_loop()
+
+    async def hear() -> None:
+        await anext(channel)
+        if ends == "breaks off":
+            raise SystemExit  # at once: the loop runs nothing that was put off
+
+    with channel.child() as child:
+        loop.call_later(0.02, os.write, child.fd, b"L")
+        if ends == "stops":
+            loop.run_until_complete(hear())
+        else:
+            with pytest.raises(SystemExit):
+                loop.run_until_complete(hear())
+    loop.close()
+    channel.close()
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+@linux_only
+def test_a_loop_forgets_the_channel() -> None:
+    """Else the next file with that number could not be watched."""
+
+    async def parent() -> None:
+        loop = asyncio.get_running_loop()
+        channel = LockdownChannel()
+        number = channel.fileno()
+        with channel.child() as child:
+            loop.call_later(0.02, os.write, child.fd, b"L")
+            assert (await anext(channel)).kind is LOCKDOWN
+            channel.close()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        with pytest.raises(OSError, match="descriptor"):
+            os.fstat(number)
+        read, write = os.pipe()
+        os.dup2(read, number)
+        heard = asyncio.Event()
+        loop.add_reader(number, heard.set)
+        os.write(write, b"x")
+        await asyncio.wait_for(heard.wait(), SOON)
+        loop.remove_reader(number)
+        for fd in {read, write, number}:
+            os.close(fd)
+
+    asyncio.run(parent())
+
+
 def test_on_event_reports_what_the_callback_raises_and_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -38,6 +38,10 @@ void alt_stack_make(void)
     stack_t ours = {.ss_sp = os_map_stack(bytes), .ss_size = bytes};
     if (!ours.ss_sp)
         return;
+    /* The half that the kernel's frame and ours take is touched now: a page that has to be
+     * found first would hold the wipe up, and may be refused. */
+    for (size_t at = bytes / 2; at < bytes; at += os_page_size())
+        ((volatile char *)ours.ss_sp)[at] = 0;
     if (pthread_setspecific(key, ours.ss_sp) || sigaltstack(&ours, NULL)) {
         (void)pthread_setspecific(key, NULL); /* it was NULL before, so there is room */
         os_unmap_stack(ours.ss_sp, bytes);
