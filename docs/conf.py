@@ -19,8 +19,8 @@ release = version = secalloc.__version__
 copyright = "the secalloc authors"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-exclude_patterns = ["requirements.txt"]
 html_theme = "furo"
+html_static_path, html_css_files = ["static"], ["site.css"]
 html_title = f"secalloc {version}"
 html_show_copyright = False
 html_show_sphinx = False

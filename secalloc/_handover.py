@@ -42,7 +42,10 @@ _REFUSALS = {
 class AdoptError(ValueError):
     """A secret was not adopted; nothing of it was received, unless it says so.
 
-    `reason` is one of "unknown", "taken", "not meant", "wiped", "size", "gone" and "none".
+    `reason` is "unknown" (the parent offers none of that name), "taken" (adopted before),
+    "not meant" (for another process), "wiped" (the parent's arena cannot be read), "size"
+    (another than was asked for), "gone" (the parent, the channel, or the time it was offered)
+    or "none" (this process was given no secrets).
     """
 
     def __init__(self, message: str, reason: str) -> None:
@@ -81,6 +84,7 @@ def adopt(name: str, *, size: int | None = None, timeout: float = PATIENCE) -> A
     this process was given no secrets. ForkedError: they were given to the process that this
     one was forked from. MemoryError, ProtectionError: as for Arena(size), and the secret can
     be adopted still. TimeoutError: the parent did not answer within `timeout` seconds.
+    ValueError: a name of more than 255 bytes, or a timeout that is endless or not above 0.
     """
     asked = name_bytes(name)
     if not 0 < timeout < math.inf:

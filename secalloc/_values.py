@@ -6,7 +6,10 @@ from typing import Literal, NamedTuple
 
 
 class Protection(IntFlag):
-    """What the kernel granted an arena. The bits are those of csrc/core/secalloc.h."""
+    """What the kernel granted an arena, or is to grant: flags, to be combined with `|`.
+
+    The bits are those of csrc/core/secalloc.h.
+    """
 
     GUARD = 1
     """Inaccessible pages on both sides."""

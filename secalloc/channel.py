@@ -51,17 +51,18 @@ class LockdownEvent(NamedTuple):
     """Something became of a child's secrets."""
 
     kind: LockdownKind
-    """What."""
+    """What became of them; compares equal to its name, as "FATAL"."""
     child: LockdownChild
-    """Whose."""
+    """Whose they were: equal to what child() returned."""
 
 
 class LockdownChannel:
     """Where a parent hears of the wipes of its children, each with an end of its own.
 
     Give each child an end with popen_args() or child(); then wait(), iterate, `async for`,
-    on_event(), or watch fileno(). An event goes to one of those who wait. Thread-safe. In a
-    forked child it raises ForkedError; after close(), ValueError.
+    on_event(), or watch fileno(). An event goes to one of those who wait. Thread-safe. A
+    context manager: leaving it closes the channel. In a forked child it raises ForkedError;
+    after close(), ValueError.
     """
 
     def __init__(self) -> None:

@@ -74,6 +74,17 @@ def test_build_elsewhere_is_refused(pretence: str) -> None:
     assert (end.returncode, end.stdout, end.stderr) == (1, "", SENTENCE + "\n")
 
 
+def test_import_elsewhere_is_refused() -> None:
+    end = subprocess.run(
+        [sys.executable, "-P", "-c", "import sys; sys.platform = 'win32'; import secalloc"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert end.returncode == 1
+    assert "ImportError: secalloc works on Linux and macOS, not on win32." in end.stderr
+
+
 @pytest.mark.parametrize("flags", [["-D__STDC_NO_ATOMICS__=1"], ["-std=c99"]])
 def test_build_without_atomics_is_refused(flags: list[str]) -> None:
     compiler = os.environ.get("CC", "cc").split()

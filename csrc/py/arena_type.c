@@ -224,7 +224,8 @@ static PyMethodDef methods[] = {
                "The old pages are wiped and made inaccessible, so that a stale pointer faults.\n"
                "Views stay valid: they name a range, not an address. Waits up to timeout seconds\n"
                "for exported buffers to be released, then BufferError. MemoryError or OSError:\n"
-               "no new pages were to be had. Either way nothing changed.")},
+               "no new pages were to be had. WipedError: there is nothing to move. Either way\n"
+               "nothing changed.")},
     {"seal", arena_seal, METH_NOARGS,
      PyDoc_STR("seal($self, /)\n--\n\n"
                "Make the pages inaccessible until open() opens them for a block.\n\n"
@@ -267,9 +268,9 @@ static PyGetSetDef properties[] = {
     {"closed", arena_closed, NULL,
      PyDoc_STR("Whether it was closed, or belongs to the parent process."), NULL},
     {"protection", arena_protection, NULL,
-     PyDoc_STR("What the kernel granted, as a Protection flag set."), NULL},
+     PyDoc_STR("What the kernel granted this arena's pages, as a Protection flag set."), NULL},
     {"address", arena_address, NULL,
-     PyDoc_STR("Where the first byte lies now, for tests and tools; rotate() changes it."), NULL},
+     PyDoc_STR("Where the first byte lies now, for tests and tools, an int; rotate() changes it."), NULL},
     {"pool", arena_pool, NULL,
      PyDoc_STR("The Pool it lies in; None: it has pages of its own."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
@@ -279,6 +280,7 @@ PyDoc_STRVAR(doc,
              "Arena(source, *, align=1, require=None)\n--\n\n"
              "Memory for one secret: between guard pages, locked in RAM, kept out of core files\n"
              "and of child processes, and overwritten when the process dies of a fatal signal.\n\n"
+             "A context manager: leaving it closes the arena, as dropping it does.\n\n"
              "An int gives that many zero bytes; any contiguous bytes-like object gives a copy of\n"
              "its content, and stays as it is (take() clears it). align, a power of two up to the\n"
              "page size, aligns the first byte; the last one ends at the guard page, save for at\n"
@@ -289,10 +291,12 @@ PyDoc_STRVAR(doc,
              "on the lengths alone, as hmac.compare_digest does; a bytearray or memoryview on the\n"
              "left compares by itself, early, so prefer compare_digest(). An object that is not\n"
              "contiguous is never equal. == on an arena that cannot be read is identity.\n"
-             "str(), format(), hash(), iteration, in, pickling and copying are TypeErrors.\n\n"
-             "Raises TypeError (str, bool, float), ValueError (negative, bad align), OverflowError\n"
-             "(over sys.maxsize), MemoryError or OSError (no pages to be had; the message names\n"
-             "the call that failed and what mends it).");
+             "str(), format(), hash(), iteration, in, pickling and copying are TypeErrors; bytes()\n"
+             "reveals the content, as a copy that nothing wipes.\n\n"
+             "Raises TypeError (float, bool; str: see encode()), ValueError (negative, bad align),\n"
+             "BufferError (not contiguous), OverflowError (over sys.maxsize), MemoryError or\n"
+             "OSError (no pages to be had; the message names the call that failed and what mends\n"
+             "it). Calls on a closed one are a ValueError, on a parent's a ForkedError.");
 
 static PyType_Slot slots[] = {
     {Py_tp_doc, (void *)doc},

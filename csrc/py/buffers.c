@@ -32,8 +32,8 @@ int py_span_open(PyObject *object, bool writable, struct py_span *span)
     if (py_span_ours(object, span))
         return 0;
     if (PyUnicode_Check(object)) {
-        PyErr_SetString(PyExc_TypeError, "a bytes-like object is needed, not a str: encode it "
-                                         "first, as text.encode() does");
+        PyErr_SetString(PyExc_TypeError, "a bytes-like object is needed, not a str: "
+                                         "secalloc.encode() makes an arena of it");
         return -1;
     }
     py_span_of_raw(NULL, 0, span);

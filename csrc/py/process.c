@@ -326,7 +326,8 @@ PyMethodDef py_module_methods[] = {
                "Make every arena from now on have these Protection flags, or not be made.\n\n"
                "A shortfall is then a ProtectionError, which names the call that was refused, its\n"
                "errno and what mends it, instead of a ProtectionWarning. Protection(0) requires\n"
-               "nothing; GUARD and NOFORK always hold. Returns the previous requirement.")},
+               "nothing; GUARD and NOFORK always hold. Returns the previous requirement.\n"
+               "ValueError: unknown flags.")},
     {"random", py_random, METH_O,
      PyDoc_STR("random(size, /)\n--\n\n"
                "A new Arena of size random bytes, as secrets.token_bytes gives.\n\n"
@@ -336,13 +337,13 @@ PyMethodDef py_module_methods[] = {
      PyDoc_STR("take(buffer, /)\n--\n\n"
                "A new Arena with the content of a writable contiguous buffer, which is cleared.\n\n"
                "A whole Arena as the source becomes wiped; anything else is overwritten with\n"
-               "noise. BufferError: read-only, or not contiguous. When it fails the source still\n"
-               "has its content.")},
+               "noise. BufferError: read-only, or not contiguous; TypeError, MemoryError, OSError\n"
+               "as for Arena(buffer). When it fails the source still has its content.")},
     {"concat", (PyCFunction)(void (*)(void))py_concat, METH_FASTCALL,
      PyDoc_STR("concat(*parts)\n--\n\n"
                "A new Arena of all parts, bytes-like objects, one after the other.\n\n"
                "Copied straight into the arena; without parts it is empty. As b''.join, of which\n"
-               "the result would be bytes.")},
+               "the result would be bytes. Errors as for Arena(part); nothing is made then.")},
     {"fromhex", py_fromhex, METH_O,
      PyDoc_STR("fromhex(text, /)\n--\n\n"
                "A new Arena of the bytes that hexadecimal text stands for, as bytes.fromhex.\n\n"
@@ -361,16 +362,16 @@ PyMethodDef py_module_methods[] = {
                "A new Arena of a str's UTF-8, as str.encode.\n\n"
                "Written straight into the arena; the str keeps no copy of it, but is itself one,\n"
                "and stays. The time depends on how many bytes each character takes. ValueError: a\n"
-               "lone surrogate; it names the position alone.")},
+               "lone surrogate; it names the position alone. TypeError: not a str.")},
     {"hexlify", py_hexlify, METH_O,
      PyDoc_STR("hexlify(data, /)\n--\n\n"
                "A new Arena of the hexadecimal text of a bytes-like object, as binascii.hexlify.\n\n"
-               "Small letters; constant-time.")},
+               "Small letters; constant-time. TypeError: a str, or no buffer.")},
     {"b64encode", (PyCFunction)(void (*)(void))py_b64encode, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("b64encode(data, /, *, urlsafe=False)\n--\n\n"
                "A new Arena of the base64 text of a bytes-like object, as base64.b64encode.\n\n"
                "With padding, without line ends; with urlsafe, - and _ stand for + and /.\n"
-               "Constant-time.")},
+               "Constant-time. TypeError: a str, or no buffer. RFC 4648.")},
     {"compare_digest", (PyCFunction)(void (*)(void))py_compare_digest, METH_FASTCALL,
      PyDoc_STR("compare_digest(a, b, /)\n--\n\n"
                "Whether two bytes-like objects are equal, in time that depends on the lengths\n"
@@ -380,8 +381,9 @@ PyMethodDef py_module_methods[] = {
      PyDoc_STR("clear(buffer, /)\n--\n\n"
                "Overwrite any writable contiguous buffer with the current noise.\n\n"
                "A whole Arena becomes wiped, as by its clear(). Part of one, a view or a\n"
-               "memoryview, and any other buffer, is just overwritten. BufferError: read-only, or\n"
-               "not contiguous; nothing was changed.")},
+               "memoryview, and any other buffer, is just overwritten, and stays usable.\n"
+               "BufferError: read-only, or not contiguous; TypeError: no buffer; nothing was\n"
+               "changed.")},
     {"rekey", core_rekey, METH_NOARGS,
      PyDoc_STR("rekey()\n--\n\n"
                "Make fresh noise from the kernel's entropy; what was wiped stays as it is.\n\n"
@@ -389,15 +391,16 @@ PyMethodDef py_module_methods[] = {
     {"lockdown", core_lockdown, METH_NOARGS,
      PyDoc_STR("lockdown()\n--\n\n"
                "Wipe every arena of the process, write the marker 'L', and rekey.\n\n"
-               "Returns how many arenas were wiped; the process lives on. OSError: no entropy for\n"
-               "the rekey, but all is wiped.")},
+               "Sealed and pooled ones too; what is exported holds noise. Returns how many arenas\n"
+               "were wiped; the process lives on, and arenas made later are not affected. OSError:\n"
+               "no entropy for the rekey, but all is wiped.")},
     {"set_lockdown_fd", core_set_lockdown_fd, METH_O,
      PyDoc_STR("set_lockdown_fd(fd, /)\n--\n\n"
                "Choose where the marker goes: a descriptor, an object with fileno(), or None for\n"
                "nowhere. Returns the previous one.\n\n"
                "The descriptor stays the caller's. The file behind it is remembered: when the\n"
                "number is reused for another, nothing is written. The default is 2, standard\n"
-               "error. OSError: not an open descriptor.")},
+               "error. OSError: not an open descriptor; the previous one stays.")},
     {"is_secure", core_is_secure, METH_O,
      PyDoc_STR("is_secure(object, /)\n--\n\n"
                "Whether the memory of a bytes-like object lies in a live arena.\n\n"
@@ -405,7 +408,7 @@ PyMethodDef py_module_methods[] = {
                "memoryviews, arrays made with frombuffer. TypeError: it has no buffer.")},
     {"rotate", (PyCFunction)(void (*)(void))core_rotate, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("rotate(arena, /, timeout=0)\n--\n\n"
-               "Move an arena's content to fresh pages, as Arena.rotate().")},
+               "Move an arena's content to fresh pages, as Arena.rotate(), which says more.")},
     {"arm", (PyCFunction)(void (*)(void))core_arm, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("arm(signals=None)\n--\n\n"
                "Install the fatal-signal handlers, outermost, for some signals or for all.\n\n"
@@ -417,7 +420,7 @@ PyMethodDef py_module_methods[] = {
                "It sticks: later arenas do not arm again until arm() is called.")},
     {"status", core_status, METH_NOARGS,
      PyDoc_STR("status()\n--\n\n"
-               "What holds at this moment, as a Status: a named tuple.")},
+               "What holds at this moment, as a Status: a named tuple. Before the first arena, too.")},
     {"_hand_over", core_hand_over, METH_VARARGS,
      PyDoc_STR("_hand_over(arena, socket, timeout, /)\n--\n\n"
                "Give a copy to who calls _take_over at the other end; milliseconds.")},
