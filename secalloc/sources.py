@@ -5,6 +5,7 @@ import os
 import stat
 import sys
 import warnings
+from _thread import RLock
 from collections.abc import Callable
 from getpass import GetPassWarning
 from os import PathLike
@@ -98,6 +99,12 @@ def read(
         os.close(fd)
 
 
+# What one thread overwrites another would half read. The same thread comes again from code
+# that a warning runs.
+_consuming = RLock()
+os.register_at_fork(after_in_child=_consuming._at_fork_reinit)  # type: ignore[attr-defined]
+
+
 def getenv(name: "str | bytes", *, consume: bool = True) -> Arena | None:
     """Take a variable out of the environment: a new Arena with its value, and it is gone.
 
@@ -113,15 +120,14 @@ def getenv(name: "str | bytes", *, consume: bool = True) -> Arena | None:
     key = os.fsencode(name)
     if not key or b"=" in key or b"\0" in key:
         raise ValueError("a name is not empty, and has no '=' and no NUL")
-    value = _environ_copy(key)
-    if value is not None and consume:
-        held = os.environb.get(key)
-        _environ_wipe(key)
-        if held is None:
-            os.unsetenv(key)
-        else:
-            del os.environb[key]  # and of the C environment
-            _scrub(held)
+    with _consuming:
+        value = _environ_copy(key)
+        if value is not None and consume:
+            _environ_wipe(key)
+            if key in os.environb:
+                _scrub(os.environb, key)  # removes it from the C environment, too
+            else:
+                os.unsetenv(key)
     return value
 
 

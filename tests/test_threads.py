@@ -1,5 +1,6 @@
 """Threads: every call from many at once, and an alternate stack each, freed with it."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -110,6 +111,16 @@ def test_clear_and_rekey_give_one_whole_stream() -> None:
             assert buffer.count(0) < 200
 
     together([rekey, clear, clear])
+
+
+def test_a_variable_is_consumed_by_one() -> None:
+    """And whole: none of the others overwrites it meanwhile, or gets what is overwritten."""
+    expected = bytes(secret(3000)).hex().encode()
+    for _ in range(20):
+        os.environb[b"SECALLOC_SHARED"] = expected
+        got: list[secalloc.Arena | None] = []
+        together([lambda got=got: got.append(secalloc.getenv("SECALLOC_SHARED"))] * THREADS)
+        assert [value == expected for value in got if value is not None] == [True]
 
 
 def test_close_by_all_at_once() -> None:

@@ -44,14 +44,27 @@ PyObject *py_environ_wipe(PyObject *Py_UNUSED(module), PyObject *name)
     Py_RETURN_NONE;
 }
 
-/* Zero a bytes object of which the caller holds the only reference, and one the call.
- * Shorter ones are the interpreter's. Whether it was done. */
-PyObject *py_scrub(PyObject *Py_UNUSED(module), PyObject *bytes)
+/* Remove mapping[key] and zero it, bytes, where nobody else holds it: with the mapping's
+ * reference gone ours is the only one then. (One that is counted in Python code does not
+ * tell: from 3.14 on a variable's may be lent instead.) Shorter ones are the interpreter's.
+ * Whether it was zeroed. */
+PyObject *py_scrub(PyObject *Py_UNUSED(module), PyObject *args)
 {
-    if (!PyBytes_CheckExact(bytes) || PyBytes_Size(bytes) < 2 || Py_REFCNT(bytes) > 2)
-        Py_RETURN_FALSE;
-    wipe_scratch(PyBytes_AsString(bytes), (size_t)PyBytes_Size(bytes));
-    Py_RETURN_TRUE;
+    PyObject *mapping, *key;
+    if (!PyArg_ParseTuple(args, "OO:_scrub", &mapping, &key))
+        return NULL;
+    PyObject *bytes = PyObject_GetItem(mapping, key);
+    if (!bytes)
+        return NULL;
+    if (PyObject_DelItem(mapping, key) < 0) {
+        Py_DECREF(bytes);
+        return NULL;
+    }
+    bool ours = PyBytes_CheckExact(bytes) && PyBytes_Size(bytes) >= 2 && Py_REFCNT(bytes) == 1;
+    if (ours)
+        wipe_scratch(PyBytes_AsString(bytes), (size_t)PyBytes_Size(bytes));
+    Py_DECREF(bytes);
+    return PyBool_FromLong(ours);
 }
 
 PyObject *py_echo_off(PyObject *module, PyObject *fd)

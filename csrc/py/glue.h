@@ -424,7 +424,7 @@ PyObject *py_refuse_pickle(PyObject *self, PyObject *protocol);
 
 PyObject *py_environ_copy(PyObject *module, PyObject *name);
 PyObject *py_environ_wipe(PyObject *module, PyObject *name);
-PyObject *py_scrub(PyObject *module, PyObject *bytes);
+PyObject *py_scrub(PyObject *module, PyObject *args);
 PyObject *py_echo_off(PyObject *module, PyObject *fd);
 PyObject *py_echo_back(PyObject *module, PyObject *none);
 
