@@ -60,7 +60,7 @@ $(VENV)/.pytest: pyproject.toml $(VENV)/.made
 
 # Built from a copy, so that nothing is left in the tree and nothing stale goes in.
 PARTS := csrc secalloc setup.py pyproject.toml README.md LICENSE $(filter-out setup.py,$(wildcard *.py))
-$(WHEEL)/.built: $(wildcard $(PARTS) csrc/*/*.[ch] secalloc/*) $(VENV)/.made
+$(WHEEL)/.built: $(wildcard $(PARTS) csrc/*/*.[ch] secalloc/* secalloc/*/*.py) $(VENV)/.made
 	rm -rf $(WHEEL)
 	mkdir -p $(WHEEL)/source
 	cp -R $(PARTS) $(WHEEL)/source
@@ -170,6 +170,7 @@ bench: install $(VENV)/.bench $(BUILD)/bench-core.so $(BUILD)/bench-channel.so #
 	$(PY) -P bench/death.py
 	$(PY) -P bench/threads.py
 	$(PY) -P bench/channel.py $(BUILD)/bench-channel.so
+	$(PY) -P bench/heap.py
 
 bench-channel: install $(BUILD)/bench-channel.so ## from a child's fault to its parent, beside a byte by hand
 	$(PY) -P bench/channel.py $(BUILD)/bench-channel.so

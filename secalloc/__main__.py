@@ -1,4 +1,4 @@
-"""The command line: ``python -m secalloc demo``."""
+"""The command line: ``python -m secalloc``."""
 
 import argparse
 import sys
@@ -7,6 +7,11 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status: 0 all well, 1 it failed, 2 bad usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["run"]:  # what follows is the program's, options and all
+        from secalloc.run import main as run  # noqa: PLC0415 - only when it is wanted
+
+        return run(arguments[1:])
     parser = argparse.ArgumentParser(
         prog="python -m secalloc",
         description="Guarded, locked memory for secrets, wiped when the process crashes.",
@@ -19,8 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "the marker, the exit signal and what the core file holds are shown. "
         "Exit status 1 if the key is found, or if the search proves nothing.",
     )
-    parser.parse_args(argv)
-    from secalloc.demo import main as demo  # noqa: PLC0415 - only when it is wanted
+    commands.add_parser("run", help="run a program hardened, its freed memory overwritten")
+    parser.parse_args(arguments)
+    from secalloc.demo import main as demo  # noqa: PLC0415
 
     return demo()
 

@@ -16,6 +16,7 @@ SECRETS_FD = "SECALLOC_SECRETS_FD"
 _lockdown_fd: int | None = None
 _lockdown_file = ""
 _secrets_fd: int | None = None
+_came: dict[str, str] = {}
 _hooked = False
 owner = 0
 """The process that took over; 0: none did."""
@@ -55,6 +56,9 @@ def from_environment() -> None:
     A bad value is warned of at the first arena, and the default stays.
     """
     global _secrets_fd  # noqa: PLW0603
+    for name in (LOCKDOWN_FD, LOCKDOWN_FILE, SECRETS_FD):
+        if name in os.environ:
+            _came[name] = os.environ[name]
     text = os.environ.pop(LOCKDOWN_FD, None)
     files = (os.environ.pop(LOCKDOWN_FILE, None) or "").split(",")
     secrets = os.environ.pop(SECRETS_FD, None)
@@ -100,6 +104,14 @@ def _own() -> None:
     if not _hooked:
         _hooked = True
         os.register_at_fork(after_in_child=_forked)
+
+
+def pass_on(environment: dict[str, str]) -> None:
+    """Leave all that came by the environment to the program that exec puts in this one's place."""
+    environment.update(_came)
+    for fd in (_lockdown_fd, _secrets_fd):
+        if fd is not None:
+            os.set_inheritable(fd, True)
 
 
 def secrets_fd() -> int | None:

@@ -22,3 +22,5 @@ void sa_harden(struct sa_hardening *out)
 }
 
 int sa_dumpable(void) { return os_dumpable(); }
+
+bool sa_peek(uintptr_t at, void *out, size_t bytes) { return os_peek(at, out, bytes); }

@@ -122,6 +122,9 @@ int os_dumpable(void); /* the flag; -1: the platform has none [any] */
  * lazily. NULL: refused. [any] */
 void *os_map_table(size_t bytes, int *error);
 
+/* Copy up to 512 bytes from where there may be nothing. False: there is not. [any] */
+bool os_peek(uintptr_t at, void *out, size_t bytes);
+
 /* ---- entropy, threads, signals --------------------------------------------- */
 
 int os_entropy(void *out, size_t bytes); /* any alignment and size [any] */

@@ -2,11 +2,13 @@
 #include "os.h"
 
 #include <errno.h>
-#include <sys/types.h>
-
-#include <sys/ptrace.h>
 #include <sys/sysctl.h>
+#include <sys/types.h>
 #include <unistd.h>
+
+/* As <sys/ptrace.h> has them, which not every SDK comes with. */
+int ptrace(int request, pid_t pid, char *address, int data);
+#define PT_DENY_ATTACH 31
 
 int os_dumpable(void) { return -1; }
 

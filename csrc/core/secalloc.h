@@ -307,6 +307,9 @@ void sa_harden(struct sa_hardening *out);
 /* Linux's dumpable flag: 1 or 0; -1: unknown, or there is no such thing. [any] */
 int sa_dumpable(void);
 
+/* Copy up to 512 bytes from where there may be nothing any more. False: there is not. [any] */
+SA_MUST_USE bool sa_peek(uintptr_t at, void *out, size_t bytes);
+
 /* Bytes in a page. [any] */
 size_t sa_page_size(void);
 

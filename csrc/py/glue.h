@@ -432,6 +432,7 @@ PyObject *py_echo_back(PyObject *module, PyObject *none);
 
 PyObject *py_harden(PyObject *module, PyObject *none);
 PyObject *py_dumpable(PyObject *module, PyObject *none);
+PyObject *py_frees_are_overwritten(PyObject *module, PyObject *none);
 
 /* ---- process.c -------------------------------------------------------------- */
 

@@ -302,6 +302,7 @@ PyMethodDef py_module_methods[] = {
     {"_echo_off", py_echo_off, METH_O, NULL},
     {"_echo_back", py_echo_back, METH_NOARGS, NULL},
     {"_dumpable", py_dumpable, METH_NOARGS, NULL},
+    {"_frees_are_overwritten", py_frees_are_overwritten, METH_NOARGS, NULL},
     {"harden", py_harden, METH_NOARGS,
      PyDoc_STR("harden()\n--\n\n"
                "Let this process write no core files and be read by no other; a Hardening.\n\n"

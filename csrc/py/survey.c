@@ -1,6 +1,8 @@
 /* What secalloc/doctor.py, map.py and run.py ask of the process, and harden(). */
 #include "glue.h"
 
+#include <string.h>
+
 PyObject *py_dumpable(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
 {
     int dumpable = sa_dumpable();
@@ -38,4 +40,35 @@ PyObject *py_harden(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
     Py_XDECREF(texts);
     Py_DECREF(values);
     return result;
+}
+
+/* Whether the content of a block of that size is still there once it is freed; -1 with an
+ * exception. What heaps write themselves, links and such, stands at a block's beginning. */
+static int outlasts_free(size_t size)
+{
+    enum { PROBE = 0xa7, HEAD = 64, LEAST = 32 };
+    unsigned char seen[512];
+    unsigned char *block = PyMem_Malloc(size);
+    if (!block) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memset(block, PROBE, size);
+    uintptr_t at = (uintptr_t)block;
+    PyMem_Free(block);
+    size_t part = size - HEAD < sizeof seen ? size - HEAD : sizeof seen, left = 0;
+    if (!sa_peek(at + HEAD, seen, part))
+        return 0;
+    for (size_t i = 0; i < part; i++)
+        left += seen[i] == PROBE;
+    return left > LEAST;
+}
+
+PyObject *py_frees_are_overwritten(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
+{
+    /* Python's own allocator takes what is up to 512 bytes, the C library's the rest. */
+    int small = outlasts_free(300), large = small < 0 ? -1 : outlasts_free(1500);
+    if (large < 0)
+        return NULL;
+    return PyBool_FromLong(!small && !large);
 }

@@ -1,0 +1,142 @@
+"""Runs a program hardened, its freed heap memory overwritten: ``python -m secalloc run``.
+
+The interpreter is started anew with the program and its arguments as it would be without
+this, so that nothing differs for the program; only that the environment chooses the
+allocator, and that a sitecustomize of ours comes first, which hardens the process and makes
+the environment what it was. What the allocator is told cannot be changed later, which is
+why the interpreter has to be started anew.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from secalloc import _core
+
+USAGE = "usage: python [options] -m secalloc run (script | -m module | -c code | -) [args ...]"
+HELP = f"""{USAGE}
+
+Run a program hardened, its freed heap memory overwritten.
+
+It becomes secalloc.harden()ed: no core files, and no other process of the same user
+reads it. The allocator overwrites what is freed, so that a secret that was once a str
+or bytes is gone from memory as soon as nothing refers to it. The program sees sys.argv,
+sys.path, the environment, standard input and its exit as without this; processes that
+it starts are ordinary ones. Options of the interpreter go before -m secalloc.
+
+What cannot be had is told on standard error, and the program runs. Exit status: the
+program's; 2 bad usage, 126 not started."""
+
+_WAS = "_SECALLOC_RUN_"
+_NAMES = ("PYTHONPATH", "PYTHONMALLOC", "GLIBC_TUNABLES")
+_PERTURB = "glibc.malloc.perturb"
+# Free blocks go neither to the thread's cache nor to the fast bins, which do not overwrite.
+_TUNABLES = {_PERTURB: "255", "glibc.malloc.tcache_count": "0", "glibc.malloc.mxfast": "0"}
+
+
+def has_glibc() -> bool:
+    """Whether the C library is one whose allocator can overwrite what is freed."""
+    try:
+        return (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
+    except (AttributeError, ValueError, OSError):
+        return False
+
+
+def allocator(*, glibc: bool, tunables: str = "") -> dict[str, str]:
+    """Environment variables that make the allocator overwrite what is freed.
+
+    With glibc every free() of the process does: Python's own allocator is put out of the
+    way (man 3 mallopt, M_PERTURB). Elsewhere, and without a GIL, where Python has but one
+    allocator, its debug hooks do so for what Python frees; not for what C libraries do.
+    `tunables` is what GLIBC_TUNABLES says now.
+    """
+    if not glibc or "t" in sys.abiflags:
+        return {"PYTHONMALLOC": "debug"}
+    kept = [t for t in tunables.split(":") if t and t.partition("=")[0] not in _TUNABLES]
+    ours = [f"{name}={value}" for name, value in _TUNABLES.items()]
+    return {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": ":".join(kept + ours)}
+
+
+def _interpreter_options() -> list[str]:
+    """What stands between the interpreter and ``-m secalloc``. ValueError: nothing does."""
+    end = len(sys.orig_argv) - len(sys.argv) + 1  # sys.argv[0] is the module, not an argument
+    options = list(sys.orig_argv[1:end])
+    last = options.pop() if options else ""
+    last = options.pop() if last == "secalloc" and options else last.removesuffix("secalloc")
+    if not (last.startswith("-") and last.endswith("m")):
+        raise ValueError("it was not started as python -m secalloc run")
+    return options if last == "-m" else [*options, last[:-1]]
+
+
+def _objection(program: Sequence[str]) -> str | None:
+    """Why this cannot be run; None: it can."""
+    first = program[0] if program else ""
+    if not first:
+        return "a script, -m module, -c code, or - for standard input is needed"
+    if first in ("-m", "-c") and len(program) == 1:
+        return f"{first} needs an argument"
+    if first.startswith("-") and first != "-" and first[:2] not in ("-m", "-c"):
+        return f"{first}: options of the interpreter go before -m secalloc"
+    for name, why in (
+        ("ignore_environment", "-E and -I keep the interpreter from reading PYTHONMALLOC"),
+        ("no_site", "-S keeps the interpreter from being hardened before the program runs"),
+    ):
+        if getattr(sys.flags, name):
+            return why
+    return None
+
+
+def main(program: Sequence[str]) -> int:
+    """Run a program as the arguments name it; returns only where it does not run."""
+    if program and program[0] in ("-h", "--help"):
+        print(HELP)
+        return 0
+    objection = _objection(program)
+    if objection:
+        print(f"{USAGE}\nsecalloc run: error: {objection}", file=sys.stderr)
+        return 2
+    try:
+        _replace(program)
+    except (OSError, ValueError) as error:
+        print(f"secalloc run: the program was not started: {error}", file=sys.stderr)
+        return 126
+
+
+def _replace(program: Sequence[str]) -> NoReturn:
+    """Put an interpreter that runs the program in the place of this one."""
+    options = _interpreter_options()
+    environment = dict(os.environ)
+    if "secalloc._takeover" in sys.modules:
+        from secalloc import _takeover  # noqa: PLC0415
+
+        _takeover.pass_on(environment)
+    start = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_start")
+    path = environment.get("PYTHONPATH")
+    ours = allocator(glibc=has_glibc(), tunables=environment.get("GLIBC_TUNABLES", ""))
+    ours["PYTHONPATH"] = f"{start}{os.pathsep}{path}" if path else start
+    for name in _NAMES:
+        if name in environment:
+            environment[_WAS + name] = environment[name]
+    environment.update(ours)
+    command = [sys.orig_argv[0], *options, *program]
+    os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted
+
+
+def begin(directory: str) -> None:
+    """In the new interpreter, before the program: put things back, and harden.
+
+    `directory` is where the file that calls this was found.
+    """
+    sys.path[:] = [entry for entry in sys.path if entry != directory]
+    sys.path_importer_cache.pop(directory, None)
+    for name in _NAMES:
+        os.environ.pop(name, None)
+        was = os.environ.pop(_WAS + name, None)
+        if was is not None:
+            os.environ[name] = was
+    refused = list(_core.harden().refused)
+    if not _core._frees_are_overwritten():
+        refused.append("the allocator does not overwrite freed memory")
+    for text in refused:
+        sys.stderr.write(f"secalloc run: {text}\n")
