@@ -24,8 +24,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         "the marker, the exit signal and what the core file holds are shown. "
         "Exit status 1 if the key is found, or if the search proves nothing.",
     )
+    doctor = commands.add_parser(
+        "doctor",
+        help="what this machine grants: each protection, why not, and what mends it",
+        description="Looks at what arenas get on this machine, and at what else would give a "
+        "secret away. Exit status 1 if something is missing.",
+    )
+    doctor.add_argument("--json", action="store_true", help="the same for programs")
     commands.add_parser("run", help="run a program hardened, its freed memory overwritten")
-    parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.command == "doctor":
+        from secalloc.doctor import main as doctor_main  # noqa: PLC0415
+
+        return doctor_main(as_json=options.json)
     from secalloc.demo import main as demo  # noqa: PLC0415
 
     return demo()

@@ -1,0 +1,33 @@
+"""Colour for people who look at a terminal, and how wide that is."""
+
+import os
+import shutil
+from typing import TextIO
+
+COLOURS = {"green": 32, "yellow": 33, "red": 31, "cyan": 36, "dim": 2, "bold": 1}
+
+
+def has_colour(file: TextIO) -> bool:
+    """Whether a file is a terminal that shows colour, and nobody set NO_COLOR (no-color.org)."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM", "") in ("", "dumb"):
+        return False
+    try:
+        return file.isatty()
+    except (AttributeError, ValueError):  # something that only has write(), or is closed
+        return False
+
+
+def paint(text: str, colour: str, *, on: bool) -> str:
+    """The text in that colour, or as it is."""
+    return f"\033[{COLOURS[colour]}m{text}\033[0m" if on else text
+
+
+def width_of(file: TextIO) -> int:
+    """Columns of the terminal that a file is; 80 where it is none."""
+    try:
+        fd = file.fileno()
+        if os.isatty(fd):
+            return os.get_terminal_size(fd).columns or 80
+    except (AttributeError, OSError, ValueError):
+        pass
+    return 80 if "COLUMNS" not in os.environ else shutil.get_terminal_size().columns

@@ -1,0 +1,217 @@
+"""python -m secalloc doctor, on machines of several kinds."""
+
+import errno
+import json
+import os
+import pty
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from support import check, linux_only, run, x86_or_arm_linux
+
+import secalloc
+from secalloc import Protection
+from secalloc._paint import has_colour, width_of
+
+COMMAND = [sys.executable, "-P", "-m", "secalloc", "doctor"]
+NAMES = [
+    *("GUARD", "LOCK", "SECRETMEM", "NODUMP", "NOFORK"),
+    *("lock limit", "map limit", "core files", "dumpable", "debuggers", "swap", "hibernation"),
+    *("handlers", "signal stack", "freed memory"),
+]
+
+
+def doctor(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(  # noqa: S603
+        [*COMMAND, *arguments], capture_output=True, check=False, text=True, timeout=60
+    )
+
+
+def examined(setup: str, **options: Any) -> tuple[int, dict[str, dict[str, str]]]:
+    """The exit status and the checks in a process that did something to itself first."""
+    end = run(
+        f"""
+        import secalloc.doctor, json
+        secalloc.status()  # all that is loaded late, before its files are out of reach
+        {setup}
+        sys.exit(secalloc.doctor.main(as_json=True))
+        """,
+        marker=False,
+        **options,
+    )
+    assert end.err == "", end
+    answer = json.loads(end.out)
+    assert answer["well"] is (end.code == 0)
+    return end.code, {each["name"]: each for each in answer["checks"]}
+
+
+def test_every_line_has_what_why_and_mend() -> None:
+    end = doctor("--json")
+    answer = json.loads(end.stdout)
+    assert [each["name"] for each in answer["checks"]] == NAMES
+    for each in answer["checks"]:
+        assert set(each) == {"name", "state", "what", "why", "mend"}
+        assert each["state"] in ("ok", "note", "missing")
+        assert all(each.values()), each
+    assert answer["version"] == secalloc.__version__
+    assert end.returncode == (0 if answer["well"] else 1)
+    assert answer["well"] is all(each["state"] != "missing" for each in answer["checks"])
+
+
+def test_the_text_tells_the_same_in_80_columns() -> None:
+    texts = doctor()
+    lines = texts.stdout.splitlines()
+    assert max(map(len, lines)) < 80
+    assert texts.stderr == ""
+    assert "\033" not in texts.stdout
+    for name in NAMES:
+        assert sum(line[9:23].strip() == name for line in lines) == 1, name
+    assert sum(line[9:23].strip() == "why" for line in lines) == len(NAMES)
+    assert sum(line[9:23].strip() == "mend" for line in lines) == len(NAMES)
+    assert lines[-1].startswith("all is well" if texts.returncode == 0 else "missing: ")
+
+
+@linux_only
+def test_a_full_machine() -> None:
+    """Hardened and with all protections there is nothing left to be noted but the swap."""
+    if set(secalloc.Arena(1).protection) != set(Protection):
+        pytest.skip("this machine lacks a protection")
+    code, checks = examined("secalloc.harden()")
+    states = {name: each["state"] for name, each in checks.items()}
+    if states["lock limit"] == states["map limit"] == "ok":
+        assert code == 0, states
+    assert {n for n, s in states.items() if s == "note"} <= {"swap", "freed memory"}
+    for name in ("core files", "dumpable", "debuggers", "handlers", "signal stack"):
+        assert states[name] == "ok", checks[name]
+    assert checks["dumpable"]["what"] == "no"
+
+
+@linux_only
+def test_a_lock_limit_of_64_kib() -> None:
+    code, checks = examined("limit(resource.RLIMIT_MEMLOCK, 65536); become_nobody()")
+    assert code == 1
+    assert checks["LOCK"]["state"] == "ok"
+    row = checks["lock limit"]
+    assert row["state"] == "missing"
+    assert row["what"].startswith("64 KiB; ")
+    assert f"{65536 // os.sysconf('SC_PAGESIZE')} fit" in row["why"]
+    for way in ("ulimit -l", "LimitMEMLOCK=", "limits.conf"):
+        assert way in row["mend"]
+
+
+@linux_only
+def test_no_lock_at_all() -> None:
+    code, checks = examined("limit(resource.RLIMIT_MEMLOCK, 0); become_nobody()")
+    assert code == 1
+    row = checks["LOCK"]
+    assert row["state"] == "missing"
+    assert "RLIMIT_MEMLOCK is 0" in row["why"]
+    assert "ulimit -l" in row["mend"]
+    assert checks["swap"]["state"] in ("ok", "missing")
+
+
+@x86_or_arm_linux
+@pytest.mark.parametrize("error", ["EPERM", "ENOSYS"])
+def test_seccomp_without_memfd_secret(error: str) -> None:
+    code, checks = examined(f"become_nobody(); deny('memfd_secret', errno.{error})")
+    assert code == 1
+    row = checks["SECRETMEM"]
+    assert row["state"] == "missing"
+    assert os.strerror(getattr(errno, error)) in row["why"]
+    assert "memfd_secret" in row["why"]
+    assert "seccomp" in row["mend"]
+    assert checks["LOCK"]["state"] == "ok"
+    assert (
+        "and read arenas" in checks["debuggers"]["what"]
+        or "attach" in (checks["debuggers"]["what"])
+    )
+
+
+@linux_only
+def test_dumpable_with_core_files_on() -> None:
+    hard = "resource.getrlimit(resource.RLIMIT_CORE)[1]"
+    code, checks = examined(
+        f"assert {hard} != 0; limit(resource.RLIMIT_CORE, 4096, {hard}); become_nobody()"
+    )
+    assert code == 1
+    row = checks["core files"]
+    assert row["state"] == "missing"
+    assert "a crash " in row["what"]
+    assert "harden()" in row["mend"]
+    assert "ulimit -c 0" in row["mend"]
+    assert checks["dumpable"]["what"] == "yes"
+    assert checks["dumpable"]["state"] == "note"
+
+
+@x86_or_arm_linux
+def test_harden_that_is_refused() -> None:
+    code, checks = examined("deny('prctl', errno.EPERM)")
+    assert code == 1
+    row = checks["dumpable"]
+    assert row["state"] == "missing"
+    assert "prctl(PR_SET_DUMPABLE): Operation not permitted" in row["why"]
+    assert "seccomp" in row["mend"]
+
+
+@linux_only
+def test_handlers_that_are_off() -> None:
+    code, checks = examined("secalloc.disarm()")
+    assert code == 1
+    assert "SEGV off" in checks["handlers"]["what"]
+    assert checks["handlers"]["mend"] == "secalloc.arm()"
+
+
+def test_its_looks_leave_nothing() -> None:
+    check("""
+        import secalloc.doctor
+        before = secalloc.status()
+        fds = sorted(os.listdir("/dev/fd"))
+        secalloc.doctor.examine()
+        assert secalloc.status()[:2] == before[:2] and sorted(os.listdir("/dev/fd")) == fds
+        raises(ChildProcessError, lambda pid: os.waitpid(pid, 0), of=-1)
+    """)
+
+
+def coloured(command: list[str], env: dict[str, str]) -> bool:
+    """Whether a command colours what it writes to a terminal."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(  # noqa: S603
+        command, stdout=theirs, env={**os.environ, "TERM": "xterm", **env}
+    ) as child:
+        os.close(theirs)
+        out = b""
+        try:
+            while part := os.read(ours, 4096):
+                out += part
+        except OSError:  # Linux's end of a terminal
+            pass
+        child.wait(60)
+    os.close(ours)
+    assert b"GUARD" in out
+    return b"\033[" in out
+
+
+@pytest.mark.parametrize("command", ["doctor"])
+def test_colour_only_on_a_terminal(command: str) -> None:
+    line = [*COMMAND[:-1], command]
+    assert coloured(line, {"NO_COLOR": ""})
+    assert not coloured(line, {"NO_COLOR": "1"})
+    assert not coloured(line, {"TERM": "dumb"})
+
+
+def test_what_is_no_terminal_has_no_colour() -> None:
+    class Odd:
+        def write(self, text: str) -> int:
+            return len(text)
+
+    odd: Any = Odd()
+    assert not has_colour(odd)
+    assert width_of(odd) == int(os.environ.get("COLUMNS", "80"))
+
+
+def test_bad_usage() -> None:
+    end = doctor("--loud")
+    assert end.returncode == 2
+    assert "usage: python -m secalloc" in end.stderr
