@@ -208,7 +208,8 @@ void spy_leave(const unsigned char *masked32, int on_stack, int in_registers)
 }
 
 /* How often `size` bytes, given masked, stand in this process's readable memory outside
- * secretmem. What is read is masked at once, so that it is not found again here. */
+ * secretmem. What is read is masked at once, so that it is not found again here; but where the
+ * given needle itself was read, this unmasks it, so what lies in our own buffer does not count. */
 long spy_copies(const unsigned char *masked, size_t size)
 {
     static char maps[1 << 20];
@@ -235,8 +236,9 @@ long spy_copies(const unsigned char *masked, size_t size)
                 chunk[i] ^= MASK;
             }
             for (ssize_t i = 0; i + (ssize_t)size <= got; i++) {
-                if (chunk[i] == masked[0] && !memcmp(chunk + i, masked, size)) {
-                    found += chunk + i != masked;
+                unsigned long own = at + (unsigned long)i - (unsigned long)chunk;
+                if (own >= sizeof chunk && !memcmp(chunk + i, masked, size)) {
+                    found++;
                 }
             }
             if (want < sizeof chunk) {
