@@ -21,7 +21,7 @@ pages: `Pool`.
 Wipe: `clear`, `lockdown`, `rekey`, `rotate`.  Ask: `is_secure`, `compare_digest`, `status`.
 Arrange: `require`, `configure`, `arm`, `disarm`, `set_lockdown_fd`, `harden`.
 With other processes: `LockdownChannel` hears of a child's wipes and hands it secrets, which
-it gets with `adopt`.
+it gets with `adopt`.  In a shell: `python -m secalloc --help`.
 Importing maps nothing and installs no handler; the first arena does. `random` and
 `getpass` are not in `__all__`, as they would shadow standard modules.
 """

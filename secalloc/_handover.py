@@ -53,6 +53,9 @@ class AdoptError(ValueError):
         self.reason = reason
 
 
+AdoptError.__module__ = "secalloc"
+
+
 def name_bytes(name: str) -> bytes:
     """A secret's name as it travels. TypeError, ValueError: it cannot."""
     if not isinstance(name, str):
