@@ -83,6 +83,12 @@ def _typed(app: Sphinx, what: str, name: str, *_: object) -> tuple[str, str] | N
     return _STUB.get(name) if what in ("function", "method") else None
 
 
+def _property(app: Sphinx, what: str, name: str, *rest: Any) -> None:
+    """Says of what type it is."""
+    if what in ("attribute", "property") and name in _STUB:
+        rest[-1][:] = [*rest[-1], f":type: {_STUB[name][1]}", ""]
+
+
 # ---- nothing public is left out -------------------------------------------------------------
 
 
@@ -116,4 +122,5 @@ def _complete(app: Sphinx, env: Any) -> None:
 def setup(app: Sphinx) -> None:
     """What Sphinx calls."""
     app.connect("autodoc-process-signature", _typed)
+    app.connect("autodoc-process-docstring", _property)
     app.connect("env-check-consistency", _complete)
