@@ -2,12 +2,16 @@
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 from crash import SECRET, raw, secret
 from support import check, linux_only
+from test_sources import MASK, residue
 
 import secalloc
 from secalloc import Arena, WipedError
@@ -115,3 +119,56 @@ def test_asyncio_takes_a_signal_over() -> None:
         assert bytes(a) == SECRET
         assert secalloc.status().handlers[signal.SIGSEGV] == "armed"
     """)
+
+
+# ---- what comes over a network ---------------------------------------------------------------
+
+
+@linux_only
+def test_residue_of_receiving() -> None:
+    secret = os.urandom(1024)
+    masked = bytes(b ^ MASK for b in secret)
+    residue(
+        secret,
+        f"""
+import socket
+left, right = socket.socketpair()
+with Arena(1024) as arena:
+    for i, b in enumerate(bytes.fromhex({masked.hex()!r})): arena[i] = b ^ {MASK}
+    left.sendall(arena)
+kept = Arena(1024)
+""",
+        "assert right.recv_into(kept) == 1024",
+        "kept = right.recv(1024)",
+    )
+
+
+@linux_only
+def test_residue_of_receiving_over_tls(certificate: Path) -> None:
+    """OpenSSL decrypts into a buffer of its own first, which is scanned as well."""
+    secret = os.urandom(1024)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with socket.create_server(("localhost", 0)) as listener:
+
+        def serve() -> None:
+            for _ in range(2):
+                with context.wrap_socket(listener.accept()[0], server_side=True) as connection:
+                    connection.sendall(secret)
+                    connection.recv(1)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        residue(
+            secret,
+            f"""
+import socket, ssl
+context = ssl.create_default_context(cafile={str(certificate)!r})
+plain = socket.create_connection(("localhost", {listener.getsockname()[1]}), timeout=30)
+client = context.wrap_socket(plain, server_hostname="localhost")
+kept = Arena(1024)
+""",
+            "assert client.recv_into(kept) == 1024\nclient.send(b'-')",
+            "kept = client.recv(1024)\nclient.send(b'-')",
+        )
+        thread.join(30)
