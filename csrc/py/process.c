@@ -399,9 +399,12 @@ PyMethodDef py_module_methods[] = {
      PyDoc_STR("set_lockdown_fd(fd, /)\n--\n\n"
                "Choose where the marker goes: a descriptor, an object with fileno(), or None for\n"
                "nowhere. Returns the previous one.\n\n"
+               "The marker is one byte: 'F' when a fatal signal has wiped all, one or more where\n"
+               "several threads fault together, 'L' from lockdown(). SIGTERM and SIGHUP write it\n"
+               "only to a descriptor that was set. The default is 2, standard error.\n\n"
                "The descriptor stays the caller's. The file behind it is remembered: when the\n"
-               "number is reused for another, nothing is written. The default is 2, standard\n"
-               "error. OSError: not an open descriptor; the previous one stays.")},
+               "number is reused for another, nothing is written. OSError: not an open\n"
+               "descriptor; the previous one stays.")},
     {"is_secure", core_is_secure, METH_O,
      PyDoc_STR("is_secure(object, /)\n--\n\n"
                "Whether the memory of a bytes-like object lies in a live arena.\n\n"
