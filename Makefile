@@ -300,7 +300,7 @@ $(VENV)/.lint: pyproject.toml $(VENV)/.pytest
 check-lint: install $(VENV)/.lint ## ruff, mypy --strict and stubtest
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
-	$(VENV)/bin/mypy --strict secalloc tests
+	$(VENV)/bin/mypy --strict secalloc pytest_secalloc.py tests
 	$(VENV)/bin/mypy --strict --python-version 3.14 tests/test_typing.py
 	cd $(BUILD) && $(VENV)/bin/stubtest secalloc
 

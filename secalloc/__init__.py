@@ -20,6 +20,7 @@ Come in: `Arena`, `random`, `take`, `concat`, `getpass`, `getenv`, `read`, `from
 pages: `Pool`.
 Wipe: `clear`, `lockdown`, `rekey`, `rotate`.  Ask: `is_secure`, `compare_digest`, `status`.
 Arrange: `require`, `configure`, `arm`, `disarm`, `set_lockdown_fd`, `harden`.
+Prove: `residue.find` lists the copies that others made of a secret, and where they are.
 With other processes: `LockdownChannel` hears of a child's wipes and hands it secrets, which
 it gets with `adopt`.  In a shell: `python -m secalloc --help`.
 Importing maps nothing and installs no handler; the first arena does. `random` and
@@ -66,6 +67,7 @@ from secalloc._core import random as random
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from secalloc import residue as residue
     from secalloc._handover import AdoptError, adopt
     from secalloc._values import Hardening, Protection, Status
     from secalloc.channel import LockdownChannel, LockdownChild, LockdownEvent, LockdownKind
@@ -121,14 +123,17 @@ _LAZY = {
     "_handover": ("AdoptError", "adopt"),
     "_values": ("Hardening", "Protection", "Status"),
     "channel": ("LockdownChannel", "LockdownChild", "LockdownEvent", "LockdownKind"),
+    "residue": (),
     "sources": ("getenv", "getpass", "read"),
 }
 
 
 def __getattr__(name: str) -> object:
     for module, names in _LAZY.items():
-        if name in names:
+        if name == module or name in names:
             __import__(f"secalloc.{module}")
+            if name == module:
+                return globals()[name]
             value: object = getattr(globals()[module], name)
             globals()[name] = value
             return value

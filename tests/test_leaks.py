@@ -153,6 +153,16 @@ try: secalloc.read("/dev/null", 5)
 except EOFError: pass""",
     "harden": "secalloc.harden()",
     "Hardening": "secalloc.harden()",
+    "residue.Copy": "",
+    "residue.MOST": "",
+    "residue.find": """
+secalloc.residue.find(a[:16]); secalloc.residue.find(large[:5000], partial=False)
+for bad in (a[:7], b"x" * 32, 5):
+    try: secalloc.residue.find(bad)
+    except (TypeError, ValueError): pass
+def stop(done, total): raise KeyError
+try: secalloc.residue.find(a, progress=stop)
+except KeyError: pass""",
     "hexlify": "secalloc.hexlify(a); secalloc.hexlify(large)",
     "clear": "secalloc.clear(bytearray(100)); b = secret(); secalloc.clear(b)",
     "compare_digest": "secalloc.compare_digest(a, SECRET); secalloc.compare_digest(b'a', b'b')",

@@ -115,6 +115,45 @@ bool os_forbid_dumps(struct sa_why *why);
 bool os_forbid_debuggers(struct sa_why *why);
 int os_dumpable(void); /* the flag; -1: the platform has none [any] */
 
+/* ---- what else the process has in memory --------------------------------------- */
+
+enum os_map_kind { OS_MAP_MEMORY, OS_MAP_STACK, OS_MAP_HEAP, OS_MAP_FILE };
+
+/* One mapping; what kind of memory it is, is a guess. */
+struct os_map {
+    uintptr_t start, end;
+    bool readable, shared;
+    enum os_map_kind kind;
+    char name[256]; /* a path, or as the system calls it; cut short; "": none */
+};
+
+/* A walk over all mappings, with what it keeps open. Private to the os_scan_*.c. */
+struct os_maps {
+    int list, pages, memory;
+    bool by_scan;
+    size_t at, used;
+    uintptr_t next; /* address to go on at, or what a guard below would end at */
+    char text[4096];
+};
+
+/* Begin a walk, to be ended by os_maps_end. Fails, with nothing open and why->call and
+ * error set, where mappings cannot be listed or memory not be read. [any] */
+int os_maps_begin(struct os_maps *walk, struct sa_why *why);
+
+/* The next mapping, by address; one that comes and goes meanwhile may be left out.
+ * False: that was all. [any] */
+bool os_maps_next(struct os_maps *walk, struct os_map *out);
+void os_maps_end(struct os_maps *walk); /* [any] */
+
+/* The next pages of a mapping at or after `from` that may hold anything. Those never
+ * touched are left out where the system tells. False: no more. [any] */
+bool os_maps_held(struct os_maps *walk, const struct os_map *map, uintptr_t from,
+                  uintptr_t *start, uintptr_t *end);
+
+/* Copy from any address, which may be gone by then. Returns how many bytes came, up to
+ * the first page that cannot be read. Any alignment and size. [any] */
+size_t os_maps_read(struct os_maps *walk, uintptr_t from, void *to, size_t bytes);
+
 /* ---- memory of our own ----------------------------------------------------- */
 
 /* Zeroed, readable and writable memory that a forked or cloned child sees zeroed

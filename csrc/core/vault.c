@@ -187,6 +187,29 @@ bool vault_find(const void *p, size_t n, struct slot *out)
     return false;
 }
 
+static void lower_of(struct sa_region *r, uintptr_t at, uintptr_t *start, uintptr_t *end)
+{
+    uintptr_t base = (uintptr_t)atomic_load(&r->base), past = base + (r->bytes - r->given);
+    if (base && past > at && base < *start) {
+        *start = base;
+        *end = past;
+    }
+}
+
+bool vault_reserved(uintptr_t at, uintptr_t *start, uintptr_t *end)
+{
+    *start = UINTPTR_MAX;
+    pthread_mutex_lock(&vault.lock);
+    uint32_t count = atomic_load(&vault.segment_count);
+    for (uint32_t i = 0; i < count; i++)
+        lower_of(&segments[i], at, start, end);
+    count = atomic_load(&vault.large_count);
+    for (uint32_t i = 0; i < count; i++)
+        lower_of(&larges[i], at, start, end);
+    pthread_mutex_unlock(&vault.lock);
+    return *start != UINTPTR_MAX;
+}
+
 static size_t wipe_region(struct sa_region *r, bool restore)
 {
     size_t wiped = 0;

@@ -44,6 +44,10 @@ void vault_put(struct slot s, size_t size, bool whole);
  * False: none does. [signal] */
 bool vault_find(const void *p, size_t n, struct slot *out);
 
+/* The lowest of our reservations that ends above `at`, with all pages in it, in use or
+ * not. False: there is none. [any] */
+bool vault_reserved(uintptr_t at, uintptr_t *start, uintptr_t *end);
+
 /* Wipe every live slot; returns how many. With `restore`, which may wait and is
  * not for signals, the access each had is put back. [signal] */
 size_t vault_wipe_all(bool restore);

@@ -434,6 +434,10 @@ PyObject *py_harden(PyObject *module, PyObject *none);
 PyObject *py_dumpable(PyObject *module, PyObject *none);
 PyObject *py_frees_are_overwritten(PyObject *module, PyObject *none);
 
+/* ---- scan.c: for find() of secalloc/residue.py ---------------------------------- */
+
+PyObject *py_find(PyObject *module, PyObject *args);
+
 /* ---- process.c -------------------------------------------------------------- */
 
 extern PyMethodDef py_module_methods[];

@@ -298,6 +298,7 @@ static PyObject *core_require(PyObject *Py_UNUSED(module), PyObject *protection)
 PyMethodDef py_module_methods[] = {
     {"_environ_copy", py_environ_copy, METH_O, NULL},
     {"_environ_wipe", py_environ_wipe, METH_O, NULL},
+    {"_find", py_find, METH_VARARGS, NULL},
     {"_scrub", py_scrub, METH_VARARGS, NULL},
     {"_echo_off", py_echo_off, METH_O, NULL},
     {"_echo_back", py_echo_back, METH_NOARGS, NULL},

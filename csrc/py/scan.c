@@ -1,0 +1,193 @@
+/* Where copies of a secret are, and what of Python's they lie in. */
+#include "glue.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST = 10000 }; /* copies; residue.MOST says so too */
+
+enum owner { NOBODY, BYTES, STR, BYTEARRAY };
+
+/* ---- progress ------------------------------------------------------------------------ */
+
+struct finding {
+    struct sa_copy *copies;
+    enum owner *owners;
+    size_t count;
+    PyThreadState *thread;
+    PyObject *callback; /* borrowed; None: only signals are looked for */
+    bool failed;        /* with an exception */
+};
+
+static bool tell(void *context, size_t done, size_t total)
+{
+    struct finding *f = context;
+    if (f->failed)
+        return false;
+    PyEval_RestoreThread(f->thread);
+    f->failed = PyErr_CheckSignals() < 0;
+    if (!f->failed && !Py_IsNone(f->callback)) {
+        PyObject *result = PyObject_CallFunction(f->callback, "KK", (unsigned long long)done,
+                                                 (unsigned long long)total);
+        f->failed = !result;
+        Py_XDECREF(result);
+    }
+    f->thread = PyEval_SaveThread();
+    return !f->failed;
+}
+
+/* ---- whose memory it is ----------------------------------------------------------------- */
+
+/* In every build the word after an object's type is the size of what has one; the bytes
+ * follow within a few words, by version. Freed objects look the same. */
+static enum owner owner_of(struct sa_arena *work, const struct sa_copy *copy)
+{
+    const uint64_t types[] = {(uintptr_t)&PyBytes_Type, (uintptr_t)&PyUnicode_Type};
+    const uint64_t header = 80, widest = 4;
+    size_t which;
+    uintptr_t at;
+    uint64_t size;
+    if (!sa_look_back(work, copy->address, types, 2, &which, &at, &size) ||
+        size > PTRDIFF_MAX / widest)
+        return NOBODY;
+    uint64_t last = copy->address - at + copy->length;
+    if (which == 0)
+        return last <= size + 3 * sizeof at + 1 ? BYTES : NOBODY; /* size, hash, a NUL */
+    return last <= size * widest + header ? STR : NOBODY;
+}
+
+/* A bytearray: references, type, size, then how much is allocated, where, and where the bytes
+ * begin. It points to the copy, and so outweighs what lies before that; but a freed one
+ * does not, in which the first word is the allocator's. */
+static void claim(void *context, uintptr_t at, const uint64_t around[6])
+{
+    struct finding *f = context;
+    uint64_t size = around[2], allocated = around[3], storage = around[4], start = around[5];
+    (void)at;
+    if (around[0] > UINT32_MAX || size >= allocated || start - storage >= allocated)
+        return;
+    for (size_t i = 0; i < f->count; i++)
+        if (f->copies[i].address - storage < allocated)
+            f->owners[i] = BYTEARRAY;
+}
+
+/* Python is not called here: copies are looked at without the GIL. */
+static enum sa_code find_owners(struct finding *f, struct sa_arena *work, struct sa_why *why)
+{
+    bool any = false;
+    for (size_t i = 0; i < f->count; i++) {
+        enum sa_place place = f->copies[i].place;
+        if (place != SA_IN_MEMORY && place != SA_IN_HEAP)
+            continue;
+        f->owners[i] = owner_of(work, &f->copies[i]);
+        any = true;
+    }
+    f->callback = Py_None; /* it was told that all is done */
+    return any ? sa_find_word(work, (uintptr_t)&PyByteArray_Type, claim, tell, f, why) : SA_OK;
+}
+
+/* ---- answering ----------------------------------------------------------------------------- */
+
+static PyObject *describe(const struct sa_copy *copy, enum owner owner)
+{
+    static const char *const forms[] = {
+        [SA_PLAIN] = "plain",   [SA_HEX] = "hex",           [SA_HEX_UPPER] = "HEX",
+        [SA_BASE64] = "base64", [SA_BASE64_URL] = "base64url", [SA_UTF16] = "utf-16",
+        [SA_UTF32] = "utf-32",  [SA_LATIN1] = "latin-1",    [SA_IPAD] = "hmac ipad",
+        [SA_OPAD] = "hmac opad",
+    };
+    static const char *const owners[] = {
+        [NOBODY] = NULL, [BYTES] = "bytes", [STR] = "str", [BYTEARRAY] = "bytearray"};
+    static const char *const places[] = {[SA_IN_MEMORY] = "memory",
+                                         [SA_ON_STACK] = "thread stack",
+                                         [SA_IN_HEAP] = "C heap",
+                                         [SA_IN_FILE] = "mapped file"};
+    const char *name = copy->name[0] ? copy->name : "anonymous";
+    PyObject *mapping = PyUnicode_DecodeFSDefault(name);
+    if (!mapping)
+        return NULL;
+    return Py_BuildValue("(KNnnnss)", (unsigned long long)copy->address, mapping,
+                         (Py_ssize_t)(copy->address - copy->mapping), (Py_ssize_t)copy->length,
+                         (Py_ssize_t)copy->whole, forms[copy->form],
+                         owners[owner] ? owners[owner] : places[copy->place]);
+}
+
+static PyObject *list_of(const struct finding *f)
+{
+    PyObject *list = PyList_New((Py_ssize_t)f->count);
+    for (size_t i = 0; list && i < f->count; i++) {
+        PyObject *item = describe(&f->copies[i], f->owners[i]);
+        if (!item || PyList_SetItem(list, (Py_ssize_t)i, item) < 0)
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
+static PyObject *find(struct py_state *state, PyObject *secret, PyObject *work, bool partial,
+                      PyObject *callback)
+{
+    struct finding f = {.copies = calloc(MOST, sizeof *f.copies),
+                        .owners = calloc(MOST, sizeof *f.owners),
+                        .callback = callback};
+    struct sa_why why = {0};
+    PyObject *result = NULL;
+    if (f.copies && f.owners) {
+        f.thread = PyEval_SaveThread();
+        enum sa_code code = sa_find(py_core_of(secret), py_core_of(work), partial, f.copies, MOST,
+                                    &f.count, tell, &f, &why);
+        if (code == SA_OK && !f.failed)
+            code = find_owners(&f, py_core_of(work), &why);
+        PyEval_RestoreThread(f.thread);
+        if (!f.failed)
+            result = code == SA_OK ? list_of(&f) : py_fail(state, code, &why);
+    } else {
+        PyErr_NoMemory();
+    }
+    free(f.owners);
+    free(f.copies);
+    return result;
+}
+
+/* Only a copy of the secret is looked at, so that its own arena may be sealed, rotated
+ * or closed meanwhile. */
+PyObject *py_find(PyObject *module, PyObject *args)
+{
+    struct py_state *state = py_state_of_module(module);
+    PyObject *source, *callback;
+    int partial;
+    struct py_span span;
+    if (!PyArg_ParseTuple(args, "OpO:find", &source, &partial, &callback))
+        return NULL;
+    if (!py_span_ours(source, &span)) {
+        PyErr_Format(PyExc_TypeError,
+                     "the secret is an Arena or ArenaView, not %R: anything else is a copy itself",
+                     (PyObject *)Py_TYPE(source));
+        return NULL;
+    }
+    if (!Py_IsNone(callback) && !PyCallable_Check(callback)) {
+        PyErr_SetString(PyExc_TypeError, "progress is a callable or None");
+        return NULL;
+    }
+    PyObject *secret = py_arena_of(state, source, py_own_pages);
+    if (!secret)
+        return NULL;
+    size_t room = 0;
+    enum sa_code code = sa_find_room(py_core_of(secret), partial, &room);
+    PyObject *work = NULL, *result = NULL;
+    if (code == SA_BAD_RANGE)
+        PyErr_Format(PyExc_ValueError,
+                     "a secret of %zu bytes stands everywhere by chance: %d are the least",
+                     py_core_of(secret)->size, SA_SECRET_LEAST);
+    else if (code == SA_BAD_ALIGN)
+        PyErr_SetString(PyExc_ValueError, "a secret of one byte repeated, or of nearly nothing "
+                                          "but zero bytes, stands everywhere by chance");
+    else if (code != SA_OK)
+        py_fail(state, code, NULL);
+    else
+        work = py_arena_begin(state, room, (struct home){.align = 64});
+    if (work && (work = py_arena_end(state, work, SA_OK)))
+        result = find(state, secret, work, partial, callback);
+    Py_XDECREF(work);
+    Py_DECREF(secret);
+    return result;
+}

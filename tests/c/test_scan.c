@@ -1,0 +1,504 @@
+/* Searching the process for copies: each form at each place, and all that is in the way. */
+#include "check.h"
+
+#include "arenas.h"
+#include "needle.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+
+/* Frames that the sanitizer keeps elsewhere are not on the stack that is wiped. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void) { return "detect_stack_use_after_return=0"; }
+
+enum { ROOM = 64 };
+
+static struct sa_why why;
+static struct sa_arena secret, work;
+static struct sa_copy copies[ROOM];
+static size_t count;
+
+/* A secret that is nowhere else: the content itself is made byte by byte. */
+static void make_secret(size_t size)
+{
+    no_marker();
+    make(&secret, size, 1, 3);
+}
+
+static bool told(void *context, size_t done, size_t total)
+{
+    size_t *last = context;
+    CHECK(done >= *last && done <= total);
+    *last = done;
+    return true;
+}
+
+static void find(bool partial)
+{
+    size_t bytes, last = 0;
+    OK(sa_find_room(&secret, partial, &bytes));
+    make(&work, bytes, 64, 0);
+    memset(raw(&work), 0, bytes);
+    OK(sa_find(&secret, &work, partial, copies, ROOM, &count, told, &last, &why));
+    sa_close(&work);
+}
+
+static uint8_t *map(size_t bytes)
+{
+    uint8_t *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(at != MAP_FAILED);
+    return at;
+}
+
+/* Write a form of the secret; how many bytes. */
+static size_t put(uint8_t *at, enum sa_form form, size_t from, size_t n)
+{
+    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+    size_t size = 0;
+    for (size_t i = from; i < from + n; i++) {
+        uint8_t byte = content_at(i, 3);
+        switch (form) {
+        case SA_HEX:
+        case SA_HEX_UPPER:
+            at[size++] = (uint8_t)digits[(form == SA_HEX ? 0 : 16) + (byte >> 4)];
+            at[size++] = (uint8_t)digits[(form == SA_HEX ? 0 : 16) + (byte & 15)];
+            break;
+        case SA_UTF16:
+        case SA_UTF32:
+            at[size++] = byte;
+            at[size++] = 0;
+            if (form == SA_UTF32)
+                at[size++] = 0, at[size++] = 0;
+            break;
+        default: at[size++] = byte ^ (form == SA_IPAD ? 0x36 : form == SA_OPAD ? 0x5c : 0);
+        }
+    }
+    return size;
+}
+
+static void only(const uint8_t *at, size_t length, size_t whole, enum sa_form form)
+{
+    SAME(count, 1);
+    SAME(copies[0].address, at);
+    SAME(copies[0].length, length);
+    SAME(copies[0].whole, whole);
+    SAME(copies[0].form, form);
+    CHECK(copies[0].mapping <= copies[0].address);
+}
+
+TEST(nothing)
+{
+    make_secret(32);
+    find(true);
+    SAME(count, 0);
+    find(false);
+    SAME(count, 0);
+}
+
+/* At every alignment, over the edges of pages and of what is read at once. */
+TEST(every_form_everywhere)
+{
+    static const size_t sizes[] = {8, 15, 16, 31, 100};
+    static const enum sa_form forms[] = {SA_PLAIN, SA_HEX,   SA_HEX_UPPER, SA_UTF16,
+                                         SA_UTF32, SA_IPAD, SA_OPAD};
+    uint8_t *region = map(1 << 17);
+    size_t turn = 0;
+    for (size_t i = 0; i < 5; i++) {
+        make_secret(sizes[i]);
+        for (size_t f = 0; f < 7; f++)
+            for (int k = 0; k < rounds(5); k++, turn++) {
+                uint8_t *at = region + 32768 * (turn % 3 + 1) - (turn * 7) % 60;
+                size_t n = put(at, forms[f], 0, sizes[i]);
+                find(true);
+                only(at, n, n, forms[f]);
+                if (forms[f] == SA_PLAIN) {
+                    find(false);
+                    only(at, n, n, forms[f]);
+                }
+                memset(at, 0, n);
+            }
+        sa_close(&secret);
+    }
+}
+
+TEST(base64_at_three_places)
+{
+    /* what b64encode of 0 to 2 bytes of 'q' and the secret "0123456789abcdef" is */
+    static const char *const texts[] = {"MDEyMzQ1Njc4OWFiY2RlZg==", "cTAxMjM0NTY3ODlhYmNkZWY=",
+                                        "cXEwMTIzNDU2Nzg5YWJjZGVm"};
+    static const size_t first[] = {0, 2, 3}, length[] = {21, 20, 21};
+    uint8_t *region = map(4096);
+    no_marker();
+    OK(sa_arena_make(&secret, 16, 1, &why));
+    for (size_t i = 0; i < 16; i++)
+        raw(&secret)[i] = (uint8_t)(i < 10 ? '0' + i : 'a' + i - 10);
+    OK(sa_fill_end(&secret, true));
+    for (size_t i = 0; i < 3; i++) {
+        memcpy(region + 5 + i, texts[i], 24);
+        find(true);
+        bool found = false; /* the text here is one more copy */
+        for (size_t k = 0; k < count; k++)
+            found |= copies[k].address == (uintptr_t)region + 5 + i + first[i] &&
+                     copies[k].length == length[i] && copies[k].form == SA_BASE64;
+        CHECK(found);
+        memset(region, 0, 40);
+    }
+}
+
+TEST(parts)
+{
+    uint8_t *region = map(4096);
+    make_secret(64);
+    for (size_t n = 30; n < 40; n++)
+        for (size_t from = 0; from <= 64 - n; from += 3) {
+            put(region + 100 + from, SA_PLAIN, from, n);
+            find(true);
+            if (n < 32)
+                SAME(count, 0);
+            else
+                only(region + 100 + from, n, 64, SA_PLAIN);
+            memset(region, 0, 400);
+        }
+    put(region, SA_PLAIN, 0, 63);
+    find(false);
+    SAME(count, 0);
+}
+
+TEST(text)
+{
+    static const uint8_t utf8[] = {0xc3, 0xa4, 'b', 0xc3, 0xb6, 'd', 0xc3, 0xa9,
+                                   'f',  'g',  'h', 'i',  'j',  'k', 'l',  'm'};
+    static const uint8_t characters[] = {0xe4, 'b', 0xf6, 'd', 0xe9, 'f', 'g', 'h',
+                                         'i',  'j', 'k',  'l', 'm'};
+    uint8_t *region = map(4096);
+    no_marker();
+    OK(sa_arena_make(&secret, sizeof utf8, 1, &why));
+    for (size_t i = 0; i < sizeof utf8; i++)
+        raw(&secret)[i] = utf8[i];
+    OK(sa_fill_end(&secret, true));
+    for (size_t width = 1; width <= 4; width *= 2) {
+        memset(region, 0, 100);
+        for (size_t i = 0; i < sizeof characters; i++)
+            region[3 + i * width] = characters[i];
+        find(true);
+        bool found = false; /* this program's own tables are others */
+        for (size_t k = 0; k < count; k++)
+            found |= copies[k].address == (uintptr_t)region + 3 &&
+                     copies[k].length == width * sizeof characters &&
+                     copies[k].form ==
+                         (width == 1 ? SA_LATIN1 : width == 2 ? SA_UTF16 : SA_UTF32);
+        CHECK(found);
+    }
+}
+
+TEST(refused)
+{
+    size_t bytes;
+    make_secret(7);
+    SAME(sa_find_room(&secret, true, &bytes), SA_BAD_RANGE);
+    sa_close(&secret);
+    make_secret(100);
+    memset(raw(&secret), 0, 100);
+    SAME(sa_find_room(&secret, true, &bytes), SA_BAD_ALIGN);
+    memset(raw(&secret), 'x', 100);
+    SAME(sa_find_room(&secret, true, &bytes), SA_BAD_ALIGN);
+    memset(raw(&secret), 0, 100);
+    raw(&secret)[3] = 1;
+    SAME(sa_find_room(&secret, true, &bytes), SA_BAD_ALIGN);
+    raw(&secret)[50] = 1;
+    OK(sa_find_room(&secret, true, &bytes));
+    OK(sa_wipe(&secret, &why));
+    SAME(sa_find_room(&secret, true, &bytes), SA_WIPED);
+    sa_close(&secret);
+    SAME(sa_find_room(&secret, true, &bytes), SA_CLOSED);
+}
+
+/* A password in a larger buffer of zeros, and its half of zeros, which is no find. */
+TEST(padded_with_zeros)
+{
+    uint8_t *region = map(1 << 16);
+    make_secret(64);
+    memset(raw(&secret) + 12, 0, 52);
+    for (size_t i = 0; i < 16; i++) {
+        put(region + 100 + i, SA_PLAIN, 0, 12);
+        find(true);
+        only(region + 100 + i, 64, 64, SA_PLAIN);
+        memset(region, 0, 200);
+    }
+    memset(region, 0x36, 2000);
+    memset(region + 4096, '0', 2000);
+    find(true);
+    SAME(count, 0);
+}
+
+/* Nothing that repeats makes the list or the time grow. */
+TEST(repeating)
+{
+    uint8_t *region = map(1 << 16);
+    make_secret(32);
+    for (size_t i = 0; i < 32; i++)
+        raw(&secret)[i] = (uint8_t)(0xd7 + i % 2);
+    for (size_t i = 0; i < 1 << 16; i++)
+        region[i] = (uint8_t)(0xd7 + i % 2);
+    find(true);
+    SAME(count, ROOM);
+    for (size_t i = 1; i < count; i++)
+        CHECK(copies[i].address >= copies[i - 1].address + 32);
+}
+
+TEST(no_arena_is_looked_at)
+{
+    static struct sa_arena others[40], large, closed[10];
+    sa_use_secretmem(false);
+    make_secret(48);
+    for (size_t i = 0; i < 40; i++)
+        make(&others[i], 48, 1, 3);
+    for (size_t i = 0; i < 10; i++)
+        make(&closed[i], 48, 1, 3);
+    make(&large, 1 << 20, 1, 3);
+    for (size_t i = 0; i < 10; i++)
+        sa_close(&closed[i]);
+    find(true);
+    SAME(count, 0);
+}
+
+TEST(places)
+{
+    volatile uint8_t here[80];
+    uint8_t *heap = malloc(80);
+    CHECK(heap);
+    make_secret(40);
+    for (size_t i = 0; i < 40; i++)
+        here[i] = heap[i] = content_at(i, 3);
+    find(true);
+    unsigned stack = 0, elsewhere = 0;
+    for (size_t i = 0; i < count; i++) {
+        stack += copies[i].address == (uintptr_t)here && copies[i].place == SA_ON_STACK;
+        elsewhere += copies[i].address == (uintptr_t)heap &&
+                     (under_tool() || copies[i].place == SA_IN_HEAP);
+    }
+    SAME(elsewhere, 1);
+    if (!under_valgrind())
+        SAME(stack, 1);
+    SAME(count, 2);
+    free(heap);
+}
+
+static void *finds_itself(void *unused)
+{
+    volatile uint8_t here[40];
+    (void)unused;
+    for (size_t i = 0; i < 40; i++)
+        here[i] = content_at(i, 3);
+    find(true);
+    CHECK(count >= 1 && copies[0].address == (uintptr_t)here);
+    CHECK(under_tool() || copies[0].place == SA_ON_STACK);
+    return (void *)(uintptr_t)here[0];
+}
+
+TEST(a_threads_stack)
+{
+    pthread_t thread;
+    make_secret(40);
+    SAME(pthread_create(&thread, NULL, finds_itself, NULL), 0);
+    SAME(pthread_join(thread, NULL), 0);
+}
+
+/* Up to the very edge of what can be read, and beyond what cannot. */
+TEST(gaps)
+{
+    size_t page = sa_page_size();
+    uint8_t *region = map(8 * page);
+    make_secret(24);
+    SAME(mprotect(region + page, page, PROT_NONE), 0);
+    SAME(munmap(region + 3 * page, page), 0);
+    put(region + page - 24, SA_PLAIN, 0, 24);
+    put(region + 2 * page, SA_PLAIN, 0, 24);
+    put(region + 3 * page - 24, SA_PLAIN, 0, 24);
+    put(region + 4 * page, SA_PLAIN, 0, 24);
+    put(region + 8 * page - 12, SA_PLAIN, 0, 12);
+    find(true);
+    SAME(count, 5);
+    SAME(copies[4].length, 12);
+    find(false);
+    SAME(count, 4);
+}
+
+/* The pages past a file's end fault, and those before are found. */
+TEST(a_file_cut_short)
+{
+    size_t page = sa_page_size();
+    FILE *file = tmpfile();
+    CHECK(file);
+    SAME(ftruncate(fileno(file), (off_t)(20 * page)), 0);
+    uint8_t *region =
+        mmap(NULL, 20 * page, PROT_READ | PROT_WRITE, MAP_SHARED, fileno(file), 0);
+    CHECK(region != MAP_FAILED);
+    make_secret(24);
+    memset(region, 1, 20 * page);
+    put(region + page - 3, SA_PLAIN, 0, 24);
+    SAME(ftruncate(fileno(file), (off_t)(2 * page)), 0);
+    find(true);
+    only(region + page - 3, 24, 24, SA_PLAIN);
+    fclose(file);
+}
+
+static _Atomic bool over;
+
+static void *maps_and_unmaps(void *unused)
+{
+    while (goes_on(&over)) {
+        uint8_t *at = map(1 << 20);
+        memset(at, 5, 1 << 20);
+        munmap(at, 1 << 20);
+    }
+    return unused;
+}
+
+TEST(vanishing)
+{
+    pthread_t threads[3];
+    uint8_t *region = map(4096);
+    make_secret(24);
+    put(region, SA_PLAIN, 0, 24);
+    for (size_t i = 0; i < 3; i++)
+        SAME(pthread_create(&threads[i], NULL, maps_and_unmaps, NULL), 0);
+    for (int i = 0; i < rounds(20); i++) {
+        find(true);
+        only(region, 24, 24, SA_PLAIN);
+    }
+    atomic_store(&over, true);
+    for (size_t i = 0; i < 3; i++)
+        SAME(pthread_join(threads[i], NULL), 0);
+}
+
+/* The tables turn to noise at any moment of a search: it ends as if nothing was there. */
+static void *locks_down(void *unused)
+{
+    while (goes_on(&over)) {
+        lockdown();
+        pause_ms(1);
+    }
+    return unused;
+}
+
+TEST(lockdown_meanwhile)
+{
+    pthread_t thread;
+    size_t bytes, last, wiped = 0;
+    make_secret(200);
+    OK(sa_find_room(&secret, true, &bytes));
+    make(&work, bytes, 64, 0);
+    SAME(pthread_create(&thread, NULL, locks_down, NULL), 0);
+    for (int i = 0; i < rounds(50); i++) {
+        if (sa_fill_begin(&secret, &why) == SA_OK) {
+            put_content(raw(&secret), 200, 3);
+            (void)!sa_fill_end(&secret, true);
+        }
+        if (sa_fill_begin(&work, &why) == SA_OK) {
+            memset(raw(&work), 0, bytes);
+            (void)!sa_fill_end(&work, true);
+        }
+        last = 0;
+        enum sa_code code =
+            sa_find(&secret, &work, true, copies, ROOM, &count, told, &last, &why);
+        CHECK(code == SA_OK || code == SA_WIPED);
+        wiped += code == SA_WIPED;
+    }
+    atomic_store(&over, true);
+    SAME(pthread_join(thread, NULL), 0);
+    CHECK(wiped);
+}
+
+static bool stops(void *context, size_t done, size_t total)
+{
+    (void)done, (void)total;
+    ++*(unsigned *)context;
+    return false;
+}
+
+TEST(stopped)
+{
+    size_t bytes;
+    unsigned calls = 0;
+    uint8_t *region = map((size_t)1 << 28);
+    make_secret(16);
+    OK(sa_find_room(&secret, true, &bytes));
+    make(&work, bytes, 64, 0);
+    memset(raw(&work), 0, bytes);
+    OK(sa_find(&secret, &work, true, copies, ROOM, &count, stops, &calls, &why));
+    SAME(calls, 1);
+    munmap(region, (size_t)1 << 28);
+}
+
+static void visit(void *context, uintptr_t at, const uint64_t around[6])
+{
+    uintptr_t *wanted = context;
+    if (at == wanted[0])
+        wanted[1] = (uintptr_t)around[0] + around[2] + around[5];
+}
+
+TEST(words)
+{
+    uint64_t *region = (uint64_t *)(void *)map(1 << 16), after;
+    size_t which;
+    uintptr_t wanted[2] = {(uintptr_t)&region[100], 0}, at;
+    uint64_t look[2] = {0x123456789abcdef1, 0x23456789abcdef12};
+    no_marker();
+    make(&work, 1 << 16, 64, 0);
+    region[99] = 100;
+    region[100] = look[1];
+    region[101] = 40;
+    region[104] = 2;
+    OK(sa_find_word(&work, look[1], visit, NULL, wanted, &why));
+    SAME(wanted[1], 142);
+    CHECK(sa_look_back(&work, (uintptr_t)&region[130] + 3, look, 2, &which, &at, &after));
+    SAME(which, 1);
+    SAME(at, &region[100]);
+    SAME(after, 40);
+    CHECK(!sa_look_back(&work, (uintptr_t)&region[100], look, 2, &which, &at, &after));
+    CHECK(!sa_look_back(&work, (uintptr_t)&region[8000], look, 2, &which, &at, &after));
+}
+
+/* Memory that nobody touched is not made resident, however much there is. */
+TEST(untouched)
+{
+    size_t bytes = (size_t)4 << 30, page = sa_page_size();
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    uint8_t *region = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (region == MAP_FAILED)
+        SKIP("no 4 GiB of address space");
+    unsigned char touched;
+    make_secret(32);
+    put(region + (size_t)3 * bytes / 4, SA_PLAIN, 0, 32);
+    find(true);
+    only(region + (size_t)3 * bytes / 4, 32, 32, SA_PLAIN);
+    for (size_t i = 0; i < 64; i++) {
+        SAME(mincore(region + i * (bytes / 64), page, (void *)&touched), 0);
+        SAME(touched & 1, i == 48);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    check_begin("test_scan", argc, argv);
+    RUN(nothing);
+    RUN(every_form_everywhere);
+    RUN(base64_at_three_places);
+    RUN(parts);
+    RUN(text);
+    RUN(refused);
+    RUN(padded_with_zeros);
+    RUN(repeating);
+    RUN(no_arena_is_looked_at);
+    RUN(places);
+    RUN(a_threads_stack);
+    RUN(gaps);
+    RUN(a_file_cut_short);
+    RUN(vanishing);
+    RUN(lockdown_meanwhile);
+    RUN(stopped);
+    RUN(words);
+    RUN(untouched);
+    return check_end();
+}
