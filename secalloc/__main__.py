@@ -31,12 +31,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         "secret away. Exit status 1 if something is missing.",
     )
     doctor.add_argument("--json", action="store_true", help="the same for programs")
+    drawing = commands.add_parser(
+        "map",
+        help="draw arenas, with guards, states and protections",
+        description="Draws an example. With a script: runs it, and draws on standard error "
+        "the arenas that live when it ends. A program draws its own, at any moment, with "
+        "secalloc.map.draw().",
+    )
+    drawing.add_argument("script", nargs="?", help="a Python file")
+    drawing.add_argument("args", nargs=argparse.REMAINDER, help="what it finds in sys.argv")
     commands.add_parser("run", help="run a program hardened, its freed memory overwritten")
     options = parser.parse_args(arguments)
     if options.command == "doctor":
         from secalloc.doctor import main as doctor_main  # noqa: PLC0415
 
         return doctor_main(as_json=options.json)
+    if options.command == "map":
+        from secalloc.map import main as map_main  # noqa: PLC0415
+
+        return map_main(options.script, options.args)
     from secalloc.demo import main as demo  # noqa: PLC0415
 
     return demo()

@@ -222,6 +222,7 @@ enum sa_code sa_arena_make(struct sa_arena *a, size_t size, size_t align, struct
     slot_publish(s, false);
     atomic_store_explicit(&a->slab, NULL, memory_order_relaxed);
     arena_settle(a, s, stamp, size, tail, zeroed);
+    slot_set_owner(s, a);
     return SA_OK;
 }
 

@@ -50,7 +50,7 @@ static void forget_parent(void)
     for (uint32_t i = 0; i < count; i++) {
         reserve_around(atomic_load(&segments[i].base), segments[i].bytes, &budget);
         (void)os_release((void *)segments[i].holds,
-                         (segments[i].slots * sizeof(uint64_t) + vault.page - 1) / vault.page *
+                         (TABLE_BYTES(segments[i].slots) + vault.page - 1) / vault.page *
                              vault.page); /* a table that nobody reads any more */
     }
     count = atomic_exchange(&vault.large_count, 0);
@@ -136,7 +136,7 @@ static enum sa_code start(struct sa_why *why)
     enum sa_code code;
     vault.page = os_page_size();
     if (!vault.large_holds) {
-        if ((code = vault_map_table(&at, LARGES * sizeof(uint64_t), why)))
+        if ((code = vault_map_table(&at, TABLE_BYTES(LARGES), why)))
             return code;
         vault.large_holds = at;
     }

@@ -152,12 +152,13 @@ static enum sa_code add_segment(size_t data, struct sa_why *why)
     r->data = data;
     r->slots = (uint32_t)((bytes - vault.page) / (data + vault.page));
     void *holds;
-    enum sa_code code = vault_map_table(&holds, r->slots * sizeof(uint64_t), why);
+    enum sa_code code = vault_map_table(&holds, TABLE_BYTES(r->slots), why);
     if (code) {
         (void)os_release(base, bytes); /* fresh, whole and ours */
         return code;
     }
     r->holds = holds;
+    r->owners = (void *)(r->holds + r->slots);
     atomic_store(&r->used, 0);
     atomic_store(&r->base, base);
     atomic_store(&vault.segment_count, count + 1); /* from here on wipers see it */

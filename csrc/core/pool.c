@@ -504,6 +504,40 @@ void pool_totals(size_t *slots, size_t *arenas, size_t *bytes)
     pthread_mutex_unlock(&registering);
 }
 
+static void describe(struct sa_slab *s, struct sa_live *out)
+{
+    uint64_t h = atomic_load(slot_hold(s->slot));
+    *out = (struct sa_live){
+        .pages = (uintptr_t)slot_data(s->slot),
+        .data = s->slot.region->data,
+        .size = s->bytes,
+        .arenas = used(s),
+        .protection = hold_granted(h) | SA_GUARD | SA_NOFORK,
+        .pooled = true,
+        .sealed = hold_wanted(h) == OS_NONE,
+        .may_read = hold_wanted(h) != OS_NONE,
+        .may_write = hold_wanted(h) == OS_WRITE,
+    };
+}
+
+size_t pool_census(struct sa_live *out, size_t room, size_t n)
+{
+    pthread_mutex_lock(&registering);
+    for (struct sa_pool *p = registry; p; p = p->next)
+        for (unsigned class = 0; class < CLASSES; class++)
+            for (struct sa_slab *s = atomic_load(&p->slabs[class]); s; s = s->next) {
+                lock_slab(s);
+                if (s->mapped) {
+                    if (n < room)
+                        describe(s, &out[n]);
+                    n++;
+                }
+                unlock_slab(s);
+            }
+    pthread_mutex_unlock(&registering);
+    return n;
+}
+
 void pool_forked(void)
 {
     pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;

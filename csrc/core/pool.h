@@ -43,6 +43,10 @@ bool pool_holds(struct slot s, const void *p, size_t n);
 /* Of all pools of this process: slots they hold, live arenas, their bytes. [any] */
 void pool_totals(size_t *slots, size_t *arenas, size_t *bytes);
 
+/* Tell of all pages that pools hold, as sa_census does: entries from number `n` on, as far as
+ * there is room. Returns the number after the last. [any] */
+size_t pool_census(struct sa_live *out, size_t room, size_t n);
+
 /* In a forked child: no pool of the parent's counts here. */
 void pool_forked(void);
 

@@ -59,7 +59,10 @@ static enum sa_code new_place(struct sa_arena *a, struct cell *to, bool *zeroed,
         return pool_another_cell(a, to, why);
     size_t tail = a->tail;
     *to = (struct cell){.tail = tail};
-    return vault_take(a->size + tail, a->size, &to->slot, zeroed, why);
+    enum sa_code code = vault_take(a->size + tail, a->size, &to->slot, zeroed, why);
+    if (!code)
+        slot_set_owner(to->slot, a);
+    return code;
 }
 
 /* The place holds noise or nothing. A pool's was lifted for the move. */
@@ -93,9 +96,11 @@ static bool move_content(struct sa_arena *a, struct cell from, struct cell to, b
         if (whole) {
             const uint8_t *bytes = arena_bytes(a);
             arena_set_slot(a, to.slot);
-            a->slab = to.slab;
-            a->cell = to.index;
-            a->tail = to.tail;
+            if (to.slab) { /* else none of it changes, and a census may be reading */
+                a->slab = to.slab;
+                a->cell = to.index;
+                a->tail = to.tail;
+            }
             if (zeroed)
                 copy_pages(slot_data(to.slot), slot_data(from.slot), to.slot.region->data,
                            hold_granted(atomic_load(slot_hold(from.slot))) & SA_LOCK);

@@ -356,6 +356,26 @@ void sa_refusal(unsigned missing, struct sa_why *why);
  * then false. [any] */
 bool sa_shortfall(unsigned *missing, struct sa_why *why);
 
+/* A run of data pages between two guards, as a census finds it. */
+struct sa_live {
+    uintptr_t pages;      /* the first of them */
+    size_t data;          /* their bytes */
+    uintptr_t address;    /* first byte of the arena; 0 of a pool's pages and parked ones */
+    size_t size;          /* of the arena, or of all that live in a pool's pages */
+    size_t arenas;        /* 0: parked, noise or nothing that is kept for the next arena */
+    size_t exports;       /* buffers lent out; 0 of a pool's pages */
+    unsigned protection;  /* sa_protection bits */
+    bool pooled;
+    bool wiped;           /* there is nothing to read; false of a pool's pages */
+    bool sealed;          /* by its owner, open just now or not; a pool's: and not open */
+    bool may_read, may_write; /* what the pages allow, for as long as no wiper lifts it */
+};
+
+/* Tell what lives in this process: up to `room` entries, by address in each size class,
+ * large ones and pools last. Returns how many there are. No two are of the same instant,
+ * and what comes or goes meanwhile may be left out. `out` may be NULL with no room. [any] */
+SA_MUST_USE size_t sa_census(struct sa_live *out, size_t room);
+
 /* What sa_harden() came to. */
 struct sa_hardening {
     bool no_core_files; /* the limit on core files is 0, soft and hard, for children too */

@@ -22,7 +22,11 @@ struct sa_region {
     uint32_t slots;
     _Atomic uint32_t used;    /* slots that were ever handed out; the rest is untouched */
     _Atomic uint64_t *holds;  /* a word a slot; a child process sees zeros */
+    _Atomic(struct sa_arena *) *owners; /* an arena a slot, behind the words; see below */
 };
+
+/* What the table of a region with that many slots takes. */
+#define TABLE_BYTES(slots) ((slots) * (sizeof(_Atomic uint64_t) + sizeof(_Atomic(struct sa_arena *))))
 
 struct slot {
     struct sa_region *region;
@@ -82,6 +86,13 @@ static inline unsigned hold_granted(uint64_t h)
 }
 
 static inline _Atomic uint64_t *slot_hold(struct slot s) { return &s.region->holds[s.index]; }
+
+/* The arena whose own slot it is, for whoever walks the table with the vault's lock held: it
+ * is taken out under that lock before the arena can go. [any] */
+static inline void slot_set_owner(struct slot s, struct sa_arena *owner)
+{
+    atomic_store_explicit(&s.region->owners[s.index], owner, memory_order_release);
+}
 
 /* First data byte. [signal] */
 static inline uint8_t *slot_data(struct slot s)

@@ -262,6 +262,7 @@ static enum sa_code make_shared(struct sa_arena *a, size_t size, int sock, bool 
         slot_publish(s, false);
         a->slab = NULL;
         arena_settle(a, s, stamp, size, 0, zeroed || *shared);
+        slot_set_owner(s, a);
     }
     if (*shared) {
         struct offer offer = {.kind = PAGES,

@@ -67,9 +67,12 @@ static enum sa_code take_large(size_t data, struct slot *out, struct sa_why *why
     r->given = 0;
     r->slots = 1;
     atomic_store(&r->used, 1);
-    if (!r->holds) /* once: wipers read it */
+    if (!r->holds) { /* once: wipers read it */
+        r->owners = (_Atomic(struct sa_arena *) *)(vault.large_holds + LARGES) + index;
         r->holds = &vault.large_holds[index];
+    }
     atomic_store(r->holds, hold_of(SLOT_OWNED, OS_NONE, pages.granted));
+    atomic_store(r->owners, NULL); /* where fork does not zero it, a parent's */
     atomic_store(&r->base, base);
     if (index == atomic_load(&vault.large_count))
         atomic_store(&vault.large_count, index + 1);
@@ -147,6 +150,7 @@ void vault_put(struct slot s, size_t size, bool whole)
     pthread_mutex_lock(&vault.lock);
     vault.live--;
     vault.live_bytes -= size;
+    slot_set_owner(s, NULL);
     if (large)
         put_large(s);
     else

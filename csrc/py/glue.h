@@ -431,6 +431,7 @@ PyObject *py_echo_back(PyObject *module, PyObject *none);
 /* ---- survey.c: what secalloc/doctor.py, map.py and run.py ask, and harden() ------ */
 
 PyObject *py_harden(PyObject *module, PyObject *none);
+PyObject *py_census(PyObject *module, PyObject *none);
 PyObject *py_dumpable(PyObject *module, PyObject *none);
 PyObject *py_frees_are_overwritten(PyObject *module, PyObject *none);
 

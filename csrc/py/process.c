@@ -302,6 +302,8 @@ PyMethodDef py_module_methods[] = {
     {"_scrub", py_scrub, METH_VARARGS, NULL},
     {"_echo_off", py_echo_off, METH_O, NULL},
     {"_echo_back", py_echo_back, METH_NOARGS, NULL},
+    {"_census", py_census, METH_NOARGS,
+     PyDoc_STR("What lives in the vault, as tuples of the fields of secalloc.map.Pages.")},
     {"_dumpable", py_dumpable, METH_NOARGS, NULL},
     {"_frees_are_overwritten", py_frees_are_overwritten, METH_NOARGS, NULL},
     {"harden", py_harden, METH_NOARGS,

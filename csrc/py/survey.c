@@ -3,6 +3,39 @@
 
 #include <string.h>
 
+static PyObject *entry(const struct sa_live *e)
+{
+    return Py_BuildValue("KKKKKKIOOOOO", (unsigned long long)e->pages,
+                         (unsigned long long)e->data, (unsigned long long)e->address,
+                         (unsigned long long)e->size, (unsigned long long)e->arenas,
+                         (unsigned long long)e->exports, e->protection,
+                         e->pooled ? Py_True : Py_False, e->wiped ? Py_True : Py_False,
+                         e->sealed ? Py_True : Py_False, e->may_read ? Py_True : Py_False,
+                         e->may_write ? Py_True : Py_False);
+}
+
+PyObject *py_census(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
+{
+    size_t room = 0, n = sa_census(NULL, 0);
+    struct sa_live *entries = NULL;
+    while (n > room || !entries) { /* more came meanwhile */
+        PyMem_Free(entries);
+        room = n + 64;
+        if (!(entries = PyMem_Calloc(room, sizeof *entries)))
+            return PyErr_NoMemory();
+        n = sa_census(entries, room);
+    }
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list && i < n; i++) {
+        PyObject *one = entry(&entries[i]);
+        if (!one || PyList_Append(list, one) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(one);
+    }
+    PyMem_Free(entries);
+    return list;
+}
+
 PyObject *py_dumpable(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
 {
     int dumpable = sa_dumpable();

@@ -1,0 +1,238 @@
+"""A picture of the arenas that live in this process: ``python -m secalloc map``.
+
+A program draws its own with `secalloc.map.draw()`, wherever it likes. The command draws an
+example, or runs a script and draws what still lives when that ends. No content is read:
+only addresses, sizes, states and protections.
+"""
+
+import sys
+import textwrap
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple, TextIO
+
+import secalloc
+from secalloc import Protection, _core
+from secalloc._paint import has_colour, paint, width_of
+
+__all__ = ["Pages", "census", "draw"]
+
+_NARROWEST = 24
+_WIDEST_BAR = 72
+
+
+class Pages(NamedTuple):
+    """A run of pages between two guards: an arena's, a pool's, or kept for the next arena."""
+
+    pages: int
+    """Address of the first."""
+    data: int
+    """Their bytes."""
+    address: int
+    """Of the arena's first byte; 0 of a pool's pages, and of such as are kept."""
+    size: int
+    """Bytes of the arena, or of all arenas in a pool's pages together."""
+    arenas: int
+    """How many live there; 0: kept for the next arena, holding noise or nothing."""
+    exports: int
+    """Buffers lent out, memoryviews for instance; not counted in a pool."""
+    protection: Protection
+    """What the kernel granted."""
+    pooled: bool
+    """They are a pool's."""
+    wiped: bool
+    """There is nothing to read; not known of a pool."""
+    sealed: bool
+    """Sealed, open just now or not; a pool's: and not open."""
+    may_read: bool
+    """The pages can be read."""
+    may_write: bool
+    """They can be written to."""
+
+    @property
+    def state(self) -> str:
+        """ "usable", "read-only", "sealed", "wiped" or "kept"."""
+        if not self.arenas and not self.pooled:
+            return "kept"
+        if self.wiped:
+            return "wiped"
+        if not self.may_read:
+            return "sealed"
+        return "usable" if self.may_write else "read-only"
+
+
+def census() -> list[Pages]:
+    """All pages that live in this process's vault, by address.
+
+    Not of one instant: what other threads make or close meanwhile may be left out.
+    """
+    found = []
+    for *numbers, protection, pooled, wiped, sealed, may_read, may_write in _core._census():
+        pages, data, address, size, arenas, exports = numbers
+        found.append(
+            Pages(
+                *(pages, data, address, size, arenas, exports),
+                *(Protection(protection), pooled, wiped, sealed, may_read, may_write),
+            )
+        )
+    return sorted(found)
+
+
+_COLOURS = {"usable": "green", "read-only": "cyan", "sealed": "cyan", "wiped": "yellow"}
+_DRAWN = {"usable": "█", "read-only": "▓", "sealed": "▒", "wiped": "~", "slack": "·", "guard": "▚"}
+_PLAIN = {"usable": "#", "read-only": "=", "sealed": "s", "wiped": "~", "slack": ".", "guard": "X"}
+
+
+def _signs(file: TextIO) -> dict[str, str]:
+    """What to draw with: signs that the file's encoding has."""
+    try:
+        "".join(_DRAWN.values()).encode(getattr(file, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return _PLAIN
+    return _DRAWN
+
+
+def _number(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def _bytes(n: int) -> str:
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if n >= size:
+            return f"{n / size:.4g} {unit}"
+    return _number(n, "byte")
+
+
+def _columns(part: int, whole: int, width: int) -> int:
+    """How many of `width` columns a part takes: at least one, if it is anything."""
+    return max(1, round(part * width / whole)) if part else 0
+
+
+def _bar(entry: Pages, signs: dict[str, str], width: int, *, colour: bool) -> str:
+    """Guard, slack, the bytes, slack, guard; to scale, but that nothing vanishes."""
+    inner = width - 4
+    tail = 0 if entry.pooled else entry.pages + entry.data - entry.address - entry.size
+    behind = _columns(tail, entry.data, inner)
+    filled = min(_columns(entry.size, entry.data, inner), inner - behind)
+    before = inner - behind - filled
+    if before == 0 and entry.size + tail < entry.data and filled > 1:
+        before, filled = 1, filled - 1
+    guard = paint(2 * signs["guard"], "red", on=colour)
+    content = paint(filled * signs[entry.state], _COLOURS[entry.state], on=colour)
+    parts = [paint(n * signs["slack"], "dim", on=colour and n > 0) for n in (before, behind)]
+    if entry.pooled:
+        return guard + content + parts[0] + guard
+    return guard + parts[0] + content + parts[1] + guard
+
+
+def _words(entry: Pages) -> str:
+    """What there is to say of an entry in one line."""
+    where = f"0x{entry.address or entry.pages:x}  {entry.state}"
+    if entry.pooled:
+        many = _number(entry.arenas, "arena")
+        return f"{where}  a pool's: {many}, {_bytes(entry.size)} in {_bytes(entry.data)}"
+    words = f"{where}  {_bytes(entry.size)} in {_bytes(entry.data)}"
+    if entry.sealed and entry.state != "sealed":
+        words += ", a sealed one, open"
+    if entry.exports:
+        words += f", {_number(entry.exports, 'buffer')} lent"
+    return words
+
+
+def draw(file: TextIO | None = None, *, width: int | None = None, most: int = 40) -> None:
+    """Draw the arenas that live in this process.
+
+    To `file`, standard output by default, `width` columns wide: as wide as the terminal, or
+    80 where it is none. Arenas and pools beyond the first `most` are only counted. Colour on
+    a terminal alone, and not where NO_COLOR is set. ValueError: a negative number.
+    """
+    file = sys.stdout if file is None else file
+    if most < 0 or (width is not None and width < 0):
+        raise ValueError("width and most are not negative")
+    width = max(width_of(file) if width is None else width, _NARROWEST)
+    signs, colour = _signs(file), has_colour(file)
+    entries, status = census(), secalloc.status()
+    live = [entry for entry in entries if entry.state != "kept"]
+    kept = [entry for entry in entries if entry.state == "kept"]
+
+    def say(text: str) -> None:
+        indent = "  " if text.startswith(" ") else ""
+        wrapped = textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False)
+        print("\n".join(wrapped), file=file)
+
+    limit = "no limit" if status.lock_limit is None else f"of {_bytes(status.lock_limit)}"
+    say(
+        f"{_number(sum(e.arenas for e in live), 'arena')}, {_bytes(sum(e.size for e in live))}; "
+        f"{_bytes(status.locked_bytes)} locked, {limit}"
+    )
+    for entry in live[:most]:
+        print(file=file)
+        say(_words(entry))
+        say("  " + " ".join(str(p.name) for p in Protection if p in entry.protection))
+        lacking = [str(p.name) for p in Protection if p not in entry.protection]
+        if lacking:
+            say(f"  without {' '.join(lacking)}")
+        bar = _bar(entry, signs, min(width - 2, _WIDEST_BAR), colour=colour)
+        print(f"  {bar}", file=file)
+    print(file=file)
+    if len(live) > most:
+        say(f"and {len(live) - most} more")
+    if kept:
+        say(f"kept for the next: {_bytes(sum(e.data for e in kept))}, wiped")
+    if live[:most]:
+        shown = ["guard", "slack", *dict.fromkeys(e.state for e in live[:most])]
+        say("   ".join(f"{signs[name]} {name}" for name in shown))
+
+
+def _example() -> None:
+    """Arenas in each state, drawn."""
+    password, key, old, session = (secalloc.Arena(n) for n in (12, 32, 1500, 2000))
+    spilled = secalloc.random(3000)
+    aligned = secalloc.Arena(1000, align=64)
+    key.seal()
+    old.clear()
+    with (
+        secalloc.Pool() as pool,
+        password,
+        spilled,
+        aligned,
+        session.open("r"),
+        memoryview(password),
+    ):
+        tokens = [pool.random(32) for _ in range(40)]
+        print(
+            "An example: a password that is lent out, a sealed key, an old one that is wiped,\n"
+            "one open for reading alone, one aligned to 64 bytes, and a pool of "
+            f"{len(tokens)} tokens.\n"
+        )
+        draw()
+
+
+def _run(script: str, arguments: list[str]) -> None:
+    """Run a script as the main program, and draw what lives when it ends."""
+    code = compile(Path(script).read_bytes(), script, "exec")
+    main = ModuleType("__main__")
+    main.__file__ = script
+    sys.modules["__main__"] = main
+    sys.argv = [script, *arguments]
+    if not sys.flags.safe_path:
+        sys.path[0] = str(Path(script).resolve().parent)
+    try:
+        exec(code, vars(main))  # noqa: S102 - it is what the caller wants to be run
+    finally:
+        draw(sys.stderr)
+
+
+def main(script: str | None = None, arguments: list[str] | None = None) -> int:
+    """Draw the example, or a script's arenas at its end, on standard error."""
+    if script is None:
+        _example()
+        return 0
+    try:
+        _run(script, arguments or [])
+    except (OSError, SyntaxError) as error:
+        if "__main__" in sys.modules and getattr(sys.modules["__main__"], "__file__", "") == script:
+            raise  # the script's own
+        print(f"python -m secalloc map: {error}", file=sys.stderr)
+        return 2
+    return 0
