@@ -74,6 +74,66 @@ inside(id, '''if True:
     assert end.fate == (-11, b"F"), end
 
 
+IN_THREADS = (
+    SETUP
+    + """
+from concurrent.futures import ThreadPoolExecutor
+def in_threads(count, work):
+    with ThreadPoolExecutor(count) as pool:
+        for future in [pool.submit(work, n) for n in range(count)]: future.result()
+USE = '''if True:
+    import secalloc
+    with secalloc.Pool() as pool:
+        for n in range(50):
+            b = secalloc.Arena(b"inside" * (n + 1))
+            small = pool.alloc(b)
+            b.rotate()
+            assert secalloc.compare_digest(b, b"inside" * (n + 1)) and b == small
+            b.seal()
+            with b.open("r") as view:
+                assert bytes(view) == b"inside" * (n + 1)
+    keep = [secalloc.Arena(b"kept") for _ in range(10)]
+'''
+"""
+)
+
+
+def test_several_at_once() -> None:
+    """Each with a GIL of its own: imported, used and finalized while others are."""
+    end = run(
+        IN_THREADS
+        + f"""
+a = secret()
+def work(n):
+    for _ in range(3):
+        id = {CREATE}
+        inside(id, USE)
+        interpreters.destroy(id)
+in_threads(4, work)
+assert secalloc.status().arenas == 1
+assert bytes(a) == raw(a) == SECRET
+print("well")
+"""
+    )
+    assert (end.code, end.out.strip(), end.marker) == (0, "well", b""), end
+
+
+def test_a_crash_while_several_run() -> None:
+    end = run(
+        IN_THREADS
+        + f"""
+a = secret()
+def work(n):
+    id = {CREATE}
+    inside(id, USE)
+    if n == 0: inside(id, "import os; os.kill(os.getpid(), 11)")
+    while True: inside(id, USE)
+in_threads(4, work)
+"""
+    )
+    assert end.fate == (-11, b"F"), end
+
+
 def test_used_in_the_other_first() -> None:
     end = run(f"""
 import importlib, sys
