@@ -171,6 +171,7 @@ bench: install $(VENV)/.bench $(BUILD)/bench-core.so $(BUILD)/bench-channel.so #
 	$(PY) -P bench/threads.py
 	$(PY) -P bench/channel.py $(BUILD)/bench-channel.so
 	$(PY) -P bench/heap.py
+	$(PY) -P bench/residue.py
 
 bench-channel: install $(BUILD)/bench-channel.so ## from a child's fault to its parent, beside a byte by hand
 	$(PY) -P bench/channel.py $(BUILD)/bench-channel.so

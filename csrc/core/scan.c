@@ -13,7 +13,7 @@
 #include <string.h>
 
 enum {
-    CHUNK = 32768,         /* looked at in one go; with usual tables it fits in a slot */
+    CHUNK = 65536,         /* looked at in one go: less costs more calls, more leaves the cache */
     PEEK = 256,            /* around a chunk: never more than a page */
     TELL = 64 << 20,       /* how often progress is told */
     NEAR = 64,             /* found last: what overlaps is among these */

@@ -440,12 +440,12 @@ static void visit(void *context, uintptr_t at, const uint64_t around[6])
 
 TEST(words)
 {
-    uint64_t *region = (uint64_t *)(void *)map(1 << 16), after;
+    uint64_t *region = (uint64_t *)(void *)map(1 << 17), after;
     size_t which;
     uintptr_t wanted[2] = {(uintptr_t)&region[100], 0}, at;
     uint64_t look[2] = {0x123456789abcdef1, 0x23456789abcdef12};
     no_marker();
-    make(&work, 1 << 16, 64, 0);
+    make(&work, 1 << 17, 64, 0);
     region[99] = 100;
     region[100] = look[1];
     region[101] = 40;
@@ -457,7 +457,7 @@ TEST(words)
     SAME(at, &region[100]);
     SAME(after, 40);
     CHECK(!sa_look_back(&work, (uintptr_t)&region[100], look, 2, &which, &at, &after));
-    CHECK(!sa_look_back(&work, (uintptr_t)&region[8000], look, 2, &which, &at, &after));
+    CHECK(!sa_look_back(&work, (uintptr_t)&region[12000], look, 2, &which, &at, &after));
 }
 
 /* Memory that nobody touched is not made resident, however much there is. */
