@@ -1,7 +1,9 @@
 """What the documents claim: their examples run, the table of states is the tested one."""
 
 import fcntl
+import importlib
 import os
+import pkgutil
 import pty
 import re
 import socket
@@ -160,3 +162,8 @@ def test_every_public_name_is_in_the_reference() -> None:
     text = (ROOT / "docs" / "reference.md").read_text()
     there = re.findall(r"^\.\. auto\w+:: ([\w.]+)$", text, re.M)
     assert sorted(n for n in there if "." not in n) == sorted([*secalloc.__all__, *NOT_IN_ALL])
+    for found in pkgutil.iter_modules(secalloc.__path__, "secalloc."):
+        if not found.name.startswith("secalloc._"):
+            names = getattr(importlib.import_module(found.name), "__all__", ())
+            ours = {f"{found.name}.{name}" for name in names if name not in secalloc.__all__}
+            assert ours <= {*there}, ours - {*there}
