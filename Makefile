@@ -191,9 +191,45 @@ $(BUILD)/bench-core.so: bench/core.c $(CORE) $(wildcard csrc/core/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(STANDARD) $(WARNINGS) -O3 -shared -fPIC -o $@ bench/core.c $(CORE) $(if $(filter linux,$(SYSTEM)),-ldl)
 
+# ---- tables ---------------------------------------------------------------------
+
+# A venv of its own: packages in the versions that the record names.
+WORKS := $(BUILD)/venv-works-$(TAG)
+$(WORKS)/.made: tests/requirements-works.txt
+	rm -rf $(WORKS)
+	$(PYTHON) -m venv $(WORKS)
+	$(WORKS)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	touch $@
+
+$(WORKS)/.installed: $(WHEEL)/.built $(WORKS)/.made
+	$(WORKS)/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEEL)/*.whl
+	touch $@
+
+.PHONY: works-with works-record
+works-with: $(WORKS)/.installed ## try what takes an arena, and write docs/works-with.md
+	@set -e; for p in $$(sh tests/pythons.sh); do $(MAKE) -s works-record PYTHON=$$p; done
+	$(WORKS)/bin/python tests/works.py --packages --record
+
+works-record: install
+	$(PY) tests/works.py --record
+
+check-works-with: $(WORKS)/.installed ## the packages' rows are as docs/works-with.md has them
+	$(WORKS)/bin/python tests/works.py --packages
+
+.PHONY: attacks
+attacks: install $(VENV)/.attacks ## each attack against each way of holding a key, into README and docs/attacks.md
+	$(PY) bench/attacks/run.py --markdown README.md docs/attacks.md
+
+check-attacks: install $(VENV)/.attacks ## the same, compared with what is documented
+	$(PY) bench/attacks/run.py --check docs/attacks.md
+
+$(VENV)/.attacks: bench/attacks/requirements.txt $(VENV)/.made
+	-$(PIP) -r $<
+	touch $@
+
 # ---- deeper checks ---------------------------------------------------------------
 
-CHECKS := check-warnings check-cppcheck check-lint check-workflows check-sdist check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours
+CHECKS := check-warnings check-cppcheck check-lint check-workflows check-sdist check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-works-with check-attacks
 .PHONY: check $(CHECKS) check-docs
 check: $(CHECKS) ## all of the checks below
 

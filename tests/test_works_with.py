@@ -1,0 +1,63 @@
+"""docs/works-with.md is what this Python does. `make works-with` writes it anew.
+
+The packages' rows are tried by `make check-works-with`, in versions of their own.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import works
+from support import linux_only
+
+RECORD = works.recorded()
+
+
+def cells() -> Iterator[tuple[str, works.Cells]]:
+    for part in ("3.11", "3.12", "3.13", "packages"):
+        for rows in RECORD[part].values():
+            yield from rows.items()
+
+
+@linux_only
+def test_each_row_of_the_standard_library_is_as_recorded() -> None:
+    if works.machine() != RECORD["machine"] or works.version() not in RECORD:
+        pytest.skip(f"recorded on {RECORD['machine']}, not with this Python")
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        pytest.skip("recorded with the GIL")
+    command = [sys.executable, str(works.HERE / "works.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_is_the_record() -> None:
+    assert works.DOCUMENT.read_text() == works.document(RECORD)
+
+
+def test_the_search_finds_what_is_there() -> None:
+    """The controls: calls that cannot but copy."""
+    rows = dict(cells())
+    for call, form in {
+        "bytes(x)": "copy",
+        "binascii.hexlify(x)": "hex",
+        "base64.b64encode(x)": "base64",
+        'int.from_bytes(x, "big")': "int",
+        "HMAC.new(x, b'm', SHA256)": "copy, HMAC pad",
+    }.items():
+        assert rows[call]["in use"] == form, call
+
+
+def test_nobody_gets_the_bytes_of_a_wiped_or_sealed_arena() -> None:
+    for call, row in cells():
+        assert row.get("wiped") != "TAKES IT" != row.get("sealed"), call
+        assert row.get("later", "goes on").startswith(("goes on", "fails")), call
+        if "arena" in row.get("wrongly", ""):
+            assert call == "numpy.asarray(x)"
+
+
+def test_a_changed_row_is_reported() -> None:
+    was = {"a": {"f(x)": {"takes": "arena"}, "g(x)": {"takes": "arena"}}}
+    now = {"a": {"f(x)": {"takes": "bytes"}, "g(x)": {"takes": "arena"}}}
+    assert works.differences(was, was) == []
+    assert len(works.differences(was, now)) == 1

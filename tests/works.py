@@ -1,0 +1,589 @@
+"""Which calls take an arena, and what they leave behind: tried out, never looked up.
+
+    works.py [--packages]            print what this Python does
+    works.py [--packages] --record   and write it to works-with.json and docs/works-with.md
+
+Each attempt is a process of its own, which gets the secret over a socket straight into its
+arena. Its parent then looks through all its writable memory.
+"""
+
+import base64
+import gc
+import hashlib
+import json
+import os
+import platform
+import re
+import secrets
+import signal
+import socket
+import string
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import secalloc
+
+SIZE = 32
+HERE = Path(__file__).resolve().parent
+RECORD = HERE / "works-with.json"
+PINNED = HERE / "requirements-works.txt"
+DOCUMENT = HERE.parent / "docs" / "works-with.md"
+PATIENCE = 8
+KINDS = ("arena", "memoryview", "bytearray", "bytes", "str")
+RETRIES = 3  # of the groups with a row that is not as recorded
+STEP, OVERLAP = 1 << 16, 256
+
+
+@dataclass(frozen=True)
+class Row:
+    """One call. It sees `x`, what it is given; or, to fill, `w` and `given`.
+
+    An input's `result` is an expression over `r`, what the call gave. `seen` stands in for it
+    where only the other side knows what was understood; no search for copies comes after it.
+    `text`: what is right is what a str gives. `again`, where `r` holds a key, is tried before
+    and after the arena is wiped. An output's `given` is an expression over the secret `s` and
+    runs elsewhere; `output`, over `given`, is for where `s` is not what
+    comes out. `shown` is the call as the document has it.
+    """
+
+    call: str
+    road: str = ""
+    result: str = "r"
+    seen: str = ""
+    text: bool = False
+    again: str = ""
+    given: str = ""
+    output: str = "s"
+    setup: str = ""
+    shown: str = ""
+
+    @property
+    def fills(self) -> bool:
+        return bool(self.given)
+
+
+Cells: TypeAlias = dict[str, str]
+Groups: TypeAlias = dict[str, tuple[str, list[Row]]]
+"""A heading, what its rows find imported, and the rows."""
+
+
+# ---- the child --------------------------------------------------------------------------
+
+
+def digest(value: object) -> int:
+    """Equal where the values are, in all children; makes no copy."""
+    if isinstance(value, (bytearray, memoryview)):
+        return zlib.crc32(value)
+    if isinstance(value, (list, tuple)):
+        return hash(tuple(map(digest, value)))
+    return hash(value) if isinstance(value, Hashable) else hash(repr(value))
+
+
+class Stage:
+    """The child's end: it says something, and goes on when it has been looked at."""
+
+    def __init__(self, to_parent: socket.socket) -> None:
+        self.socket = to_parent
+
+    def say(self, **what: object) -> None:
+        self.socket.sendall(json.dumps(what).encode() + b"\n")
+        self.socket.recv(1)
+
+    def drop(self, names: dict[str, Any], arenas: list[int]) -> None:
+        """Let go of what was made, and say so before anything else reuses the memory."""
+        line = json.dumps({"arenas": arenas}).encode() + b"\n"
+        names["x"] = names["r"] = names["given"] = names["f"] = None
+        gc.collect()
+        self.socket.sendall(line)
+        self.socket.recv(1)
+
+
+def name_of(error: BaseException) -> str:
+    return type(error).__name__
+
+
+def try_input(row: Row, kind: str, names: dict[str, Any], stage: Stage) -> None:
+    kind, scene = kind.split(":")
+    x: Any
+    if kind in ("bytes", "str", "bytearray"):
+        arena = secalloc.Arena(0)
+        x = stage.socket.recv(SIZE)
+        x = x.decode() if kind == "str" else bytearray(x) if kind == "bytearray" else x
+    else:
+        arena = x = secalloc.Arena(SIZE)
+        stage.socket.recv_into(arena)
+    if scene == "wiped":
+        arena.clear()
+    if scene == "sealed":
+        arena.seal()
+    where = [arena.address]
+    try:
+        names["x"] = memoryview(x) if kind == "memoryview" else x
+        x = None
+        names["r"] = eval(row.call, names)  # noqa: S307
+        value = eval(row.seen if row.seen and scene == "compare" else row.result, names)  # noqa: S307
+        answer: dict[str, object] = {"value": digest(value)}
+        value = None
+    except Exception as error:
+        answer = {"error": name_of(error), "text": str(error)[:200]}
+    stage.say(**answer, arenas=where)
+    if scene == "later":
+        before = digest(eval(row.again, names))  # noqa: S307
+        arena.clear()
+        try:
+            same = digest(eval(row.again, names)) == before  # noqa: S307
+            stage.say(later="goes on" if same else "GOES ON WITH ANOTHER KEY")
+        except Exception as error:
+            stage.say(later=f"fails: {name_of(error)}")
+        return
+    stage.drop(names, where)
+
+
+def try_output(row: Row, kind: str, names: dict[str, Any], stage: Stage) -> None:
+    if kind == "prepare":
+        names["s"] = stage.socket.recv(SIZE)
+        names["given"] = given = eval(row.given, names)  # noqa: S307
+        secret = eval(row.output, names)  # noqa: S307
+        stage.say(given=repr(given), secret=bytes(secret).hex())
+        return
+    names["given"] = eval(stage.socket.recv(65536))  # noqa: S307
+    arena, plain = secalloc.Arena(SIZE), bytearray(SIZE)
+    where = [arena.address]
+    arena.clear()
+    answer: dict[str, object] = {}
+    try:
+        if kind in ("wiped", "sealed"):
+            if kind == "sealed":
+                arena.seal()
+            names["w"] = arena
+            eval(row.call, names)  # noqa: S307
+        elif kind == "bytearray":
+            names["w"] = plain
+            names["r"] = eval(row.call, names)  # noqa: S307
+            answer["value"] = hashlib.sha256(plain).hexdigest()
+        else:
+            with arena.open("w") as view:
+                names["w"] = memoryview(view) if kind == "memoryview" else view
+                names["r"] = eval(row.call, names)  # noqa: S307
+                names["w"] = None
+            answer["value"] = hashlib.sha256(arena).hexdigest()
+    except Exception as error:
+        answer = {"error": name_of(error), "text": str(error)[:200]}
+    stage.say(**answer, arenas=where)
+    stage.drop(names, where)
+
+
+# ---- the parent -------------------------------------------------------------------------
+
+
+def forms(secret: bytes) -> dict[str, list[bytes]]:
+    """What to look for: either half, since freed memory soon loses its beginning."""
+
+    def both(whole: bytes) -> list[bytes]:
+        half = len(whole) // 2
+        return [whole[:half], whole[half:]]
+
+    def in_base64(offset: int) -> list[bytes]:
+        whole = base64.b64encode(bytes(offset) + secret)
+        return [whole[4 if offset else 0 : 20], whole[20:36]]
+
+    def padded(pad: int) -> list[bytes]:
+        return both(bytes(byte ^ pad for byte in secret))
+
+    def digits(order: Literal["big", "little"]) -> bytes:
+        number = int.from_bytes(secret, order)
+        return b"".join(
+            (number >> shift & (1 << 30) - 1).to_bytes(4, sys.byteorder)
+            for shift in range(0, 8 * SIZE, 30)
+        )
+
+    return {
+        "copy": both(secret),
+        "hex": both(secret.hex().encode()) + both(secret.hex().upper().encode()),
+        "base64": in_base64(0) + in_base64(1) + in_base64(2),
+        "HMAC pad": padded(0x36) + padded(0x5C),
+        "UTF-16": both(b"".join(bytes((byte, 0)) for byte in secret)),
+        "int": both(digits("big")) + both(digits("little")),
+    }
+
+
+def changed(pid: int, skip: list[int]) -> Iterator[bytes]:
+    """The writable memory of a child, where it is not as it was forked off, nor an arena."""
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    theirs, ours = (os.open(f"/proc/{p}/mem", os.O_RDONLY) for p in (pid, "self"))
+    run = b""
+    for line in maps.splitlines():
+        area, access = line.split()[:2]
+        low, high = (int(end, 16) for end in area.split("-"))
+        if access[:2] != "rw" or any(low <= at < high for at in skip):
+            continue
+        for at in range(low, high, STEP):
+            size = min(STEP, high - at)
+            piece = os.pread(theirs, size, at)
+            try:
+                same = os.pread(ours, size, at) == piece
+            except OSError:
+                same = False
+            run = b"" if same else run + piece
+            if not same:
+                yield run
+                run = run[-OVERLAP:]
+        run = b""
+    os.close(theirs)
+    os.close(ours)
+
+
+def copies(pid: int, skip: list[int], secret: bytes) -> str:
+    """The kinds of copy found."""
+    found = set()
+    needles = forms(secret)
+    for piece in changed(pid, skip):
+        found |= {kind for kind, all_ in needles.items() if any(n in piece for n in all_)}
+    return ", ".join(kind for kind in needles if kind in found) or "none"
+
+
+def letters() -> bytes:
+    """A secret that is a good password, too."""
+    return "".join(secrets.choice(string.ascii_letters) for _ in range(SIZE)).encode()
+
+
+class Attempt:
+    """A child that makes one attempt with one secret, and what it says at each stage."""
+
+    def __init__(self, row: Row, kind: str, names: dict[str, Any], secret: bytes = b"") -> None:
+        ours, theirs = socket.socketpair()
+        self.socket, self.stream = ours, ours.makefile("rb")
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                signal.alarm(PATIENCE)
+                self.stream.close()
+                ours.close()
+                sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+                os.dup2(sys.stderr.fileno(), 1)
+                exec(row.setup, names)  # noqa: S102
+                (try_output if row.fills else try_input)(row, kind, names, Stage(theirs))
+            finally:
+                os._exit(0)
+        theirs.close()
+        self.secret = secret or letters()
+
+    def send(self, what: bytes) -> "Attempt":
+        self.socket.sendall(what)
+        return self
+
+    def next(self) -> dict[str, Any]:
+        line = self.stream.readline()
+        return json.loads(line) if line else {"error": "no answer", "text": "the child died"}
+
+    def look(self, said: dict[str, Any]) -> str:
+        return copies(self.pid, said["arenas"], self.secret) if "arenas" in said else "?"
+
+    def go_on(self) -> None:
+        self.socket.sendall(b".")
+
+    def end(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self.stream.close()
+        self.socket.close()
+
+    def both_looks(self, look: bool = True) -> tuple[dict[str, Any], str, str]:
+        """What it said, and the copies in use and after."""
+        said, used, after = self.next(), "none", "none"
+        if look:
+            used = self.look(said) if "value" in said else "none"
+            self.go_on()
+            after = self.look(self.next())
+        self.end()
+        return said, used, after
+
+
+def run_input(row: Row, names: dict[str, Any]) -> Cells:
+    def scanned(kind: str) -> tuple[str, str]:
+        """The copies in use and after."""
+        one = Attempt(row, f"{kind}:scan", dict(names))
+        return one.send(one.secret).both_looks()[1:]
+
+    def short(kind: str, scene: str, like: bytes = b"") -> dict[str, Any]:
+        one = Attempt(row, f"{kind}:{scene}", dict(names), like)
+        said = one.send(one.secret).next()
+        if scene == "later" and "value" in said:
+            one.go_on()
+            said = one.next()
+        one.end()
+        return said
+
+    secret = letters()
+    values = {kind: short(kind, "compare", secret) for kind in KINDS}
+    right = [
+        values[kind]["value"]
+        for kind in (("str", "bytes") if row.text else ("bytes", "bytearray", "str"))
+        if "value" in values[kind]
+    ][:1]
+    worked = [kind for kind in KINDS if "value" in values[kind]]
+    taken = [kind for kind in worked if [values[kind]["value"]] == right]
+    wrong = [kind for kind in worked if kind not in taken]
+    cells = {"takes": taken[0] if taken else "nothing"}
+    if "arena" not in taken + wrong:
+        cells["refuses"] = str(values["arena"]["error"])
+    wrong = wrong if row.text else [kind for kind in wrong if kind == "arena"]
+    if wrong:
+        cells["wrongly"] = ", ".join(wrong)
+    direct = next((kind for kind in taken if kind in ("arena", "memoryview")), "")
+    used, cells["after"] = scanned(direct or "arena")
+    cells["in use"] = used if direct else "-"
+    if "arena" in taken:
+        for scene in ("wiped", "sealed"):
+            cells[scene] = str(short("arena", scene).get("error", "TAKES IT"))
+    if row.again and direct:
+        cells["later"] = str(short(direct, "later").get("later", "?"))
+    return cells
+
+
+def run_output(row: Row, names: dict[str, Any]) -> Cells:
+    def attempt(kind: str, look: bool = True) -> tuple[dict[str, Any], str, str]:
+        """The one that is looked through is forked off before there is a secret."""
+        one, first = (Attempt(row, k, dict(names)) for k in (kind, "prepare"))
+        said = first.send(first.secret).next()
+        first.end()
+        if "error" in said:
+            raise SystemExit(f"works: {row.call}: {said}")
+        one.secret = bytes.fromhex(said["secret"])
+        said, used, after = one.send(said["given"].encode()).both_looks(look)
+        said["right"] = said.get("value") == hashlib.sha256(one.secret).hexdigest()
+        return said, used, after
+
+    if not re.search(r"\bw\b", row.call):
+        _, used, after = attempt("arena")
+        return {"takes": "gives bytes", "in use": used, "after": after}
+    refusal = ""
+    cells = {"takes": "nothing"}
+    for kind in ("arena", "memoryview", "bytearray"):
+        said, used, after = attempt(kind)
+        if "value" in said:
+            cells = {"takes": kind if said["right"] else "WRONGLY", "in use": used, "after": after}
+            break
+        refusal = refusal or str(said["error"])
+    if refusal:
+        cells["refuses"] = refusal
+    if cells["takes"] == "arena":
+        for kind in ("wiped", "sealed"):
+            cells[kind] = str(attempt(kind, False)[0].get("error", "TAKES IT"))
+    return cells
+
+
+def run_group(setup: str, rows: list[Row]) -> dict[str, Cells]:
+    """In a process of its own, so that one package's memory is all there is to look through."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            names: dict[str, Any] = {}
+            exec(setup, names)  # noqa: S102
+            gc.freeze()  # or a collection in a child would touch every page
+            done = {row.call: (run_output if row.fills else run_input)(row, names) for row in rows}
+            with open(write, "w") as out:
+                json.dump(done, out)
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(write)
+    with open(read) as result:
+        text = result.read()
+    if os.waitpid(pid, 0)[1] or not text:
+        raise SystemExit(f"works: a group failed: {rows[0].call}")
+    got: dict[str, Cells] = json.loads(text)
+    return got
+
+
+# ---- the record and the document ----------------------------------------------------------
+
+
+def groups(packages: bool) -> Groups:
+    if packages:
+        from works_packages import GROUPS  # noqa: PLC0415
+
+        return GROUPS
+    from works_stdlib import GROUPS as STDLIB  # noqa: PLC0415
+
+    return STDLIB
+
+
+def version() -> str:
+    return "{}.{}".format(*sys.version_info[:2])
+
+
+def machine() -> str:
+    """What a row may depend on besides the Python."""
+    return f"{platform.system()} {platform.machine()} {platform.libc_ver()[0]}"
+
+
+def recorded() -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    return record
+
+
+def section(packages: bool) -> str:
+    return "packages" if packages else version()
+
+
+def tried(packages: bool, only: Callable[[str], bool] = lambda heading: True) -> dict[str, Any]:
+    """Every group's rows, as this Python has them now."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.environ["SECALLOC_WORKS"] = directory
+        chosen = {h: g for h, g in groups(packages).items() if only(h)}
+        return {heading: run_group(*group) for heading, group in chosen.items()}
+
+
+def union(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Both runs' rows, with the copies of either: what freed memory still holds is chance."""
+
+    def both(a: Cells, b: Cells) -> Cells:
+        merged_cells = {**a, **b}
+        for column in {"in use", "after"} & a.keys() & b.keys():
+            kinds = {kind for kind in forms(bytes(SIZE)) if kind in a[column] + b[column]}
+            if kinds:
+                merged_cells[column] = ", ".join(k for k in forms(bytes(SIZE)) if k in kinds)
+        return merged_cells
+
+    rows = {
+        heading: {call: both(one.get(heading, {}).get(call, c), c) for call, c in calls.items()}
+        for heading, calls in other.items()
+    }
+    return {**one, **rows}
+
+
+def differences(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What changed, in words."""
+    found = []
+    for heading, rows in now.items():
+        for call, cells in rows.items():
+            before = was.get(heading, {}).get(call)
+            if before != cells:
+                found.append(f"{heading}: {call}: was {before}, is {cells}")
+    return found
+
+
+HEAD = """# What works with an arena
+
+Tried out by `make works-with`, which writes this page; tests fail where a row changes. `x` is an
+arena of 32 bytes, `w` one that is filled. Each call ran in a process of its own, whose parent then
+looked through all its writable memory but the arena, for either half of the secret as it is, in
+hexadecimal, base64, UTF-16, as an int's digits and as a HMAC pad. (Key schedules and hash states
+are not looked for.)
+
+- **takes**: what it takes, best first: the arena itself (or a view of it), only a
+  `memoryview(x)`, or only a bytearray, bytes or str, and so a copy. *Mistakes* names what it
+  takes without an error and silently turns into something else, mostly the repr.
+- **copies**: what was found while the result was alive, and after it was dropped. Where a copy is
+  unavoidable before the call there is none to look for: `-`.
+- **errors**: what it raises where it refuses an arena; else, what it raises for one that is wiped,
+  sealed. *ours* is `WipedError`, `SealedError`; some replace these by their own, and never get
+  the bytes.
+- **wiped later**: what a key object made from an arena does once the arena is wiped.
+
+What is left after a call can depend on the allocator, and on what reuses the memory: *none* means
+that several looks found nothing. This was {machine}.
+"""
+
+
+def takes(cells: Cells) -> str:
+    text = cells["takes"]
+    if text not in ("arena", "memoryview", "nothing", "gives bytes", "only bytearray"):
+        text = f"only {text}"
+    return text + (f"; *mistakes* {cells['wrongly']}" if "wrongly" in cells else "")
+
+
+def found(cells: Cells) -> str:
+    used, after = cells.get("in use", "-"), cells.get("after", "-")
+    if used == "-":
+        return "-" if after in ("none", "-") else f"{after}, though it refuses"
+    return used if used == after else f"{used}; after: {after}"
+
+
+def errors(cells: Cells) -> str:
+    if "refuses" in cells:
+        return cells["refuses"]
+    own = {"wiped": "WipedError", "sealed": "SealedError"}
+    raised = {scene: cells[scene] for scene in own if scene in cells}
+    if all(raised[scene] == own[scene] for scene in raised):
+        return "ours" if raised else ""
+    return ", ".join(dict.fromkeys(raised.values()))
+
+
+COLUMNS: tuple[Callable[[Cells], str], ...] = (
+    takes,
+    found,
+    errors,
+    lambda cells: cells.get("later", ""),
+)
+
+
+def merged(by_version: dict[str, Cells], column: Callable[[Cells], str]) -> str:
+    """One text where all versions agree, else one for each."""
+    texts: dict[str, list[str]] = {}
+    for one, cells in by_version.items():
+        texts.setdefault(column(cells), []).append(one)
+    if len(texts) == 1:
+        return next(iter(texts))
+    return "; ".join(f"**{', '.join(v)}**: {text or 'nothing'}" for text, v in texts.items())
+
+
+def document(record: dict[str, Any]) -> str:
+    """The page, from the record."""
+    versions = sorted((k for k in record if k[0].isdigit()), key=lambda v: int(v.split(".")[1]))
+    out = [HEAD.format(machine=record["machine"])]
+    for title, packages, sections in (
+        ("The standard library", False, versions),
+        ("Packages", True, ["packages"]),
+    ):
+        out.append(f"## {title}\n")
+        where = ", ".join(record["versions"].get(s, s) for s in sections)
+        out.append(f"With {where}.\n")
+        for heading, (_, rows) in groups(packages).items():
+            out.append(f"### {heading}\n")
+            out.append("| call | takes | copies | errors | wiped later | best road |")
+            out.append("| --- | --- | --- | --- | --- | --- |")
+            for row in rows:
+                by_version = {s: record[s][heading][row.call] for s in sections}
+                texts = [merged(by_version, column) for column in COLUMNS]
+                call = row.shown or row.call
+                out.append(f"| `{call}` | {' | '.join(texts)} | {row.road} |")
+            out.append("")
+    return "\n".join(out)
+
+
+def main() -> int:
+    packages, start = "--packages" in sys.argv, time.monotonic()
+    record = recorded()
+    was = record.get(section(packages), {})
+    now = tried(packages)
+    for _ in range(RETRIES):
+        again = [heading for heading in now if differences(was, {heading: now[heading]})]
+        now = union(now, tried(packages, again.__contains__))
+    changes = differences(was, now)
+    print("\n".join(changes))
+    count = sum(map(len, now.values()))
+    print(f"{count} rows in {time.monotonic() - start:.0f} s, {len(changes)} not as recorded")
+    if "--record" not in sys.argv:
+        return 1 if changes else 0
+    record.setdefault("machine", machine())
+    record[section(packages)] = now
+    names = PINNED.read_text().split() if packages else [f"CPython {platform.python_version()}"]
+    record.setdefault("versions", {})[section(packages)] = ", ".join(names)
+    RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    if {"3.11", "3.12", "3.13", "packages"} <= set(record):
+        DOCUMENT.write_text(document(record))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
