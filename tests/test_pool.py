@@ -380,6 +380,26 @@ def test_in_a_reference_cycle() -> None:
     assert secalloc.status().arenas == before
 
 
+def test_dropped_after_other_threads_used_it() -> None:
+    pool = Pool()
+    seen = weakref.ref(pool)
+
+    def work(pool: Pool) -> None:
+        kept = [pool.alloc(SECRET) for _ in range(100)]
+        for _ in range(100):
+            pool.alloc(SECRET).close()
+        del kept
+
+    threads = [threading.Thread(target=work, args=(pool,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    del pool, threads, thread
+    gc.collect()
+    assert seen() is None
+
+
 def test_as_an_object() -> None:
     pool = Pool()
     assert not hasattr(pool, "__dict__")

@@ -14,7 +14,8 @@ void py_arena_dealloc(PyObject *self)
     sa_close(py_core_of(self));
     PyObject *pool = arena_data(self)->pool;
     PyObject_Free(self);
-    Py_XDECREF(pool); /* last: until then the core has the arena's address */
+    if (pool)
+        py_pool_release(pool); /* last: until then the core has the arena's address */
     Py_DECREF(type);
 }
 

@@ -14,6 +14,7 @@
 #include <structmember.h>
 
 #include "secalloc.h"
+#include "shard.h"
 
 /* ---- ABI ------------------------------------------------------------------- */
 
@@ -93,16 +94,31 @@
  * goes under the lock of the arenas, or foreign objects, that it reads and writes.
  * Nothing returns or jumps from in between. */
 #ifdef Py_GIL_DISABLED
+#define PY_NO_GIL 1
 #define PY_LOCK(object) Py_BEGIN_CRITICAL_SECTION(object)
 #define PY_UNLOCK() Py_END_CRITICAL_SECTION()
 #define PY_LOCK_BOTH(one, other) Py_BEGIN_CRITICAL_SECTION2(one, other)
 #define PY_UNLOCK_BOTH() Py_END_CRITICAL_SECTION2()
 #else
+#define PY_NO_GIL 0
 #define PY_LOCK(object) { (void)(object)
 #define PY_UNLOCK() }
 #define PY_LOCK_BOTH(one, other) { (void)(one), (void)(other)
 #define PY_UNLOCK_BOTH() }
 #endif
+
+/* Threads that make and drop objects of one type would all write to the type's count,
+ * which then takes longer than the rest. Without a GIL the interpreter before 3.15 makes
+ * its own types immortal for that, and so do we; a count that overflows is how. The
+ * types of an interpreter that ends are then not freed. */
+static inline void py_uncount(PyObject *type)
+{
+#if defined(Py_GIL_DISABLED) && !defined(PY_ABI3T)
+    Py_SET_REFCNT(type, PY_SSIZE_T_MAX);
+#else
+    (void)type;
+#endif
+}
 
 /* Objects: the payload is reached through the functions below alone, so that an
  * ABI with an opaque PyObject changes only this part. */
@@ -131,6 +147,11 @@ struct pool_data {
     PyObject *weakrefs;
     struct sa_pool *core; /* outlives all its arenas, since each holds the Pool */
     _Atomic bool closed;  /* by close(); the core calls a parent's pool closed too */
+    unsigned long maker;  /* the thread that made it */
+    struct {
+        _Atomic uint32_t references; /* see py_pool_hold */
+        char apart[60];              /* on a cache line of its own */
+    } idle[SHARDS];
 };
 
 #ifdef PY_ABI3T
@@ -376,6 +397,10 @@ extern PyType_Spec py_arena_spec;
 extern PyType_Spec py_view_spec;
 extern PyType_Spec py_block_spec;
 extern PyType_Spec py_pool_spec;
+
+/* A reference to the pool for an arena that lies in it, and its end. */
+PyObject *py_pool_hold(PyObject *pool);
+void py_pool_release(PyObject *pool);
 
 void py_arena_dealloc(PyObject *self);
 void py_view_dealloc(PyObject *self);

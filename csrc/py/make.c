@@ -14,7 +14,7 @@ PyObject *py_arena_begin(struct py_state *state, size_t size, struct home home)
     struct sa_why why = {0};
     enum sa_code code;
     if (home.pool) {
-        arena_data(self)->pool = Py_NewRef(home.pool);
+        arena_data(self)->pool = py_pool_hold(home.pool);
         code = sa_pool_alloc(pool_data(home.pool)->core, py_core_of(self), size, &why);
         if (code != SA_OK)
             py_pool_fail(state, code, &why);

@@ -3,7 +3,10 @@
 
 static PyTypeObject *add_type(PyObject *module, PyType_Spec *spec)
 {
-    return (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
+    if (type)
+        py_uncount(type);
+    return (PyTypeObject *)type;
 }
 
 /* numpy then leaves its operators to ours. The types are not immutable, or this

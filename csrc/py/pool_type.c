@@ -2,6 +2,62 @@
  * each of them holds the pool, so that the core's is freed after the last. */
 #include "glue.h"
 
+/* ---- references ------------------------------------------------------------------ */
+
+/* Without a GIL all threads but the pool's maker, which has a count of its own, would
+ * write to the pool's one count, and wait for each other there. So an arena that ends in
+ * such a thread leaves its reference with the pool, a few for each shard of threads, and
+ * the next arena takes it from there. They are the pool's own: the cyclic collector frees
+ * a pool that has no others. */
+enum { IDLE_MOST = 64 };
+
+static bool counts_idle(PyObject *pool)
+{
+    return PY_NO_GIL && pool_data(pool)->maker != PyThread_get_thread_ident();
+}
+
+static _Atomic uint32_t *idle_here(PyObject *pool)
+{
+    return &pool_data(pool)->idle[shard_here()].references;
+}
+
+PyObject *py_pool_hold(PyObject *pool)
+{
+    uint32_t n = counts_idle(pool) ? atomic_load(idle_here(pool)) : 0;
+    while (n)
+        if (atomic_compare_exchange_weak(idle_here(pool), &n, n - 1))
+            return pool;
+    return Py_NewRef(pool);
+}
+
+void py_pool_release(PyObject *pool)
+{
+    bool keep = counts_idle(pool) && !atomic_load(&pool_data(pool)->closed);
+    uint32_t n = keep ? atomic_load(idle_here(pool)) : IDLE_MOST;
+    while (n < IDLE_MOST)
+        if (atomic_compare_exchange_weak(idle_here(pool), &n, n + 1))
+            return;
+    Py_DECREF(pool);
+}
+
+/* The caller has a reference of its own. */
+static int pool_drop_idle(PyObject *self)
+{
+    for (unsigned i = 0; i < SHARDS; i++)
+        for (uint32_t n = atomic_exchange(&pool_data(self)->idle[i].references, 0); n; n--)
+            Py_DECREF(self);
+    return 0;
+}
+
+static int pool_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    for (unsigned i = 0; i < SHARDS; i++)
+        for (uint32_t n = atomic_load(&pool_data(self)->idle[i].references); n; n--)
+            Py_VISIT(self);
+    return 0;
+}
+
 /* ---- life ---------------------------------------------------------------------- */
 
 static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -13,6 +69,7 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (!self)
         return NULL;
     struct sa_why why = {0};
+    pool_data(self)->maker = PyThread_get_thread_ident();
     enum sa_code code = sa_pool_make(&pool_data(self)->core, &why);
     if (code == SA_OK)
         return self;
@@ -23,10 +80,11 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static void pool_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
     py_clear_weakrefs(self, &pool_data(self)->weakrefs);
     if (pool_data(self)->core)
         sa_pool_free(pool_data(self)->core);
-    PyObject_Free(self);
+    PyObject_GC_Del(self);
     Py_DECREF(type);
 }
 
@@ -36,6 +94,7 @@ static PyObject *pool_close(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     atomic_store(&pool_data(self)->closed, true);
     sa_pool_close(pool_data(self)->core);
+    (void)pool_drop_idle(self); /* it always returns 0 */
     Py_RETURN_NONE;
 }
 
@@ -206,7 +265,8 @@ PyDoc_STRVAR(doc,
              "closed, rotated or checked, tells of writes past its end. A 32-byte secret takes 48\n"
              "bytes of locked memory, where an Arena of its own takes a page.\n\n"
              "The pool grows as needed, and gives pages back as they fall empty, save for a few\n"
-             "kept for the next arena. Each arena keeps its pool alive. A closed arena's bytes\n"
+             "kept for the next arena. Each arena keeps its pool alive; without a GIL one that\n"
+             "several threads used, and nobody closed, goes with the next cyclic collection. A closed arena's bytes\n"
              "hold noise until another arena of the pool takes them; a stale pointer to them\n"
              "faults only once the page went back.\n\n"
              "A context manager: leaving it closes the pool and all its arenas. Copying and\n"
@@ -217,6 +277,8 @@ static PyType_Slot slots[] = {
     {Py_tp_doc, (void *)doc},
     {Py_tp_new, (void *)pool_new},
     {Py_tp_dealloc, (void *)pool_dealloc},
+    {Py_tp_traverse, (void *)pool_traverse},
+    {Py_tp_clear, (void *)pool_drop_idle},
     {Py_tp_repr, (void *)pool_repr},
     {Py_tp_methods, methods},
     {Py_tp_members, members},
@@ -227,6 +289,6 @@ static PyType_Slot slots[] = {
 PyType_Spec py_pool_spec = {
     .name = "secalloc.Pool",
     .basicsize = POOL_BASICSIZE,
-    .flags = Py_TPFLAGS_DEFAULT,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .slots = slots,
 };
