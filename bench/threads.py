@@ -68,9 +68,7 @@ def main() -> None:
     ):
         pairs = [(rate(1, loop), rate(2, loop)) for _ in range(ROUNDS)]
         one, two = (statistics.median(side) for side in zip(*pairs, strict=True))
-        print(
-            f"{name}: one thread {one:,.0f}/s, two {two:,.0f}/s: {two / one:.2f} times{bar}"
-        )
+        print(f"{name}: one thread {one:,.0f}/s, two {two:,.0f}/s: {two / one:.2f} times{bar}")
 
 
 if __name__ == "__main__":
