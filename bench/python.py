@@ -25,6 +25,8 @@ def main() -> None:
     bench("py_pooled", "f(b).close()", f=pool.alloc, b=plain_small)
     bench("py_compare_32", "f(a, b)", f=secalloc.compare_digest, a=small, b=other_small)
     bench("hmac_compare_32", "f(a, b)", f=hmac.compare_digest, a=plain_small, b=other_small)
+    bench("hmac_compare_arena", "f(a, b)", f=hmac.compare_digest, a=small, b=other_small)
+    bench("py_compare_bytes", "f(a, b)", f=secalloc.compare_digest, a=plain_small, b=other_small)
     bench("py_compare_mib", "f(a, b)", f=secalloc.compare_digest, a=large, b=other_large)
     bench("hmac_compare_mib", "f(a, b)", f=hmac.compare_digest, a=plain_large, b=other_large)
     bench("sha256_arena", "f(a).digest()", f=hashlib.sha256, a=page)

@@ -148,7 +148,22 @@ def table(f: Figures) -> list[Row]:
             1 / 8,
         ),
         ratio(
-            "compare_digest, 32 bytes : hmac.compare_digest", "py_compare_32", "hmac_compare_32", 1
+            "compare_digest, 32 bytes, two bytes objects : hmac.compare_digest",
+            "py_compare_bytes",
+            "hmac_compare_32",
+            1,
+        ),
+        ratio(
+            "the same, an arena and a bytes object, given to both",
+            "py_compare_32",
+            "hmac_compare_arena",
+            1,
+        ),
+        ratio(
+            "the same, an arena : a bytes object",
+            "py_compare_32",
+            "hmac_compare_32",
+            1,
         ),
         ratio("sha256 of 64 KiB, arena : bytes", "sha256_arena", "sha256_bytes", 1.02),
         ratio("memoryview of arena : of bytearray", "view_arena", "view_bytearray", 1.3),
