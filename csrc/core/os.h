@@ -129,7 +129,7 @@ struct os_map {
 
 /* A walk over all mappings, with what it keeps open. Private to the os_scan_*.c. */
 struct os_maps {
-    int list, pages, memory;
+    int list, pages, memory, error;
     bool by_scan;
     size_t at, used;
     uintptr_t next; /* address to go on at, or what a guard below would end at */
@@ -141,9 +141,9 @@ struct os_maps {
 int os_maps_begin(struct os_maps *walk, struct sa_why *why);
 
 /* The next mapping, by address; one that comes and goes meanwhile may be left out.
- * False: that was all. [any] */
+ * False: that was all, or it failed, which os_maps_end tells. [any] */
 bool os_maps_next(struct os_maps *walk, struct os_map *out);
-void os_maps_end(struct os_maps *walk); /* [any] */
+int os_maps_end(struct os_maps *walk); /* 0, or the errno that ended it early [any] */
 
 /* The next pages of a mapping at or after `from` that may hold anything. Those never
  * touched are left out where the system tells. False: no more. [any] */

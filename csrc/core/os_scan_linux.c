@@ -42,19 +42,20 @@ int os_maps_begin(struct os_maps *walk, struct sa_why *why)
     walk->memory = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
     if (walk->memory >= 0 && os_maps_read(walk, (uintptr_t)&probe, &got, 1) == 1 && got == probe)
         return 0;
-    os_maps_end(walk);
+    (void)os_maps_end(walk); /* it has not begun */
     *why = (struct sa_why){.call = "process_vm_readv", .error = error ? error : EIO,
                            .mend = "let the container's seccomp profile allow it"};
     return why->error;
 }
 
-void os_maps_end(struct os_maps *walk)
+int os_maps_end(struct os_maps *walk)
 {
     (void)close(walk->list); /* all three read only: nothing to lose */
     if (walk->pages >= 0)
         (void)close(walk->pages);
     if (walk->memory >= 0)
         (void)close(walk->memory);
+    return walk->error;
 }
 
 static int next_char(struct os_maps *walk)
@@ -64,6 +65,8 @@ static int next_char(struct os_maps *walk)
         do
             got = read(walk->list, walk->text, sizeof walk->text);
         while (got < 0 && errno == EINTR);
+        if (got < 0)
+            walk->error = errno;
         if (got <= 0)
             return -1;
         walk->at = 0;

@@ -17,7 +17,11 @@ int os_maps_begin(struct os_maps *walk, struct sa_why *why)
     return EPERM;
 }
 
-void os_maps_end(struct os_maps *walk) { (void)walk; /* nothing is open */ }
+int os_maps_end(struct os_maps *walk)
+{
+    (void)walk; /* nothing is open, and only the end of all memory ends a walk */
+    return 0;
+}
 
 /* What malloc and threads tell the kernel of their memory. */
 static enum os_map_kind kind_of(unsigned tag, const char *name)

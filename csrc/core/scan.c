@@ -115,6 +115,16 @@ static void look_through(struct search *s)
     }
 }
 
+/* A list of mappings that ended too early must not pass for one without copies. */
+static enum sa_code end_walk(struct search *s, struct sa_why *why)
+{
+    int error = os_maps_end(&s->walk);
+    if (!error)
+        return SA_OK;
+    *why = (struct sa_why){.call = "reading the list of mappings", .error = error};
+    return SA_OS_ERROR;
+}
+
 /* How much there is to pass over: for progress alone. */
 static enum sa_code measure(struct search *s, struct sa_why *why)
 {
@@ -131,8 +141,7 @@ static enum sa_code measure(struct search *s, struct sa_why *why)
             from = ours && end > to ? end : to;
         }
     }
-    os_maps_end(&s->walk);
-    return SA_OK;
+    return end_walk(s, why);
 }
 
 static enum sa_code search(struct search *s, struct sa_why *why)
@@ -145,10 +154,10 @@ static enum sa_code search(struct search *s, struct sa_why *why)
     while (!s->ended && os_maps_next(&s->walk, &s->map))
         if (s->map.readable)
             look_through(s);
-    os_maps_end(&s->walk);
-    if (!s->ended && s->progress)
+    code = end_walk(s, why);
+    if (!code && !s->ended && s->progress)
         (void)s->progress(s->context, s->total, s->total); /* over as it is */
-    return SA_OK;
+    return code;
 }
 
 /* Below the caller's frame, where everything here ran. */
@@ -389,7 +398,7 @@ bool sa_look_back(struct sa_arena *work, uintptr_t address, const uint64_t *word
         left -= bytes;
         high = low;
     }
-    os_maps_end(&walk);
+    (void)os_maps_end(&walk); /* no mapping was asked for */
     sa_unexport(work);
     wipe_stack();
     return found;

@@ -462,6 +462,24 @@ TEST(words)
     CHECK(!sa_look_back(&work, (uintptr_t)&region[12000], look, 2, &which, &at, &after));
 }
 
+/* A list that cannot be read to its end is an error, not a list. */
+TEST(a_list_cut_short)
+{
+    struct os_maps walk;
+    struct os_map found;
+    OK(os_maps_begin(&walk, &why));
+    CHECK(os_maps_next(&walk, &found));
+    while (os_maps_next(&walk, &found))
+        continue;
+    OK(os_maps_end(&walk));
+    OK(os_maps_begin(&walk, &why));
+    if (walk.list < 0)
+        SKIP("the mappings are in no file");
+    close(walk.list);
+    CHECK(!os_maps_next(&walk, &found));
+    SAME(os_maps_end(&walk), EBADF);
+}
+
 /* Memory that nobody touched is not made resident, however much there is. */
 TEST(untouched)
 {
@@ -501,6 +519,7 @@ int main(int argc, char **argv)
     RUN(lockdown_meanwhile);
     RUN(stopped);
     RUN(words);
+    RUN(a_list_cut_short);
     RUN(untouched);
     return check_end();
 }
