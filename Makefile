@@ -230,7 +230,7 @@ $(VENV)/.attacks: bench/attacks/requirements.txt $(VENV)/.made
 # ---- deeper checks ---------------------------------------------------------------
 
 CHECKS := check-warnings check-cppcheck check-lint check-workflows check-sdist check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-works-with check-attacks
-.PHONY: check $(CHECKS) check-docs
+.PHONY: check $(CHECKS) check-docs check-freethreaded
 check: $(CHECKS) ## all of the checks below
 
 # Each file alone, with what both compilers know; the glue without -Wconversion's
@@ -327,8 +327,12 @@ fuzz: ## libFuzzer over the core's operations, for FUZZ_SECONDS
 	ASAN_OPTIONS=use_sigaltstack=0:handle_sigtrap=0 $(FUZZ)/operations -max_len=160 -print_final_stats=1 \
 	    -verbosity=0 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ)/ $(FUZZ_OPTIONS) $(FUZZ)/corpus
 
-check-cross: $(VENV)/.made ## compile and link the core for every platform
+check-cross: $(VENV)/.cross ## compile and link for every platform; run the C tests on musl, and by qemu
 	bash tests/cross.sh $(PY) $(BUILD)/cross
+
+$(VENV)/.cross: pyproject.toml $(VENV)/.made
+	$(GROUPS) --group cross
+	touch $@
 
 $(VENV)/.lint: pyproject.toml $(VENV)/.pytest
 	$(GROUPS) --group lint --group cibuildwheel
@@ -343,6 +347,9 @@ check-lint: install $(VENV)/.lint ## ruff, mypy --strict and stubtest
 
 check-versions: ## make test with every CPython found
 	@set -e; for p in $$(sh tests/pythons.sh); do echo "== $$($$p --version)"; $(MAKE) test PYTHON=$$p; done
+
+check-freethreaded: ## without a GIL: all tests, in threads, under ThreadSanitizer; builds CPython where PYTHON_FT is none
+	CLANG=$(CLANG) bash tests/freethreaded.sh $(BUILD)/freethreaded
 
 check-workflows: $(VENV)/.lint ## .github by zizmor and actionlint, offline; cibuildwheel's configuration
 	$(VENV)/bin/zizmor --offline --pedantic --quiet .github
