@@ -10,11 +10,12 @@ from collections.abc import Iterator
 import pytest
 import works
 from support import linux_only
+from works_page import Cells
 
 RECORD = works.recorded()
 
 
-def cells() -> Iterator[tuple[str, works.Cells]]:
+def cells() -> Iterator[tuple[str, Cells]]:
     for part in ("3.11", "3.12", "3.13", "packages"):
         for rows in RECORD[part].values():
             yield from rows.items()
@@ -32,7 +33,7 @@ def test_each_row_of_the_standard_library_is_as_recorded() -> None:
 
 
 def test_the_page_is_the_record() -> None:
-    assert works.DOCUMENT.read_text() == works.document(RECORD)
+    assert works.DOCUMENT.read_text() == works.page(RECORD)
 
 
 def test_the_search_finds_what_is_there() -> None:
@@ -61,3 +62,13 @@ def test_a_changed_row_is_reported() -> None:
     now = {"a": {"f(x)": {"takes": "bytes"}, "g(x)": {"takes": "arena"}}}
     assert works.differences(was, was) == []
     assert len(works.differences(was, now)) == 1
+
+
+def test_what_is_left_by_chance_may_be_less_but_not_more() -> None:
+    once, again = ({"takes": "arena", "in use": c, "after": c} for c in ("none", "copy"))
+    merged = works.union({"a": {"f(x)": once}}, {"a": {"f(x)": again}})["a"]["f(x)"]
+    assert works.alike(merged, once)
+    assert works.alike(merged, again)
+    assert not works.alike(once, again)
+    assert not works.alike(merged, {**once, "after": "hex"})
+    assert not works.alike(merged, {**once, "takes": "bytes"})

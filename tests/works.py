@@ -3,14 +3,15 @@
     works.py [--packages]            print what this Python does
     works.py [--packages] --record   and write it to works-with.json and docs/works-with.md
 
-Each attempt is a process of its own, which gets the secret over a socket straight into its
-arena. Its parent then looks through all its writable memory.
+Each attempt is a process of its own (works_child.py), which gets the secret over a socket
+straight into its arena. Its parent then looks through all its writable memory.
 """
 
 import base64
 import gc
 import hashlib
 import json
+import mmap
 import os
 import platform
 import re
@@ -21,15 +22,13 @@ import string
 import sys
 import tempfile
 import time
-import zlib
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
-import secalloc
+from works_child import SIZE, Row, Stage, try_input, try_output
+from works_page import Cells, Groups, document
 
-SIZE = 32
 HERE = Path(__file__).resolve().parent
 RECORD = HERE / "works-with.json"
 PINNED = HERE / "requirements-works.txt"
@@ -37,149 +36,7 @@ DOCUMENT = HERE.parent / "docs" / "works-with.md"
 PATIENCE = 8
 KINDS = ("arena", "memoryview", "bytearray", "bytes", "str")
 RETRIES = 3  # of the groups with a row that is not as recorded
-STEP, OVERLAP = 1 << 16, 256
-
-
-@dataclass(frozen=True)
-class Row:
-    """One call. It sees `x`, what it is given; or, to fill, `w` and `given`.
-
-    An input's `result` is an expression over `r`, what the call gave. `seen` stands in for it
-    where only the other side knows what was understood; no search for copies comes after it.
-    `text`: what is right is what a str gives. `again`, where `r` holds a key, is tried before
-    and after the arena is wiped. An output's `given` is an expression over the secret `s` and
-    runs elsewhere; `output`, over `given`, is for where `s` is not what
-    comes out. `shown` is the call as the document has it.
-    """
-
-    call: str
-    road: str = ""
-    result: str = "r"
-    seen: str = ""
-    text: bool = False
-    again: str = ""
-    given: str = ""
-    output: str = "s"
-    setup: str = ""
-    shown: str = ""
-
-    @property
-    def fills(self) -> bool:
-        return bool(self.given)
-
-
-Cells: TypeAlias = dict[str, str]
-Groups: TypeAlias = dict[str, tuple[str, list[Row]]]
-"""A heading, what its rows find imported, and the rows."""
-
-
-# ---- the child --------------------------------------------------------------------------
-
-
-def digest(value: object) -> int:
-    """Equal where the values are, in all children; makes no copy."""
-    if isinstance(value, (bytearray, memoryview)):
-        return zlib.crc32(value)
-    if isinstance(value, (list, tuple)):
-        return hash(tuple(map(digest, value)))
-    return hash(value) if isinstance(value, Hashable) else hash(repr(value))
-
-
-class Stage:
-    """The child's end: it says something, and goes on when it has been looked at."""
-
-    def __init__(self, to_parent: socket.socket) -> None:
-        self.socket = to_parent
-
-    def say(self, **what: object) -> None:
-        self.socket.sendall(json.dumps(what).encode() + b"\n")
-        self.socket.recv(1)
-
-    def drop(self, names: dict[str, Any], arenas: list[int]) -> None:
-        """Let go of what was made, and say so before anything else reuses the memory."""
-        line = json.dumps({"arenas": arenas}).encode() + b"\n"
-        names["x"] = names["r"] = names["given"] = names["f"] = None
-        gc.collect()
-        self.socket.sendall(line)
-        self.socket.recv(1)
-
-
-def name_of(error: BaseException) -> str:
-    return type(error).__name__
-
-
-def try_input(row: Row, kind: str, names: dict[str, Any], stage: Stage) -> None:
-    kind, scene = kind.split(":")
-    x: Any
-    if kind in ("bytes", "str", "bytearray"):
-        arena = secalloc.Arena(0)
-        x = stage.socket.recv(SIZE)
-        x = x.decode() if kind == "str" else bytearray(x) if kind == "bytearray" else x
-    else:
-        arena = x = secalloc.Arena(SIZE)
-        stage.socket.recv_into(arena)
-    if scene == "wiped":
-        arena.clear()
-    if scene == "sealed":
-        arena.seal()
-    where = [arena.address]
-    try:
-        names["x"] = memoryview(x) if kind == "memoryview" else x
-        x = None
-        names["r"] = eval(row.call, names)  # noqa: S307
-        value = eval(row.seen if row.seen and scene == "compare" else row.result, names)  # noqa: S307
-        answer: dict[str, object] = {"value": digest(value)}
-        value = None
-    except Exception as error:
-        answer = {"error": name_of(error), "text": str(error)[:200]}
-    stage.say(**answer, arenas=where)
-    if scene == "later":
-        before = digest(eval(row.again, names))  # noqa: S307
-        arena.clear()
-        try:
-            same = digest(eval(row.again, names)) == before  # noqa: S307
-            stage.say(later="goes on" if same else "GOES ON WITH ANOTHER KEY")
-        except Exception as error:
-            stage.say(later=f"fails: {name_of(error)}")
-        return
-    stage.drop(names, where)
-
-
-def try_output(row: Row, kind: str, names: dict[str, Any], stage: Stage) -> None:
-    if kind == "prepare":
-        names["s"] = stage.socket.recv(SIZE)
-        names["given"] = given = eval(row.given, names)  # noqa: S307
-        secret = eval(row.output, names)  # noqa: S307
-        stage.say(given=repr(given), secret=bytes(secret).hex())
-        return
-    names["given"] = eval(stage.socket.recv(65536))  # noqa: S307
-    arena, plain = secalloc.Arena(SIZE), bytearray(SIZE)
-    where = [arena.address]
-    arena.clear()
-    answer: dict[str, object] = {}
-    try:
-        if kind in ("wiped", "sealed"):
-            if kind == "sealed":
-                arena.seal()
-            names["w"] = arena
-            eval(row.call, names)  # noqa: S307
-        elif kind == "bytearray":
-            names["w"] = plain
-            names["r"] = eval(row.call, names)  # noqa: S307
-            answer["value"] = hashlib.sha256(plain).hexdigest()
-        else:
-            with arena.open("w") as view:
-                names["w"] = memoryview(view) if kind == "memoryview" else view
-                names["r"] = eval(row.call, names)  # noqa: S307
-                names["w"] = None
-            answer["value"] = hashlib.sha256(arena).hexdigest()
-    except Exception as error:
-        answer = {"error": name_of(error), "text": str(error)[:200]}
-    stage.say(**answer, arenas=where)
-    stage.drop(names, where)
-
-
-# ---- the parent -------------------------------------------------------------------------
+STEP = 1 << 16
 
 
 def forms(secret: bytes) -> dict[str, list[bytes]]:
@@ -217,24 +74,29 @@ def changed(pid: int, skip: list[int]) -> Iterator[bytes]:
     """The writable memory of a child, where it is not as it was forked off, nor an arena."""
     maps = Path(f"/proc/{pid}/maps").read_text()
     theirs, ours = (os.open(f"/proc/{p}/mem", os.O_RDONLY) for p in (pid, "self"))
-    run = b""
     for line in maps.splitlines():
         area, access = line.split()[:2]
         low, high = (int(end, 16) for end in area.split("-"))
         if access[:2] != "rw" or any(low <= at < high for at in skip):
             continue
+        run = b""
         for at in range(low, high, STEP):
             size = min(STEP, high - at)
             piece = os.pread(theirs, size, at)
             try:
-                same = os.pread(ours, size, at) == piece
+                before = os.pread(ours, size, at)
             except OSError:
-                same = False
-            run = b"" if same else run + piece
-            if not same:
-                yield run
-                run = run[-OVERLAP:]
-        run = b""
+                before = b""
+            if piece == before:
+                continue
+            for start in range(0, size, mmap.PAGESIZE):
+                page = slice(start, start + mmap.PAGESIZE)
+                if piece[page] != before[page]:
+                    run += piece[page]
+                elif run:
+                    yield run
+                    run = b""
+        yield run
     os.close(theirs)
     os.close(ours)
 
@@ -443,16 +305,19 @@ def tried(packages: bool, only: Callable[[str], bool] = lambda heading: True) ->
         return {heading: run_group(*group) for heading, group in chosen.items()}
 
 
+LOOKS = ("in use", "after")
+
+
 def union(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """Both runs' rows, with the copies of either: what freed memory still holds is chance."""
 
     def both(a: Cells, b: Cells) -> Cells:
-        merged_cells = {**a, **b}
-        for column in {"in use", "after"} & a.keys() & b.keys():
-            kinds = {kind for kind in forms(bytes(SIZE)) if kind in a[column] + b[column]}
-            if kinds:
-                merged_cells[column] = ", ".join(k for k in forms(bytes(SIZE)) if k in kinds)
-        return merged_cells
+        cells = {**a, **b}
+        for look in LOOKS:
+            if a.get(look, "-") != b.get(look, "-"):
+                kinds = [kind for kind in forms(bytes(SIZE)) if kind in a[look] + b[look]]
+                cells |= {look: ", ".join(kinds), "chance": "yes"}
+        return cells
 
     rows = {
         heading: {call: both(one.get(heading, {}).get(call, c), c) for call, c in calls.items()}
@@ -461,104 +326,28 @@ def union(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return {**one, **rows}
 
 
+def alike(was: Cells, now: Cells) -> bool:
+    """The same, or fewer copies of those that are there by chance."""
+    if "chance" not in was:
+        return was == now
+    fewer = all(kind in was[look] for look in LOOKS for kind in now[look].split(", "))
+    names = (was.keys() | now.keys()) - {*LOOKS, "chance"}
+    none = all(now[look] in ("none", was[look]) for look in LOOKS)
+    return (fewer or none) and all(was.get(name) == now.get(name) for name in names)
+
+
 def differences(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What changed, in words."""
-    found = []
-    for heading, rows in now.items():
-        for call, cells in rows.items():
-            before = was.get(heading, {}).get(call)
-            if before != cells:
-                found.append(f"{heading}: {call}: was {before}, is {cells}")
-    return found
+    return [
+        f"{heading}: {call}: was {was.get(heading, {}).get(call)}, is {cells}"
+        for heading, rows in now.items()
+        for call, cells in rows.items()
+        if not alike(was.get(heading, {}).get(call, {}), cells)
+    ]
 
 
-HEAD = """# What works with an arena
-
-Tried out by `make works-with`, which writes this page; tests fail where a row changes. `x` is an
-arena of 32 bytes, `w` one that is filled. Each call ran in a process of its own, whose parent then
-looked through all its writable memory but the arena, for either half of the secret as it is, in
-hexadecimal, base64, UTF-16, as an int's digits and as a HMAC pad. (Key schedules and hash states
-are not looked for.)
-
-- **takes**: what it takes, best first: the arena itself (or a view of it), only a
-  `memoryview(x)`, or only a bytearray, bytes or str, and so a copy. *Mistakes* names what it
-  takes without an error and silently turns into something else, mostly the repr.
-- **copies**: what was found while the result was alive, and after it was dropped. Where a copy is
-  unavoidable before the call there is none to look for: `-`.
-- **errors**: what it raises where it refuses an arena; else, what it raises for one that is wiped,
-  sealed. *ours* is `WipedError`, `SealedError`; some replace these by their own, and never get
-  the bytes.
-- **wiped later**: what a key object made from an arena does once the arena is wiped.
-
-What is left after a call can depend on the allocator, and on what reuses the memory: *none* means
-that several looks found nothing. This was {machine}.
-"""
-
-
-def takes(cells: Cells) -> str:
-    text = cells["takes"]
-    if text not in ("arena", "memoryview", "nothing", "gives bytes", "only bytearray"):
-        text = f"only {text}"
-    return text + (f"; *mistakes* {cells['wrongly']}" if "wrongly" in cells else "")
-
-
-def found(cells: Cells) -> str:
-    used, after = cells.get("in use", "-"), cells.get("after", "-")
-    if used == "-":
-        return "-" if after in ("none", "-") else f"{after}, though it refuses"
-    return used if used == after else f"{used}; after: {after}"
-
-
-def errors(cells: Cells) -> str:
-    if "refuses" in cells:
-        return cells["refuses"]
-    own = {"wiped": "WipedError", "sealed": "SealedError"}
-    raised = {scene: cells[scene] for scene in own if scene in cells}
-    if all(raised[scene] == own[scene] for scene in raised):
-        return "ours" if raised else ""
-    return ", ".join(dict.fromkeys(raised.values()))
-
-
-COLUMNS: tuple[Callable[[Cells], str], ...] = (
-    takes,
-    found,
-    errors,
-    lambda cells: cells.get("later", ""),
-)
-
-
-def merged(by_version: dict[str, Cells], column: Callable[[Cells], str]) -> str:
-    """One text where all versions agree, else one for each."""
-    texts: dict[str, list[str]] = {}
-    for one, cells in by_version.items():
-        texts.setdefault(column(cells), []).append(one)
-    if len(texts) == 1:
-        return next(iter(texts))
-    return "; ".join(f"**{', '.join(v)}**: {text or 'nothing'}" for text, v in texts.items())
-
-
-def document(record: dict[str, Any]) -> str:
-    """The page, from the record."""
-    versions = sorted((k for k in record if k[0].isdigit()), key=lambda v: int(v.split(".")[1]))
-    out = [HEAD.format(machine=record["machine"])]
-    for title, packages, sections in (
-        ("The standard library", False, versions),
-        ("Packages", True, ["packages"]),
-    ):
-        out.append(f"## {title}\n")
-        where = ", ".join(record["versions"].get(s, s) for s in sections)
-        out.append(f"With {where}.\n")
-        for heading, (_, rows) in groups(packages).items():
-            out.append(f"### {heading}\n")
-            out.append("| call | takes | copies | errors | wiped later | best road |")
-            out.append("| --- | --- | --- | --- | --- | --- |")
-            for row in rows:
-                by_version = {s: record[s][heading][row.call] for s in sections}
-                texts = [merged(by_version, column) for column in COLUMNS]
-                call = row.shown or row.call
-                out.append(f"| `{call}` | {' | '.join(texts)} | {row.road} |")
-            out.append("")
-    return "\n".join(out)
+def page(record: dict[str, Any]) -> str:
+    return document(record, groups(packages=False), groups(packages=True))
 
 
 def main() -> int:
@@ -576,12 +365,14 @@ def main() -> int:
     if "--record" not in sys.argv:
         return 1 if changes else 0
     record.setdefault("machine", machine())
+    if not set(was) - set(now):  # what was seen once can be seen again
+        now = {h: union({h: was.get(h, {})}, {h: rows})[h] for h, rows in now.items()}
     record[section(packages)] = now
     names = PINNED.read_text().split() if packages else [f"CPython {platform.python_version()}"]
     record.setdefault("versions", {})[section(packages)] = ", ".join(names)
     RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
     if {"3.11", "3.12", "3.13", "packages"} <= set(record):
-        DOCUMENT.write_text(document(record))
+        DOCUMENT.write_text(page(record))
     return 0
 
 

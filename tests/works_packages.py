@@ -1,7 +1,8 @@
 """The rows of packages, in the versions of requirements-works.txt."""
 # ruff: noqa: E501 - some calls are long
 
-from works import Groups, Row
+from works_child import Row
+from works_page import Groups
 from works_stdlib import HELPERS
 
 KEY = "bytes(range(32))"

@@ -1,7 +1,8 @@
 """The rows of the standard library."""
 # ruff: noqa: E501 - some calls are long
 
-from works import Groups, Row
+from works_child import Row
+from works_page import Groups
 
 HELPERS = r"""
 import os, signal, socket, ssl
