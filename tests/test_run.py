@@ -260,6 +260,28 @@ def test_small_blocks_too() -> None:
     assert start([*RUN, "-c", code]).stdout == "True\n"
 
 
+C_HEAP = """
+import ctypes
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+left = 0
+for size in (24, 104, 1000, 5000):
+    block = libc.malloc(ctypes.c_size_t(size))
+    ctypes.memset(block, 0xA7, size)
+    libc.free(block)
+    left += ctypes.string_at(block, size).count(0xA7)
+print(left)
+"""
+
+
+@pytest.mark.skipif(
+    not has_glibc() or "t" in sys.abiflags, reason="elsewhere it is told that they are not"
+)
+def test_what_c_libraries_free_too() -> None:
+    assert int(start([*PLAIN, "-c", C_HEAP]).stdout) > 5000
+    assert int(start([*RUN, "-c", C_HEAP]).stdout) < 32
+
+
 # ---- bad usage -------------------------------------------------------------------------------
 
 
