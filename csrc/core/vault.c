@@ -68,7 +68,7 @@ static enum sa_code take_large(size_t data, struct slot *out, struct sa_why *why
     r->slots = 1;
     atomic_store(&r->used, 1);
     if (!r->holds) { /* once: wipers read it */
-        r->owners = (_Atomic(struct sa_arena *) *)(vault.large_holds + LARGES) + index;
+        r->owners = (void *)(vault.large_holds + LARGES + index); /* as many, as large */
         r->holds = &vault.large_holds[index];
     }
     atomic_store(r->holds, hold_of(SLOT_OWNED, OS_NONE, pages.granted));
