@@ -69,6 +69,8 @@ def test_what_is_left_by_chance_may_be_less_but_not_more() -> None:
     merged = works.union({"a": {"f(x)": once}}, {"a": {"f(x)": again}})["a"]["f(x)"]
     assert works.alike(merged, once)
     assert works.alike(merged, again)
+    assert works.alike(again, merged)
+    assert not works.alike(once, merged)
     assert not works.alike(once, again)
     assert not works.alike(merged, {**once, "after": "hex"})
     assert not works.alike(merged, {**once, "takes": "bytes"})

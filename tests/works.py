@@ -327,9 +327,9 @@ def union(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 
 def alike(was: Cells, now: Cells) -> bool:
-    """The same, or fewer copies of those that are there by chance."""
+    """The same, in some look at least, or fewer copies of those that are there by chance."""
     if "chance" not in was:
-        return was == now
+        return was == {name: cell for name, cell in now.items() if name != "chance"}
     fewer = all(kind in was[look] for look in LOOKS for kind in now[look].split(", "))
     names = (was.keys() | now.keys()) - {*LOOKS, "chance"}
     none = all(now[look] in ("none", was[look]) for look in LOOKS)
