@@ -327,9 +327,15 @@ def union(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 
 def alike(was: Cells, now: Cells) -> bool:
-    """The same, in some look at least, or fewer copies of those that are there by chance."""
+    """The same, save that copies which were seen may be others, or gone.
+
+    What freed memory still holds is chance. Where nothing was left, nothing is.
+    """
     if "chance" not in was:
-        return was == {name: cell for name, cell in now.items() if name != "chance"}
+        left = {*LOOKS, "chance"}
+        return all(
+            was.get(name) == now.get(name) for name in (was.keys() | now.keys()) - left
+        ) and all(was.get(k, "none") != "none" or now.get(k, "none") == "none" for k in LOOKS)
     fewer = all(kind in was[look] for look in LOOKS for kind in now[look].split(", "))
     names = (was.keys() | now.keys()) - {*LOOKS, "chance"}
     none = all(now[look] in ("none", was[look]) for look in LOOKS)
