@@ -15,6 +15,7 @@ import resource
 import signal
 import socket
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -24,17 +25,29 @@ SIZE = 32
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-class Holder:
-    """Memory from `allocate`, an address of SIZE bytes; `free` is how it is let go of."""
+class Holder(ABC):
+    """A key of SIZE bytes at `address`; `free` is how it is let go of."""
 
-    def allocate(self) -> int:
-        raise NotImplementedError
+    address: int
 
+    @abstractmethod
+    def fill(self, source: socket.socket) -> None:
+        """Take the key from the socket."""
+
+    @abstractmethod
     def free(self) -> None:
-        raise NotImplementedError
+        """Let go of the key."""
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027 - most have nothing to do
         """Let go of the key's neighbours, too, where it has some."""
+
+
+class Memory(Holder):
+    """Filled in place."""
+
+    @abstractmethod
+    def allocate(self) -> int:
+        """Where the key is to lie."""
 
     def fill(self, source: socket.socket) -> None:
         self.address = self.allocate()
@@ -42,7 +55,7 @@ class Holder:
         assert source.recv_into(memory) == SIZE  # noqa: S101
 
 
-class Control(Holder):
+class Control(Memory):
     """What every attack must get: malloc, never wiped, and a memfd that children inherit."""
 
     def allocate(self) -> int:
@@ -69,7 +82,7 @@ class Bytes(Holder):
         del self.key
 
 
-class ByteArray(Holder):
+class ByteArray(Memory):
     def allocate(self) -> int:
         self.key = bytearray(SIZE)
         self.export = (ctypes.c_char * SIZE).from_buffer(self.key)
@@ -101,7 +114,7 @@ class Zeroize(ByteArray):
         zeroize.munlock(self.key)
 
 
-class Mmap(Holder):
+class Mmap(Memory):
     def allocate(self) -> int:
         self.page = mmap.mmap(-1, mmap.PAGESIZE)
         export = ctypes.c_char.from_buffer(self.page)
@@ -112,7 +125,7 @@ class Mmap(Holder):
         self.page.close()
 
 
-class Sodium(Holder):
+class Sodium(Memory):
     def allocate(self) -> int:
         self.library = ctypes.CDLL(ctypes.util.find_library("sodium"))
         self.library.sodium_malloc.restype = ctypes.c_void_p
@@ -124,7 +137,7 @@ class Sodium(Holder):
         self.library.sodium_free(ctypes.c_void_p(self.at))
 
 
-class OpenSSL(Holder):
+class OpenSSL(Memory):
     def allocate(self) -> int:
         self.library = ctypes.CDLL(ctypes.util.find_library("crypto"))
         self.library.CRYPTO_secure_malloc_init(ctypes.c_size_t(1 << 16), ctypes.c_size_t(16))
@@ -138,7 +151,7 @@ class OpenSSL(Holder):
         self.library.CRYPTO_secure_clear_free(ctypes.c_void_p(self.at), size, b"", 0)
 
 
-class Secalloc(Holder):
+class Secalloc(Memory):
     wanted = secalloc.Protection.SECRETMEM
 
     def allocate(self) -> int:
