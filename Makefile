@@ -301,7 +301,7 @@ CT := $(BUILD)/ct
 define constant_time # compiler, flags
 	@mkdir -p $(CT)
 	@$1 $(STANDARD) $(WARNINGS) $2 -g -gdwarf-4 -DSECALLOC_CHECK_CT -o $(CT)/ct tests/ct/ct.c \
-	    csrc/core/codec.c csrc/core/ct.c
+	    csrc/core/codec.c csrc/core/ct.c csrc/core/registers.c
 	@valgrind -q --error-exitcode=9 $(CT)/ct
 	@for plant in branch index; do \
 	    valgrind -q --error-exitcode=9 $(CT)/ct $$plant >/dev/null 2>&1; \

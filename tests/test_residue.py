@@ -199,6 +199,60 @@ def test_what_it_lies_in() -> None:
         assert pointer + 5 in kinds
 
 
+@linux_only
+def test_a_stack_and_what_is_mapped_right_behind_it(region: mmap.mmap) -> None:
+    """Of which the kernel makes one mapping: a heap's objects are not the stack's for that."""
+    base = address_of(region)
+    none = ctypes.CDLL(None).mprotect
+    assert none(ctypes.c_void_p(base), ctypes.c_size_t(4096), 0) == 0  # a guard, as stacks have
+    try:
+        with secalloc.random(40) as secret:
+            region[100_000:100_040] = secret
+            as_bytes = bytes(secret)
+            whole = ctypes.string_at(id(as_bytes), as_bytes.__sizeof__())
+            region[500_000 : 500_000 + len(whole)] = whole
+            inside = 500_000 + whole.index(as_bytes)
+            for at, pointer in ((99_600, id(bytes)), (99_608, id(region))):  # as frames hold them
+                region[at : at + 8] = pointer.to_bytes(8, "little")
+            kinds = {copy.address - base: copy.kind for copy in residue.find(secret)}
+            assert kinds.get(100_000) == "thread stack"
+            assert kinds.get(inside) == "bytes"
+    finally:
+        none(ctypes.c_void_p(base), ctypes.c_size_t(4096), mmap.PROT_READ | mmap.PROT_WRITE)
+
+
+def test_another_thread_that_works_leaves_no_copy() -> None:
+    """What its registers held must not come to its stack, by signals or the loader."""
+    with secalloc.random(32) as secret, secalloc.concat(secret) as own, Arena(32) as target:
+        stop = threading.Event()
+        works = [
+            secret.rotate,
+            lambda: secalloc.concat(secret, b"").close(),
+            lambda: target.__setitem__(slice(0, 32), secret),
+            lambda: secret == own,
+            lambda: secalloc.compare_digest(secret, own),
+            lambda: secalloc.hexlify(secret).close(),
+            lambda: secalloc.fromhex(secalloc.hexlify(secret)).close(),
+        ]
+
+        def work(one: Any) -> None:
+            while not stop.is_set():
+                one()
+
+        for one in works:
+            stop.clear()
+            worker = threading.Thread(target=work, args=(one,))
+            worker.start()
+            found = [copy for _ in range(10) for copy in residue.find(own)]
+            plain = bytes(own)
+            control = residue.find(own)
+            del plain
+            stop.set()
+            worker.join()
+            assert found == [], works.index(one)
+            assert control
+
+
 def test_a_copy_tells_where_it_is(region: mmap.mmap) -> None:
     with secalloc.random(32) as secret:
         region[70_000:70_032] = secret

@@ -1,6 +1,7 @@
 #include "codec.h"
 
 #include "ct.h"
+#include "registers.h"
 
 #define NOWHERE SIZE_MAX
 
@@ -39,6 +40,7 @@ void codec_hex_encode(uint8_t *text, size_t size, size_t n)
         text[2 * i] = digit_of(byte >> 4);
         text[2 * i + 1] = digit_of(byte & 15);
     }
+    registers_forget();
 }
 
 static inline uint32_t nibble_of(uint32_t c, uint32_t *good)
@@ -71,6 +73,7 @@ size_t codec_hex_decode(uint8_t *text, size_t n, size_t *size)
         text[out++] = (uint8_t)(high << 4 | low);
     }
     *size = out;
+    registers_forget();
     return (size_t)ct_public(bad);
 }
 
@@ -107,6 +110,7 @@ void codec_base64_encode(uint8_t *text, size_t size, size_t n, bool url)
         to[2] = n > 1 ? letter_of(bits >> 6 & 63, url) : '=';
         to[3] = '=';
     }
+    registers_forget();
 }
 
 static inline uint32_t six_of(uint32_t c, bool url, uint32_t *good)
@@ -136,5 +140,6 @@ size_t codec_base64_decode(uint8_t *text, size_t n, bool url, size_t *size)
     if (n % 4)
         bad = first_bad(bad, n, 0);
     *size = out;
+    registers_forget();
     return (size_t)ct_public(bad);
 }

@@ -1,5 +1,6 @@
 /* Writing to an arena: fills, which make a wiped arena usable, and stores. */
 #include "arena_state.h"
+#include "registers.h"
 
 #include <string.h>
 
@@ -130,6 +131,7 @@ static bool copy_inside(struct sa_arena *a, struct slot from, void *dst, const v
             continue;
         if (arena_stamp(a) == stamp)
             memmove(dst, src, n);
+        registers_forget();
         slot_unhold_both(from, to, true, &mask);
         break;
     }
@@ -183,8 +185,10 @@ enum sa_code sa_store(struct sa_arena *a, size_t offset, const void *src, size_t
     bool copied = true;
     if (find_live(src, n, &from))
         copied = copy_inside(a, from, to, src, n, stamp);
-    else if (n)
+    else if (n) {
         memmove(to, src, n);
+        registers_forget();
+    }
     code = end_writing(a, stamp);
     return copied ? code : SA_WIPED;
 }

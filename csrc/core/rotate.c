@@ -1,6 +1,7 @@
 /* Moving an arena's content to fresh pages. */
 #include "arena_state.h"
 #include "noise.h"
+#include "registers.h"
 
 #include <string.h>
 
@@ -106,6 +107,7 @@ static bool move_content(struct sa_arena *a, struct cell from, struct cell to, b
                            hold_granted(atomic_load(slot_hold(from.slot))) & SA_LOCK);
             else
                 memcpy(arena_bytes(a), bytes, a->size);
+            registers_forget();
             atomic_store(&a->good, arena_stamp(a));
             arena_lay_canary(a);
         }

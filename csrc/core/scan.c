@@ -367,7 +367,7 @@ enum sa_code sa_find_word(struct sa_arena *work, uint64_t word, sa_visit visit,
 }
 
 bool sa_look_back(struct sa_arena *work, uintptr_t address, const uint64_t *words, size_t count,
-                  size_t *which, uintptr_t *at, uint64_t *after)
+                  size_t *which, uintptr_t *at, uint64_t around[2])
 {
     struct os_maps walk;
     struct sa_why unused;
@@ -390,7 +390,9 @@ bool sa_look_back(struct sa_arena *work, uintptr_t address, const uint64_t *word
             memcpy(&word, room + i - 8, sizeof word);
             for (size_t k = 0; k < count && !found; k++)
                 if (word == words[k]) {
-                    found = os_maps_read(&walk, low + i, after, sizeof *after) == sizeof *after;
+                    if (os_maps_read(&walk, low + i - 16, around, 8) != 8)
+                        around[0] = 0;
+                    found = os_maps_read(&walk, low + i, around + 1, 8) == 8;
                     *which = k;
                     *at = low + i - 8;
                 }

@@ -258,10 +258,10 @@ SA_MUST_USE enum sa_code sa_find(struct sa_arena *secret, struct sa_arena *work,
                                  sa_progress progress, void *context, struct sa_why *why);
 
 /* The last of `count` words that stands at a multiple of eight before `address`, at most
- * a work arena's size away: *which of them, at *at, and the word after it. Memory is
- * read by way of `work`, as above. False: none does. [any] */
+ * a work arena's size away: *which of them, at *at, and around it the words before (0:
+ * there is none) and after. Memory is read by way of `work`, as above. False: none does. [any] */
 bool sa_look_back(struct sa_arena *work, uintptr_t address, const uint64_t *words, size_t count,
-                  size_t *which, uintptr_t *at, uint64_t *after);
+                  size_t *which, uintptr_t *at, uint64_t around[2]);
 
 /* Search as sa_find does for one word; `visit` gets its address, the word before it, itself
  * and the four after. [any] */

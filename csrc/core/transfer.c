@@ -12,6 +12,7 @@
 #include "alt_stack.h"
 #include "arena_state.h"
 #include "fatal.h"
+#include "registers.h"
 #include "vault_state.h"
 
 #include <errno.h>
@@ -139,6 +140,7 @@ static enum sa_code put_into(struct sa_arena *a, uint8_t *at, const struct offer
             given = arena_whole(a);
             if (given && a->size)
                 memcpy(at + offer->offset, bytes, a->size);
+            registers_forget();
             mapped = os_release(at, (size_t)offer->bytes) != 0;
             slot_unhold_one(s, &mask);
         }

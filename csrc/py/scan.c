@@ -39,16 +39,22 @@ static bool tell(void *context, size_t done, size_t total)
 /* ---- whose memory it is ----------------------------------------------------------------- */
 
 /* In every build the word after an object's type is the size of what has one; the bytes
- * follow within a few words, by version. Freed objects look the same. */
+ * follow within a few words, by version. Freed objects look the same. But where it may be a
+ * stack, which has many a word that is a type's address, one must be counted and of a size
+ * that is no address: a heap may have been mapped right behind a thread's stack, and the
+ * kernel makes one mapping of the two. */
 static enum owner owner_of(struct sa_arena *work, const struct sa_copy *copy)
 {
     const uint64_t types[] = {(uintptr_t)&PyBytes_Type, (uintptr_t)&PyUnicode_Type};
-    const uint64_t header = 80, widest = 4;
+    const uint64_t header = 80, widest = 4, large = (uint64_t)1 << 40;
     size_t which;
     uintptr_t at;
-    uint64_t size;
-    if (!sa_look_back(work, copy->address, types, 2, &which, &at, &size) ||
-        size > PTRDIFF_MAX / widest)
+    uint64_t around[2];
+    if (!sa_look_back(work, copy->address, types, 2, &which, &at, around))
+        return NOBODY;
+    uint64_t references = around[0], size = around[1];
+    bool likely = references <= UINT32_MAX && size < large;
+    if (copy->place == SA_ON_STACK ? !likely : size > PTRDIFF_MAX / widest)
         return NOBODY;
     uint64_t last = copy->address - at + copy->length;
     if (which == 0)
@@ -76,8 +82,7 @@ static enum sa_code find_owners(struct finding *f, struct sa_arena *work, struct
 {
     bool any = false;
     for (size_t i = 0; i < f->count; i++) {
-        enum sa_place place = f->copies[i].place;
-        if (place != SA_IN_MEMORY && place != SA_IN_HEAP)
+        if (f->copies[i].place == SA_IN_FILE)
             continue;
         f->owners[i] = owner_of(work, &f->copies[i]);
         any = true;

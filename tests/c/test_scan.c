@@ -447,7 +447,7 @@ static void visit(void *context, uintptr_t at, const uint64_t around[6])
 
 TEST(words)
 {
-    uint64_t *region = (uint64_t *)(void *)map(1 << 17), after;
+    uint64_t *region = (uint64_t *)(void *)map(1 << 17), around[2];
     size_t which;
     uintptr_t wanted[2] = {(uintptr_t)&region[100], 0}, at;
     uint64_t look[2] = {0x123456789abcdef1, 0x23456789abcdef12};
@@ -459,12 +459,13 @@ TEST(words)
     region[104] = 2;
     OK(sa_find_word(&work, look[1], visit, NULL, wanted, &why));
     SAME(wanted[1], 142);
-    CHECK(sa_look_back(&work, (uintptr_t)&region[130] + 3, look, 2, &which, &at, &after));
+    CHECK(sa_look_back(&work, (uintptr_t)&region[130] + 3, look, 2, &which, &at, around));
     SAME(which, 1);
     SAME(at, &region[100]);
-    SAME(after, 40);
-    CHECK(!sa_look_back(&work, (uintptr_t)&region[100], look, 2, &which, &at, &after));
-    CHECK(!sa_look_back(&work, (uintptr_t)&region[12000], look, 2, &which, &at, &after));
+    SAME(around[0], 100);
+    SAME(around[1], 40);
+    CHECK(!sa_look_back(&work, (uintptr_t)&region[100], look, 2, &which, &at, around));
+    CHECK(!sa_look_back(&work, (uintptr_t)&region[12000], look, 2, &which, &at, around));
 }
 
 /* A list that cannot be read to its end is an error, not a list. */

@@ -1,0 +1,163 @@
+/* What a reader of secrets leaves in the registers that a call may change. */
+#include "check.h"
+
+#include "codec.h"
+#include "ct.h"
+#include "registers.h"
+
+enum { REGISTERS = 32, WIDEST = 64 };
+static uint8_t held[REGISTERS][WIDEST]; /* a register's part that is not looked at stays 0 */
+
+#define PLAIN __attribute__((noinline, no_sanitize("thread", "address", "undefined")))
+#define EACH_16(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+#define UPPER_16(X) \
+    X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31)
+
+#if defined(__x86_64__)
+static bool avx, avx512;
+
+static void look_at_processor(void)
+{
+    avx = __builtin_cpu_supports("avx");
+    avx512 = __builtin_cpu_supports("avx512f");
+}
+
+#define FILL_ZMM(n) __asm__ __volatile__("vpternlogd $0xff, %zmm" #n ", %zmm" #n ", %zmm" #n);
+#define FILL_YMM(n) __asm__ __volatile__("vcmpps $15, %ymm" #n ", %ymm" #n ", %ymm" #n);
+#define FILL_XMM(n) __asm__ __volatile__("pcmpeqd %xmm" #n ", %xmm" #n);
+#define READ_ZMM(n) __asm__ __volatile__("vmovups %%zmm" #n ", %0" : "=m"(held[n]));
+#define READ_YMM(n) __asm__ __volatile__("vmovups %%ymm" #n ", %0" : "=m"(held[n]));
+#define READ_XMM(n) __asm__ __volatile__("movups %%xmm" #n ", %0" : "=m"(held[n]));
+
+PLAIN static void fill(void)
+{
+    if (avx512) {
+        EACH_16(FILL_ZMM) UPPER_16(FILL_ZMM)
+    } else if (avx) {
+        EACH_16(FILL_YMM)
+    } else {
+        EACH_16(FILL_XMM)
+    }
+}
+
+PLAIN static void read_back(void)
+{
+    if (avx512) {
+        EACH_16(READ_ZMM) UPPER_16(READ_ZMM)
+    } else if (avx) {
+        EACH_16(READ_YMM)
+    } else {
+        EACH_16(READ_XMM)
+    }
+}
+
+static size_t all(void) { return avx512 ? 32 * 64 : avx ? 16 * 32 : 16 * 16; }
+#else
+/* v8 to v15 are a caller's, and lie outside what may be changed here. */
+#define FILL_V(n) __asm__ __volatile__("movi v" #n ".2d, #0xffffffffffffffff" ::: "v" #n);
+#define READ_V(n) __asm__ __volatile__("str q" #n ", %0" : "=m"(held[n]));
+#define CHANGED(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) UPPER_16(X)
+
+static void look_at_processor(void) {}
+PLAIN static void fill(void) { CHANGED(FILL_V) }
+PLAIN static void read_back(void) { CHANGED(READ_V) }
+static size_t all(void) { return 24 * 16; }
+#endif
+
+static size_t bytes_set(void)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < REGISTERS; i++)
+        for (size_t j = 0; j < WIDEST; j++)
+            n += held[i][j] != 0;
+    return n;
+}
+
+TEST(forgets)
+{
+    for (int i = 0; i < 3; i++) { /* the first time it asks the processor */
+        fill();
+        read_back();
+        SAME(bytes_set(), all()); /* they would be seen */
+        fill();
+        registers_forget();
+        read_back();
+        SAME(bytes_set(), 0);
+    }
+}
+
+static uint8_t one[300], other[300], text[800];
+
+static void compare(void) { (void)ct_equal(one, sizeof one, other, sizeof other); }
+static void order(void) { (void)ct_order(one, sizeof one, other, sizeof other); }
+static void hex(void) { codec_hex_encode(text, 600, 300); }
+static void base64(void) { codec_base64_encode(text, 400, 300, false); }
+static void from_hex(void) { size_t n; (void)codec_hex_decode(text, 600, &n); }
+static void from_base64(void) { size_t n; (void)codec_base64_decode(text, 400, false, &n); }
+
+TEST(nothing_stays_of_what_was_read)
+{
+    static void (*const readers[])(void) = {compare, order, hex, base64, from_hex, from_base64};
+    for (size_t i = 0; i < sizeof readers / sizeof readers[0]; i++) {
+        fill();
+        readers[i]();
+        read_back();
+        SAME(bytes_set(), 0);
+    }
+}
+
+/* Whether sixteen bytes in a row are `byte`. */
+static bool is_held(uint8_t byte)
+{
+    for (size_t i = 0; i < REGISTERS; i++)
+        for (size_t j = 0, run = 0; j < WIDEST; j++) {
+            run = held[i][j] == byte ? run + 1 : 0;
+            if (run == 16)
+                return true;
+        }
+    return false;
+}
+
+TEST(nothing_stays_of_what_was_copied)
+{
+    enum { SECRET = 0xa5 };
+    static const size_t sizes[] = {16, 32, 100, 250, 1000, 5000, 100000};
+    static uint8_t source[100000], target[100000];
+    memset(source, SECRET, sizeof source);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct sa_arena a, b;
+        struct sa_why why;
+        const uint8_t *bytes;
+        size_t n = sizes[i];
+        memcpy(target, source, n);
+        read_back();
+        if (n <= 250 && !under_tool())
+            CHECK(is_held(SECRET)); /* a plain copy does leave it there */
+        SAME(sa_arena_make(&a, n, 1, &why), SA_OK);
+        SAME(sa_arena_make(&b, n, 1, &why), SA_OK);
+        SAME(sa_store(&a, 0, source, n), SA_OK);
+        read_back();
+        CHECK(!is_held(SECRET));
+        SAME(sa_fill_end(&a, true), SA_OK);
+        SAME(sa_borrow(&a, &bytes), SA_OK);
+        SAME(sa_store(&b, 0, bytes, n), SA_OK);
+        read_back();
+        CHECK(!is_held(SECRET));
+        SAME(sa_return(&a), SA_OK);
+        SAME(sa_rotate(&a, 0, &why), SA_OK);
+        read_back();
+        CHECK(!is_held(SECRET));
+        sa_close(&a);
+        sa_close(&b);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    look_at_processor();
+    check_begin("test_registers", argc, argv);
+    RUN(forgets);
+    RUN(nothing_stays_of_what_was_read);
+    RUN(nothing_stays_of_what_was_copied);
+    return check_end();
+}
