@@ -182,6 +182,6 @@ def test_the_documented_example(pytester: pytest.Pytester) -> None:
     out = result.stdout.str()
     assert "FAILED test_login.py::test_log_in_as_before - Asser" in out
     assert re.search(
-        r">       with residue.watch\(password\):\nE +AssertionError: the block", out
+        r">       with residue.watch\(password\):\n( *\^+\n)?E +AssertionError: the block", out
     ), out
     assert re.search(r"E +0x[0-9a-f]+: str, all of 32 bytes as plain, in", out), out
