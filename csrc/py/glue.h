@@ -47,7 +47,7 @@
         PySlot_DATA(Py_mod_abi, &abi_info),                                               \
         PySlot_DATA(Py_mod_name, name),                                                   \
         PySlot_DATA(Py_mod_doc, doc),                                                     \
-        PySlot_DATA(Py_mod_methods, methods),                                             \
+        PySlot_STATIC_DATA(Py_mod_methods, methods),                                      \
         PySlot_SIZE(Py_mod_state_size, size),                                             \
         PySlot_FUNC(Py_mod_exec, exec),                                                   \
         PySlot_FUNC(Py_mod_state_traverse, traverse),                                     \
