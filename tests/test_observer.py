@@ -102,14 +102,20 @@ time.sleep(rng.random() / 50)
 
 
 @x86_or_arm_linux
-@pytest.mark.parametrize(("disarm", "seen"), [("", b"FN"), ("secalloc.disarm()", b"S")])
-def test_what_is_rotated_meanwhile_is_nowhere(disarm: str, seen: bytes) -> None:
-    """All secretmem of the process is watched, so that no move can escape."""
+@pytest.mark.parametrize("disarm", ["", "secalloc.disarm()"])
+def test_what_is_rotated_meanwhile_is_nowhere(disarm: str) -> None:
+    """All secretmem of the process is watched, so that no move can escape.
+
+    Disarmed the secret goes on moving, and may pass by the observer now and then.
+    """
+    seen = set()
     for seed in range(max(4, TRIALS // 4)):
         end = observed(f"{ROTATING}\n{disarm}\nfault('segv')", "segv", seed=seed)
         if end.out.strip() == "no secretmem":
             pytest.skip("watches secretmem, which this machine does not have")
-        assert end.fate == (-11, seen), (seed, end)
+        assert end.code == -11, (seed, end)
+        seen.add(end.marker)
+    assert b"S" in seen <= {b"S", b"N"} if disarm else seen == {b"FN"}, seen
 
 
 INFO = struct.Struct("=iiQ")

@@ -343,11 +343,11 @@ enum sa_code sa_find(struct sa_arena *secret, struct sa_arena *work, bool partia
 static void look_for_word(struct search *s, uintptr_t at, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i += 8) {
-        uint64_t word, around[6];
+        uint64_t word, around[7];
         memcpy(&word, s->chunk + i, sizeof word);
         if (word != s->word)
             continue;
-        if (os_maps_read(&s->walk, at + i - 8, around, sizeof around) == sizeof around)
+        if (os_maps_read(&s->walk, at + i - 16, around, sizeof around) == sizeof around)
             s->visit(s->context, at + i, around);
     }
 }

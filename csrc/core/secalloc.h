@@ -263,9 +263,9 @@ SA_MUST_USE enum sa_code sa_find(struct sa_arena *secret, struct sa_arena *work,
 bool sa_look_back(struct sa_arena *work, uintptr_t address, const uint64_t *words, size_t count,
                   size_t *which, uintptr_t *at, uint64_t around[2]);
 
-/* Search as sa_find does for one word; `visit` gets its address, the word before it, itself
- * and the four after. [any] */
-typedef void (*sa_visit)(void *context, uintptr_t at, const uint64_t around[6]);
+/* Search as sa_find does for one word; `visit` gets its address, the two words before it,
+ * itself and the four after. [any] */
+typedef void (*sa_visit)(void *context, uintptr_t at, const uint64_t around[7]);
 SA_MUST_USE enum sa_code sa_find_word(struct sa_arena *work, uint64_t word, sa_visit visit,
                                       sa_progress progress, void *context,
                                       struct sa_why *why);

@@ -8,6 +8,9 @@ enum { MOST = 10000 }; /* copies; residue.MOST says so too */
 
 enum owner { NOBODY, BYTES, STR, BYTEARRAY };
 
+/* More than any object has; an address is more than that. */
+static const uint64_t LARGE = (uint64_t)1 << 40;
+
 /* ---- progress ------------------------------------------------------------------------ */
 
 struct finding {
@@ -17,6 +20,7 @@ struct finding {
     PyThreadState *thread;
     PyObject *callback; /* borrowed; None: only signals are looked for */
     bool failed;        /* with an exception */
+    bool shared_counts; /* objects have two counts: this interpreter has no GIL */
 };
 
 static bool tell(void *context, size_t done, size_t total)
@@ -46,14 +50,14 @@ static bool tell(void *context, size_t done, size_t total)
 static enum owner owner_of(struct sa_arena *work, const struct sa_copy *copy)
 {
     const uint64_t types[] = {(uintptr_t)&PyBytes_Type, (uintptr_t)&PyUnicode_Type};
-    const uint64_t header = 80, widest = 4, large = (uint64_t)1 << 40;
+    const uint64_t header = 80, widest = 4;
     size_t which;
     uintptr_t at;
     uint64_t around[2];
     if (!sa_look_back(work, copy->address, types, 2, &which, &at, around))
         return NOBODY;
     uint64_t references = around[0], size = around[1];
-    bool likely = references <= UINT32_MAX && size < large;
+    bool likely = references <= UINT32_MAX && size < LARGE;
     if (copy->place == SA_ON_STACK ? !likely : size > PTRDIFF_MAX / widest)
         return NOBODY;
     uint64_t last = copy->address - at + copy->length;
@@ -62,15 +66,25 @@ static enum owner owner_of(struct sa_arena *work, const struct sa_copy *copy)
     return last <= size * widest + header ? STR : NOBODY;
 }
 
+/* Whether an object is referred to, of which two words before its type are known. One that
+ * was freed is not: the allocator's first word is the count, or what two counts came to is 0:
+ * that of the thread it belongs to, and that of others, above two bits of state. */
+static bool is_alive(const struct finding *f, const uint64_t before[2])
+{
+    if (f->shared_counts)
+        return before[0] >> 32 || before[1] >> 2;
+    return before[1] && before[1] <= UINT32_MAX;
+}
+
 /* A bytearray: references, type, size, then how much is allocated, where, and where the bytes
- * begin. It points to the copy, and so outweighs what lies before that; but a freed one
- * does not, in which the first word is the allocator's. */
-static void claim(void *context, uintptr_t at, const uint64_t around[6])
+ * begin. It points to the copy, and so outweighs what lies before that. */
+static void claim(void *context, uintptr_t at, const uint64_t around[7])
 {
     struct finding *f = context;
-    uint64_t size = around[2], allocated = around[3], storage = around[4], start = around[5];
+    uint64_t size = around[3], allocated = around[4], storage = around[5], start = around[6];
     (void)at;
-    if (around[0] > UINT32_MAX || size >= allocated || start - storage >= allocated)
+    if (!is_alive(f, around) || allocated >= LARGE || size >= allocated ||
+        start - storage >= allocated)
         return;
     for (size_t i = 0; i < f->count; i++)
         if (f->copies[i].address - storage < allocated)
@@ -89,6 +103,17 @@ static enum sa_code find_owners(struct finding *f, struct sa_arena *work, struct
     }
     f->callback = Py_None; /* it was told that all is done */
     return any ? sa_find_word(work, (uintptr_t)&PyByteArray_Type, claim, tell, f, why) : SA_OK;
+}
+
+/* What an object begins with is its count and type, two words, or four without a GIL. The
+ * wheel for both cannot tell when it is compiled. */
+static bool has_one_count(void)
+{
+    PyObject *size = PyObject_GetAttrString((PyObject *)&PyBaseObject_Type, "__basicsize__");
+    long bytes = size ? PyLong_AsLong(size) : -1;
+    Py_XDECREF(size);
+    PyErr_Clear(); /* it is an int since 2.2 */
+    return bytes <= 16;
 }
 
 /* ---- answering ----------------------------------------------------------------------------- */
@@ -137,6 +162,7 @@ static PyObject *find(struct py_state *state, PyObject *secret, PyObject *work, 
     struct sa_why why = {0};
     PyObject *result = NULL;
     if (f.copies && f.owners) {
+        f.shared_counts = !has_one_count();
         f.thread = PyEval_SaveThread();
         enum sa_code code = sa_find(py_core_of(secret), py_core_of(work), partial, f.copies, MOST,
                                     &f.count, tell, &f, &why);

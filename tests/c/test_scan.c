@@ -438,11 +438,11 @@ TEST(stopped)
     munmap(region, (size_t)1 << 28);
 }
 
-static void visit(void *context, uintptr_t at, const uint64_t around[6])
+static void visit(void *context, uintptr_t at, const uint64_t around[7])
 {
     uintptr_t *wanted = context;
     if (at == wanted[0])
-        wanted[1] = (uintptr_t)around[0] + around[2] + around[5];
+        wanted[1] = (uintptr_t)around[0] + around[1] + around[3] + around[6];
 }
 
 TEST(words)
@@ -453,12 +453,13 @@ TEST(words)
     uint64_t look[2] = {0x123456789abcdef1, 0x23456789abcdef12};
     no_marker();
     make(&work, 1 << 17, 64, 0);
+    region[98] = 1000;
     region[99] = 100;
     region[100] = look[1];
     region[101] = 40;
     region[104] = 2;
     OK(sa_find_word(&work, look[1], visit, NULL, wanted, &why));
-    SAME(wanted[1], 142);
+    SAME(wanted[1], 1142);
     CHECK(sa_look_back(&work, (uintptr_t)&region[130] + 3, look, 2, &which, &at, around));
     SAME(which, 1);
     SAME(at, &region[100]);
