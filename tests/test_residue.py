@@ -595,7 +595,8 @@ def test_it_works_where_the_process_is_closed_to_others() -> None:
         sparse = mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)
         assert secalloc.residue.find(secret) == []
         kept = bytes(secret)
-        assert [c.kind for c in secalloc.residue.find(secret) if c.address == id(kept) + bytes.__basicsize__ - 1]
+        at = id(kept) + bytes.__basicsize__ - 1
+        assert [c.kind for c in secalloc.residue.find(secret) if c.address == at]
     """)
 
 
@@ -609,7 +610,8 @@ def test_without_process_vm_readv() -> None:
         secret = secalloc.random(32)
         kept = bytes(secret)
         deny("process_vm_readv", errno.EPERM)
-        assert [c.kind for c in secalloc.residue.find(secret) if c.address == id(kept) + bytes.__basicsize__ - 1]
+        at = id(kept) + bytes.__basicsize__ - 1
+        assert [c.kind for c in secalloc.residue.find(secret) if c.address == at]
         deny("pread64", errno.EPERM)
         try: secalloc.residue.find(secret)
         except PermissionError as error: assert "process_vm_readv" in str(error)
