@@ -6,7 +6,11 @@ BUILD := $(CURDIR)/build
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.NOTPARALLEL: # two pips in one venv
+# Not by two pips in one venv; what AT_ONCE tells a make below this one it may do.
+ifeq ($(AT_ONCE),)
+.NOTPARALLEL:
+PARALLEL := -j$(shell getconf _NPROCESSORS_ONLN)
+endif
 .SECONDARY:   # objects are kept
 .SUFFIXES:
 
@@ -22,6 +26,7 @@ WHEEL := $(BUILD)/wheel-$(TAG)
 # The same source gives the same bytes: files bear the time of the commit.
 export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),1577836800)
 export PYTHONPYCACHEPREFIX := $(BUILD)/pycache
+export PYTHONDONTWRITEBYTECODE := # or each child of a test would compile what it imports
 export RUFF_CACHE_DIR := $(BUILD)/ruff
 export MYPY_CACHE_DIR := $(BUILD)/mypy
 
@@ -84,14 +89,22 @@ DEATHS := $(patsubst tests/c/death/%.c,$(DEATH)/%,$(wildcard tests/c/death/*.c))
 OBJECTS := $(CORE:csrc/core/%.c=$(C)/core/%.o)
 COMPILE = @mkdir -p $(@D) && echo "$(CC): $< ($(VARIANT))" && $(CC) $(STANDARD) $(WARNINGS) $(CFLAGS) -Itests/c -MMD -MP
 
-.PHONY: test test-c run-c
-test: test-c install $(VENV)/.pytest ## C tests and pytest, against the installed wheel
+.PHONY: test test-c run-c ready
+test: ## C tests and pytest, against the installed wheel
+	+@$(MAKE) $(PARALLEL) AT_ONCE=1 ready test-c
 	$(PY) -P -m pytest -o cache_dir=$(BUILD)/pytest tests $(PYTEST_ARGS)
 
-test-c: run-c $(DEATHS) ## the C tests alone
-	$(if $(wildcard tests/c/death/run.py),$(PYTHON) tests/c/death/run.py $(DEATH))
+# One pip at a time, beside the compiler.
+ready:
+	+@$(MAKE) AT_ONCE= install venv
 
-run-c: $(C_TESTS)
+test-c: run-c ## the C tests alone
+	+@$(MAKE) $(PARALLEL) AT_ONCE=1 $(DEATHS)
+	$(PYTHON) tests/c/death/run.py $(DEATH)
+
+# Compiled by parallel jobs, run one at a time: many are races, and want the cores.
+run-c:
+	+@$(MAKE) $(PARALLEL) AT_ONCE=1 $(C_TESTS)
 	@set -e; for t in $(C_TESTS); do $(RUN) $$t; echo "ok: $$(basename $$t) ($(VARIANT))"; done
 
 $(C)/core/%.o: csrc/core/%.c
@@ -148,7 +161,9 @@ wheel-manylinux: $(VENV)/.wheels ## a wheel for glibc 2.28, repaired and audited
 
 check-wheels: wheel-manylinux ## that wheel in a clean venv of every CPython found, with all tests
 	@set -e; for p in $$(sh tests/pythons.sh | grep -v 't/bin/\|t$$'); do \
-	    echo "== $$($$p --version)"; $(MAKE) check-wheel PYTHON=$$p FILE="$$(ls $(DIST)/*abi3-*.whl)"; done
+	    echo "== $$($$p --version)"; start=$$(date +%s); \
+	    $(MAKE) check-wheel PYTHON=$$p FILE="$$(ls $(DIST)/*abi3-*.whl)"; \
+	    echo "== $$($$p --version): $$(($$(date +%s) - start)) s"; done
 
 # The installed wheel alone: in the venv is nothing that builds.
 CLEAN := $(BUILD)/clean-$(TAG)
@@ -195,10 +210,11 @@ $(BUILD)/bench-core.so: bench/core.c $(CORE) $(wildcard csrc/core/*.h)
 
 # A venv of its own: packages in the versions that the record names.
 WORKS := $(BUILD)/venv-works-$(TAG)
-$(WORKS)/.made: tests/requirements-works.txt
+$(WORKS)/.made: pyproject.toml
 	rm -rf $(WORKS)
 	$(PYTHON) -m venv $(WORKS)
-	$(WORKS)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	$(WORKS)/bin/python -m pip --disable-pip-version-check install --quiet 'pip>=25.1'
+	$(WORKS)/bin/python -m pip install --quiet --group works
 	touch $@
 
 $(WORKS)/.installed: $(WHEEL)/.built $(WORKS)/.made
@@ -223,8 +239,8 @@ attacks: install $(VENV)/.attacks ## each attack against each way of holding a k
 check-attacks: install $(VENV)/.attacks ## the same, compared with what is documented
 	$(PY) bench/attacks/run.py --check docs/attacks.md
 
-$(VENV)/.attacks: bench/attacks/requirements.txt $(VENV)/.made
-	-$(PIP) -r $<
+$(VENV)/.attacks: pyproject.toml $(VENV)/.made
+	-$(GROUPS) --group attacks
 	touch $@
 
 # ---- deeper checks ---------------------------------------------------------------
@@ -342,6 +358,7 @@ check-lint: install $(VENV)/.lint ## ruff, mypy --strict and stubtest
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy --strict secalloc pytest_secalloc.py tests
+	$(VENV)/bin/mypy --strict bench/attacks
 	$(VENV)/bin/mypy --strict --python-version 3.14 tests/test_typing.py
 	cd $(BUILD) && $(VENV)/bin/stubtest secalloc
 

@@ -22,6 +22,7 @@ import string
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +32,7 @@ from works_page import Cells, Groups, document
 
 HERE = Path(__file__).resolve().parent
 RECORD = HERE / "works-with.json"
-PINNED = HERE / "requirements-works.txt"
+PINNED = HERE.parent / "pyproject.toml"
 DOCUMENT = HERE.parent / "docs" / "works-with.md"
 PATIENCE = 8
 KINDS = ("arena", "memoryview", "bytearray", "bytes", "str")
@@ -293,6 +294,12 @@ def recorded() -> dict[str, Any]:
     return record
 
 
+def pinned() -> list[str]:
+    """The packages with their versions."""
+    group: list[str] = tomllib.loads(PINNED.read_text())["dependency-groups"]["works"]
+    return group
+
+
 def section(packages: bool) -> str:
     return "packages" if packages else version()
 
@@ -374,7 +381,7 @@ def main() -> int:
     if not set(was) - set(now):  # what was seen once can be seen again
         now = {h: union({h: was.get(h, {})}, {h: rows})[h] for h, rows in now.items()}
     record[section(packages)] = now
-    names = PINNED.read_text().split() if packages else [f"CPython {platform.python_version()}"]
+    names = pinned() if packages else [f"CPython {platform.python_version()}"]
     record.setdefault("versions", {})[section(packages)] = ", ".join(names)
     RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
     if {"3.11", "3.12", "3.13", "packages"} <= set(record):

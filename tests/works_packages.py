@@ -1,4 +1,4 @@
-"""The rows of packages, in the versions of requirements-works.txt."""
+"""The rows of packages, in the versions of the group "works" in pyproject.toml."""
 # ruff: noqa: E501 - some calls are long
 
 from works_child import Row
