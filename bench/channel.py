@@ -2,12 +2,14 @@
 
 All children are programs of their own that hold an arena. After the same pause each notes
 the time, in C, and then faults, the channel telling; or writes a byte to a plain pipe; or
-faults into a handler of its own that does nothing but write that byte. The parent waits in a
-thread, with wait() or a blocking read, or in an asyncio loop, with `async for` or
-add_reader. Rounds of all six take turns.
+faults into a handler of its own that does nothing but write that byte; or into one that
+overwrites the arena's page with memcpy before. The parent waits in a thread, with wait() or a
+blocking read, or in an asyncio loop, with `async for` or add_reader. Rounds of all eight take
+turns.
 
 The bar is held to the plain byte, which nothing has to precede: neither the kernel's signal
-nor a wipe. The handler by hand shows how much of the ratio the kernel's signal alone is.
+nor a wipe. The handlers by hand show how much of the ratio the kernel's signal alone is, and
+what no wipe can do without, read by the least that a parent can do: the floor.
 """
 
 import asyncio
@@ -40,7 +42,9 @@ with open(os.devnull, "wb", buffering=0) as null:
     library.write_by_hand(noted, null.fileno())
 if how != "channel":
     secalloc.disarm()
-if how == "handler" and library.arm_by_hand(pipe):
+size = mmap.PAGESIZE if how == "wipe" else 0
+page = ctypes.c_void_p(beyond.value - size)  # an arena ends with its page
+if how in ("handler", "wipe") and library.arm_by_hand(pipe, page, ctypes.c_size_t(size)):
     raise SystemExit("no handler")
 time.sleep(0.02)  # in which the parent comes to wait
 if how == "byte":
@@ -129,31 +133,33 @@ async def loop_pipe(how: str) -> float:
     return taken
 
 
+BY_HAND = "byte", "handler", "wipe"
+
+
 def main() -> None:
-    times: dict[str, tuple[list[float], list[float], list[float]]] = {
-        "waiting thread": ([], [], []),
-        "asyncio loop": ([], [], []),
-    }
+    thread: dict[str, list[float]] = {how: [] for how in ("channel", *BY_HAND)}
+    loop: dict[str, list[float]] = {how: [] for how in thread}
     with asyncio.Runner() as runner:
         for _ in range(ROUNDS):
-            channel, byte, handler = times["waiting thread"]
-            channel.append(thread_channel())
-            byte.append(thread_pipe("byte"))
-            handler.append(thread_pipe("handler"))
-            channel, byte, handler = times["asyncio loop"]
-            channel.append(runner.run(loop_channel()))
-            byte.append(runner.run(loop_pipe("byte")))
-            handler.append(runner.run(loop_pipe("handler")))
+            thread["channel"].append(thread_channel())
+            loop["channel"].append(runner.run(loop_channel()))
+            for how in BY_HAND:
+                thread[how].append(thread_pipe(how))
+                loop[how].append(runner.run(loop_pipe(how)))
+    print(f"medians of {ROUNDS}, in us, and each over the plain byte's")
     print(
-        f"{'':14}  {'channel':>10}  {'byte':>10}  {'ratio':>6}  {'handler':>10}  {'ratio':>6}"
-        f"  (medians of {ROUNDS})"
+        f"{'':14}  {'plain byte':>10}  {'signal, byte':>15}  {'signal, wipe, byte':>18}"
+        f"  {'channel':>15}"
     )
-    for name, taken in times.items():
-        event, plain, signal = (statistics.median(each) for each in taken)
-        verdict = "" if event / plain <= AT_MOST else f"  MISSED: at most {AT_MOST} is wanted"
+    for name, taken in (("waiting thread", thread), ("asyncio loop", loop)):
+        byte, signal, floor, event = (
+            statistics.median(taken[how]) for how in (*BY_HAND, "channel")
+        )
+        verdict = "" if event / byte <= AT_MOST else f"  MISSED: at most {AT_MOST} is wanted"
         print(
-            f"{name:14}  {event:>7.1f} us  {plain:>7.1f} us  {event / plain:>6.2f}"
-            f"  {signal:>7.1f} us  {event / signal:>6.2f}{verdict}"
+            f"{name:14}  {byte:>10.1f}  {signal:>8.1f} ({signal / byte:.2f})"
+            f"  {floor:>11.1f} ({floor / byte:.2f})  {event:>8.1f} ({event / byte:.2f})"
+            f"  {event / floor:.2f} of the floor{verdict}"
         )
 
 

@@ -79,17 +79,17 @@ class PopenArgs(TypedDict):
 class Record:
     """What the parent knows of one child."""
 
-    __slots__ = ("__weakref__", "fallen", "handle", "last", "name", "offer", "pid", "process")
+    __slots__ = ("__weakref__", "fall", "handle", "name", "offer", "pid", "process")
 
     def __init__(self, name: str, offer: "Offer | None") -> None:
         self.name = name
         self.offer = offer
         self.pid: int | None = None
-        self.last = b""
         self.process = os.getpid()
         self.handle: weakref.ref[LockdownChild] | None = None
-        # What is told of its fall where the caller kept no object: made before it is wanted.
-        self.fallen: LockdownEvent | None = None
+        # What is told of its fall where the caller kept no object, which the reference tells:
+        # made before it is wanted.
+        self.fall: tuple[LockdownEvent, weakref.ref[LockdownChild]] | None = None
 
     def child(self) -> "LockdownChild":
         """The object that the caller had, if it is still there, else one equal to it."""

@@ -1,6 +1,7 @@
 from collections.abc import Callable, Iterable, MutableMapping
 from types import TracebackType
 from typing import (
+    Any,
     ClassVar,
     Generic,
     Literal,
@@ -11,6 +12,7 @@ from typing import (
     overload,
     type_check_only,
 )
+from weakref import ReferenceType
 
 from _typeshed import FileDescriptorLike, ReadableBuffer, WriteableBuffer
 
@@ -134,6 +136,17 @@ def _find(
     secret: Arena | ArenaView, partial: bool, progress: Callable[[int, int], object] | None, /
 ) -> list[tuple[int, str, int, int, int, str, str]]: ...
 def _hand_over(arena: Arena, socket: int, timeout: int, /) -> None: ...
+def _listen(
+    epoll: int,
+    ms: int,
+    acquire: Callable[[], bool],
+    release: Callable[[], None],
+    waiters: list[None],
+    falls: dict[int, tuple[_T, ReferenceType[Any]]],
+    members: dict[int, Any],
+    said: Callable[[int, bytes], _T | None],
+    /,
+) -> _T | None: ...
 def _leave_lockdown_fd(fd: FileDescriptorLike, /) -> None: ...
 def _take_lockdown_fd(fd: FileDescriptorLike, /) -> None: ...
 def _take_over(size: int, socket: int, timeout: int, /) -> Arena: ...

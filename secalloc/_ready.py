@@ -19,11 +19,6 @@ if sys.platform == "linux":
             """Before it is closed: a copy of it in a forked child would keep it in the set."""
             self._set.unregister(fd)
 
-        def poll(self, timeout: float | None) -> int | None:
-            """One that is readable or at its end, each in turn; None: at the timeout, seconds."""
-            found = self._set.poll(timeout, 1)
-            return found[0][0] if found else None
-
         def fileno(self) -> int:
             """The descriptor of the set."""
             return self._set.fileno()
@@ -55,11 +50,6 @@ else:
 
         def _change(self, fd: int, flags: int) -> None:
             self._set.control([select.kevent(fd, select.KQ_FILTER_READ, flags)], 0)
-
-        def poll(self, timeout: float | None) -> int | None:
-            """One that is readable or at its end; None: at the timeout, seconds."""
-            found = self._set.control(None, 1, timeout)
-            return found[0].ident if found else None
 
         def fileno(self) -> int:
             """The descriptor of the set."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from secalloc import ForkedError
 from secalloc._child import Copy, LockdownChild, PopenArgs, Record, socket_pair
+from secalloc._core import _listen
 from secalloc._ready import Ready
 
 if TYPE_CHECKING:
@@ -42,11 +43,6 @@ class LockdownKind(StrEnum):
     """The child wrote something else. It is not listened to any more."""
 
 
-# Looked up once: the way from a byte to its event is short.
-_KINDS = {b"F": LockdownKind.FATAL, b"L": LockdownKind.LOCKDOWN}
-_CLOSED, _GARBAGE = LockdownKind.CLOSED, LockdownKind.GARBAGE
-
-
 class LockdownEvent(NamedTuple):
     """Something became of a child's secrets."""
 
@@ -54,6 +50,11 @@ class LockdownEvent(NamedTuple):
     """What became of them; compares equal to its name, as "FATAL"."""
     child: LockdownChild
     """Whose they were: equal to what child() returned."""
+
+
+# What is told of a child's fall, and a reference that is alive where it must name another
+# object: the way from a byte to its event is short.
+_Fall = tuple[LockdownEvent, "weakref.ref[LockdownChild]"]
 
 
 class LockdownChannel:
@@ -72,8 +73,9 @@ class LockdownChannel:
         self._records: dict[int, Record] = {}
         self._unspawned: list[weakref.ref[Copy]] = []
         self._futures: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+        self._falls: dict[int, _Fall] = {}  # of those whose last byte was none already
         self._made = 0
-        self._waiting = 0
+        self._waiters: list[None] = []
         self._ready = Ready()
         self._woken, self._waker = os.pipe()
         self._ready.add(self._woken)
@@ -105,7 +107,7 @@ class LockdownChannel:
             self._made += 1
             record = Record(f"child-{self._made}" if name is None else str(name), offer)
             try:
-                return LockdownChild(record, self._open(record))
+                read, copy = self._open(record)
             except OSError as error:
                 if error.errno not in (errno.EMFILE, errno.ENFILE):
                     raise
@@ -115,8 +117,13 @@ class LockdownChannel:
                     f"{os.strerror(error.errno)} (RLIMIT_NOFILE is {soft}): a child takes one "
                     "descriptor, two until it is started; raise it with ulimit -n",
                 ) from None
+            child = LockdownChild(record, copy)
+            fallen = LockdownEvent(LockdownKind.FATAL, LockdownChild(record, None))
+            record.fall = self._falls[read] = (fallen, weakref.ref(child))
+            self._records[read] = record
+            return child
 
-    def _open(self, record: Record) -> Copy:
+    def _open(self, record: Record) -> tuple[int, Copy]:
         """The pipe, and the socket for the secrets."""
         read, write = os.pipe()
         fds = [write]
@@ -133,12 +140,10 @@ class LockdownChannel:
             if record.offer:
                 record.offer.close()
             raise
-        record.fallen = LockdownEvent(LockdownKind.FATAL, LockdownChild(record, None))
-        self._records[read] = record
         copy = Copy(fds, record.offer.start if record.offer else None)
         self._unspawned = [ref for ref in self._unspawned if ref()]
         self._unspawned.append(weakref.ref(copy))
-        return copy
+        return read, copy
 
     def popen_args(
         self,
@@ -169,19 +174,9 @@ class LockdownChannel:
         if self._unspawned:
             self._release_mine()
         while True:
-            with self._lock:
-                self._check()
-                self._waiting += 1
-            fd = event = None
-            try:
-                fd = self._ready.poll(timeout if timeout is None else max(timeout, 0))
-            finally:
-                with self._lock:
-                    self._waiting -= 1
-                    if fd is not None:
-                        event = self._read(fd)
-                    if self._closed and not self._waiting:
-                        self._destroy()
+            # Rounded up, and not past what the kernel takes.
+            ms = -1 if timeout is None else math.ceil(min(max(timeout, 0), 1e6) * 1000)
+            event = self._listen(ms)
             if event:
                 return event
             if end is not None:
@@ -191,40 +186,48 @@ class LockdownChannel:
                         self._check()
                     return None
 
-    def _read(self, fd: int) -> LockdownEvent | None:
-        """With the lock held: what one byte of a readable descriptor says; None: nothing new.
+    def _listen(self, ms: int) -> LockdownEvent | None:
+        """What comes within that time. None: nothing, or nothing new, or not yet.
 
-        One at a time, so that fileno() stays readable while there is more.
+        One byte at a time, so that fileno() stays readable while there is more.
         """
-        record = self._records.get(fd)
-        if record is None:
-            return None
+        with self._lock:
+            self._check()
+            lock, ready = self._lock, self._ready.fileno()
+            self._waiters.append(None)
         try:
-            byte = os.read(fd, 1)
-        except BlockingIOError:  # another thread was faster
-            return None
-        last, record.last = record.last, byte
-        if byte == b"F" != last and not (record.handle and record.handle()):
-            return record.fallen
-        kind = _KINDS.get(byte)
-        if kind is None:
-            self._drop(fd)
-            kind = _GARBAGE if byte else _CLOSED
-        if last == b"F" and byte in (b"F", b""):
-            return None
-        return LockdownEvent(kind, record.child())
+            return _listen(
+                ready,
+                ms,
+                lock.acquire,
+                lock.release,
+                self._waiters,
+                self._falls,
+                self._records,
+                self._said,
+            )
+        finally:
+            if self._closed:
+                with self._lock:
+                    self._destroy()
 
-    def _take(self) -> LockdownEvent | None:
-        """The next event, if there is one."""
-        while True:
-            with self._lock:
-                self._check()
-                fd = self._ready.poll(0)
-                if fd is None:
-                    return None
-                event = self._read(fd)
-            if event:
-                return event
+    def _said(self, fd: int, byte: bytes) -> LockdownEvent | None:
+        """With the lock held: what a byte says, or b"" of the end; None: nothing new."""
+        record = self._records[fd]
+        fell = fd not in self._falls
+        if byte == b"L":
+            assert record.fall  # noqa: S101 - as long as it is heard of
+            self._falls[fd] = record.fall
+            return LockdownEvent(LockdownKind.LOCKDOWN, record.child())
+        if byte == b"F":
+            if fell:
+                return None
+            del self._falls[fd]
+            return LockdownEvent(LockdownKind.FATAL, record.child())
+        self._drop(fd)
+        if fell and not byte:
+            return None
+        return LockdownEvent(LockdownKind.GARBAGE if byte else LockdownKind.CLOSED, record.child())
 
     def _release_mine(self) -> None:
         me = threading.get_ident()
@@ -271,7 +274,7 @@ class LockdownChannel:
         """The next event; the iteration ends when the channel is closed."""
         while True:
             try:
-                event = self._take()
+                event = self._listen(0)
             except ForkedError:
                 raise
             except ValueError:
@@ -294,7 +297,7 @@ class LockdownChannel:
                 waiting = []
                 loop.add_reader(self._ready.fileno(), _wake, waiting)
                 self._futures[loop] = waiting
-                self._waiting += 1
+                self._waiters.append(None)
             waiting.append(future)
         try:
             await future
@@ -317,8 +320,8 @@ class LockdownChannel:
         with self._lock:
             if self._futures.pop(loop, None) is None:
                 return
-            self._waiting -= 1
-            if self._closed and not self._waiting:
+            self._waiters.pop()
+            if self._closed:
                 self._destroy()
 
     def on_event(self, callback: Callable[[LockdownEvent], object]) -> threading.Thread:
@@ -360,9 +363,8 @@ class LockdownChannel:
             for loop in list(self._futures):
                 if loop.is_closed():  # before it came to forget the set
                     del self._futures[loop]
-                    self._waiting -= 1
-            if not self._waiting:
-                self._destroy()
+                    self._waiters.pop()
+            self._destroy()
         for copy in copies:
             if copy:
                 copy.close()
@@ -409,33 +411,37 @@ class LockdownChannel:
     def _drop(self, fd: int) -> None:
         """With the lock held: a child is not heard of any more."""
         record = self._records.pop(fd)
-        record.fallen = None
+        record.fall = None
+        self._falls.pop(fd, None)
         self._ready.remove(fd)
         os.close(fd)
         if record.offer:
             record.offer.close()
 
     def _destroy(self) -> None:
-        """With the lock held, closed, and when nobody waits."""
-        self._ready.close()
-        os.close(self._woken)
+        """With the lock held, and closed: what is left, unless somebody waits there."""
+        if self._woken >= 0 and not self._waiters:
+            self._ready.close()
+            os.close(self._woken)
+            self._woken = -1
 
     def _forked(self) -> None:
         """In a child: give up what is the parent's, and touch nothing that is shared."""
         self._lock = threading.RLock()  # its holder may not exist here
-        if self._closed and not self._waiting:
+        if self._woken < 0:
             return
         fds = [*self._records, self._woken, *([] if self._closed else [self._waker])]
         self._closed = True
         self._ready.forked()
         for record in self._records.values():
-            record.fallen = None
+            record.fall = None
             if record.offer:
                 record.offer.forked()
         self._records.clear()
+        self._falls.clear()
         self._futures.clear()
         self._unspawned.clear()
-        self._waiting = 1  # nothing is left to destroy
+        self._woken = -1  # nothing is left to destroy
         for fd in fds:
             os.close(fd)
 

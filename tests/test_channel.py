@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,56 @@ def test_wait_and_its_timeout() -> None:
             channel.wait(math.nan)
         with pytest.raises(TypeError):
             channel.wait("soon")  # type: ignore[arg-type]
+
+
+@linux_only
+def test_a_signal_that_raises_ends_the_wait_alone() -> None:
+    def raises(*_: object) -> None:
+        raise TimeoutError("soon enough")
+
+    before = sorted(os.listdir("/proc/self/fd"))
+    kept = signal.signal(signal.SIGALRM, raises)
+    try:
+        with LockdownChannel() as channel:
+            for timeout in (None, SOON):
+                signal.setitimer(signal.ITIMER_REAL, 0.05)
+                with pytest.raises(TimeoutError):
+                    channel.wait(timeout)
+            signal.signal(signal.SIGALRM, lambda *_: None)
+            signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+            start = time.monotonic()
+            assert channel.wait(0.1) is None
+            assert time.monotonic() - start >= 0.1
+            raw_child(channel, "import time; time.sleep(0.1); os.write(fd, b'F')").wait(SOON)
+            assert next_event(channel).kind == FATAL
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, kept)
+    assert sorted(os.listdir("/proc/self/fd")) == before  # nobody is held for one who waits
+
+
+def test_falls_of_children_kept_and_not_are_told_once() -> None:
+    for kept in (True, False):
+        with LockdownChannel() as channel:
+            child = channel.child("signer")
+            write = os.dup(child.fd)
+            who = weakref.ref(child)
+            child.release()
+            if not kept:
+                del child
+            for data, kinds_told in ((b"FFF", [FATAL]), (b"LFF", [LOCKDOWN, FATAL])):
+                os.write(write, data)
+                for kind in kinds_told:
+                    event = next_event(channel)
+                    assert event.kind == kind
+                    assert event.child.name == "signer"
+                    assert (event.child is who()) == kept
+                while channel.wait(0.01):
+                    raise AssertionError("told twice")
+            os.close(write)
+            assert channel.wait(0.05) is None
+            assert repr(channel) == "<secalloc.LockdownChannel, 0 children>"
 
 
 def test_iteration_ends_when_it_is_closed() -> None:

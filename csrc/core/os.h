@@ -100,6 +100,10 @@ int os_socket_send(int sock, const void *bytes, size_t n, int fd, size_t *sent);
  * `fd` is not NULL it gets a descriptor that came along, close-on-exec, or -1. [any] */
 int os_socket_receive(int sock, void *bytes, size_t n, int *fd, size_t *got);
 
+/* As sa_listen() and sa_hear(). [any] */
+int os_listen(int set, int ms, int *fd);
+int os_read_byte(int fd, char *byte, bool *end);
+
 void os_close(int fd); /* [any] */
 
 /* ---- hardening --------------------------------------------------------------- */

@@ -68,6 +68,16 @@ bool os_peek(uintptr_t at, void *out, size_t bytes)
     return got;
 }
 
+int os_read_byte(int fd, char *byte, bool *end)
+{
+    ssize_t got;
+    do
+        got = read(fd, byte, 1);
+    while (got < 0 && errno == EINTR);
+    *end = got == 0;
+    return got < 0 ? errno == EWOULDBLOCK ? EAGAIN : errno : 0;
+}
+
 long os_process(void)
 {
     return (long)getpid();

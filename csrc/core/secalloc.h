@@ -395,6 +395,15 @@ int sa_dumpable(void);
 /* Copy up to 512 bytes from where there may be nothing any more. False: there is not. [any] */
 SA_MUST_USE bool sa_peek(uintptr_t at, void *out, size_t bytes);
 
+/* Wait until a member of an epoll set, on macOS of a kqueue, can be read or is at its end,
+ * for `ms` milliseconds, -1: without a limit. *fd: which, -1: none in time. Returns an
+ * errno, EINTR where a signal came. [any] */
+SA_MUST_USE int sa_listen(int set, int ms, int *fd);
+
+/* Read one byte from a descriptor that does not wait, or learn that it is at its end.
+ * Returns an errno: EAGAIN, there is none. [any] */
+SA_MUST_USE int sa_hear(int fd, char *byte, bool *end);
+
 /* Bytes in a page. [any] */
 size_t sa_page_size(void);
 

@@ -464,6 +464,10 @@ PyObject *py_frees_are_overwritten(PyObject *module, PyObject *none);
 
 PyObject *py_find(PyObject *module, PyObject *args);
 
+/* ---- listen.c: for secalloc/channel.py ------------------------------------------- */
+
+PyObject *py_listen(PyObject *module, PyObject *const *args, Py_ssize_t count);
+
 /* ---- process.c -------------------------------------------------------------- */
 
 extern PyMethodDef py_module_methods[];

@@ -508,6 +508,30 @@ TEST(byte_to_a_pipe)
     SAME(errno, 4711);
 }
 
+TEST(byte_from_a_pipe)
+{
+    int ends[2];
+    char got = 0;
+    bool end = true;
+    SAME(pipe(ends), 0);
+    SAME(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
+    SAME(os_read_byte(ends[0], &got, &end), EAGAIN);
+    CHECK(!end);
+    SAME(write(ends[1], "FL", 2), 2);
+    OK(os_read_byte(ends[0], &got, &end));
+    SAME(got, 'F');
+    OK(os_read_byte(ends[0], &got, &end));
+    SAME(got, 'L');
+    CHECK(!end);
+    close(ends[1]);
+    OK(os_read_byte(ends[0], &got, &end));
+    CHECK(end);
+    close(ends[0]);
+    SAME(os_read_byte(ends[0], &got, &end), EBADF);
+    SAME(os_listen(ends[0], 0, &ends[1]), EBADF);
+    SAME(ends[1], -1);
+}
+
 TEST(byte_to_what_is_full)
 {
     int ends[2], pair[2];
@@ -558,6 +582,7 @@ int main(int argc, char **argv)
     RUN(address_space);
 #endif
     RUN(byte_to_a_pipe);
+    RUN(byte_from_a_pipe);
     RUN(byte_to_what_is_full);
     return check_end();
 }
