@@ -4,7 +4,6 @@ import ctypes
 import errno
 import mmap
 import os
-import platform
 import resource
 import signal
 import struct
@@ -12,7 +11,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -65,7 +63,8 @@ __all__ = [
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long
 PAGE = mmap.PAGESIZE
-X86 = platform.machine() in ("x86_64", "AMD64")
+MACHINE = os.uname().machine
+X86 = MACHINE in ("x86_64", "AMD64")
 
 SECRET = bytes(range(128, 224))
 """96 bytes that occur in no text."""
@@ -126,14 +125,14 @@ def on_thread(work: Callable[..., Any], *args: Any) -> None:
 def syscall(name: str, *args: int) -> int:
     """One raw system call."""
     number = SYSCALLS[name][0 if X86 else 1]
-    assert number is not None, f"{name}: not on {platform.machine()}"
+    assert number is not None, f"{name}: not on {MACHINE}"
     return int(LIBC.syscall(ctypes.c_long(number), *[ctypes.c_long(a) for a in args]))
 
 
 def _native(name: str) -> None:
     """Run a few bytes of machine code."""
     code = MACHINE_CODE[name][0 if X86 else 1]
-    assert code is not None, f"{name}: not on {platform.machine()}"
+    assert code is not None, f"{name}: not on {MACHINE}"
     page = mmap.mmap(-1, PAGE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     page.write(code)
     ctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()
@@ -213,8 +212,8 @@ def child_of(work: Callable[[], object], *, fork: Callable[[], int] = os.fork) -
             signal.alarm(30)  # a deadlock shows as SIGALRM
             work()
             status = 0
-        except BaseException:
-            traceback.print_exc()
+        except BaseException as error:
+            sys.excepthook(type(error), error, error.__traceback__)
         finally:
             sys.stdout.flush()
             os._exit(status)

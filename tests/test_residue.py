@@ -223,8 +223,9 @@ def test_a_stack_and_what_is_mapped_right_behind_it(region: mmap.mmap) -> None:
 
 def test_another_thread_that_works_leaves_no_copy() -> None:
     """What its registers held must not come to its stack, by signals or the loader."""
-    with secalloc.random(32) as secret, secalloc.concat(secret) as own, Arena(32) as target:
-        stop = threading.Event()
+    check("""
+        secret, target = secalloc.random(32), Arena(32)
+        own, stop = secalloc.concat(secret), threading.Event()
         works = [
             secret.rotate,
             lambda: secalloc.concat(secret, b"").close(),
@@ -234,23 +235,21 @@ def test_another_thread_that_works_leaves_no_copy() -> None:
             lambda: secalloc.hexlify(secret).close(),
             lambda: secalloc.fromhex(secalloc.hexlify(secret)).close(),
         ]
-
-        def work(one: Any) -> None:
-            while not stop.is_set():
-                one()
-
+        def work(one):
+            while not stop.is_set(): one()
         for one in works:
             stop.clear()
             worker = threading.Thread(target=work, args=(one,))
             worker.start()
-            found = [copy for _ in range(10) for copy in residue.find(own)]
-            plain = bytearray(own)
-            control = residue.find(own)
-            secalloc.clear(plain)  # freed, it would keep what it held
+            found = [copy for _ in range(20) for copy in secalloc.residue.find(own)]
+            plain = bytes(own)
+            control = secalloc.residue.find(own)
+            del plain
             stop.set()
             worker.join()
-            assert found == [], works.index(one)
+            assert found == [], (works.index(one), found)
             assert control
+    """)
 
 
 def test_a_copy_tells_where_it_is(region: mmap.mmap) -> None:
