@@ -1,5 +1,6 @@
 """The extension and its ABI matrix; everything else is in pyproject.toml."""
 
+import re
 import sys
 import sysconfig
 from glob import glob
@@ -10,6 +11,7 @@ if OTHER is None or not CPYTHON or sys.maxsize < 2**32:
     sys.exit("secalloc needs CPython 3.11 or later on 64-bit Linux or macOS.")
 
 from setuptools import Extension, setup  # noqa: E402 (first of all, whether it can work here)
+from setuptools.command.build_ext import build_ext  # noqa: E402
 
 # One wheel for all Pythons that have the stable ABI. Free-threaded ones got theirs with
 # 3.15, which has it in common with the other build; before, the macro is an error there.
@@ -19,6 +21,14 @@ elif sys.version_info >= (3, 15):
     stable, macros = "cp315", [("Py_TARGET_ABI3T", "0x030F0000")]
 else:
     stable, macros = None, []
+
+
+class Build(build_ext):
+    """By the name that every Python of the tag looks for: before 3.14 none has a platform."""
+
+    def get_ext_filename(self, fullname):
+        return re.sub(r"\.abi3-[^.]*\.so$", ".abi3.so", super().get_ext_filename(fullname))
+
 
 SYSTEM_MACRO = "_DARWIN_C_SOURCE" if OTHER == "linux" else "_GNU_SOURCE"
 
@@ -36,5 +46,6 @@ setup(
             extra_link_args=["-Wl,-z,relro", "-Wl,-z,now"] if sys.platform == "linux" else [],
         )
     ],
+    cmdclass={"build_ext": Build},
     options={"bdist_wheel": {"py_limited_api": stable}} if stable else {},
 )

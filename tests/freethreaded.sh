@@ -3,16 +3,17 @@
 # arena or pool in four threads at once; and the same, with the tests made for threads,
 # under ThreadSanitizer, interpreter and extension.
 #
-#   tests/freethreaded.sh DIRECTORY
+#   [FT_VERSION=3.15] tests/freethreaded.sh DIRECTORY
 #
 # PYTHON_FT and PYTHON_FT_TSAN are free-threaded CPythons, the second one configured
 # --with-thread-sanitizer by clang, of which TSAN_SOURCE is the source. What is not given
-# is built from Debian's source package, which takes minutes and, once, the network.
+# is built from Debian's source package, which takes minutes and, once, the network. From
+# 3.15 on the wheel is tried on the build with a GIL as well, PYTHON_GIL or one made here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$1 version=${FT_VERSION:-3.13} clang=${CLANG:-clang-16}
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
+mkdir -p "$out/$version"
+out=$(cd "$out/$version" && pwd)
 
 # From the first of Debian's suites that has it, by an apt that has its own lists.
 fetch() {
@@ -44,15 +45,15 @@ interpreter() { # name, options of configure...
     rm -rf "$prefix" "$out/source-$name"
     mkdir -p "$out/source-$name"
     tar -C "$out/source-$name" --strip-components=1 -xf "$out/source.tar"
-    echo "== building CPython $version, free-threaded, $name"
-    (cd "$out/source-$name" && ./configure -q --disable-gil --prefix="$prefix" "$@" && make -s &&
+    echo "== building CPython $version, $name: $*"
+    (cd "$out/source-$name" && ./configure -q --prefix="$prefix" "$@" && make -s &&
         make -s altinstall) >"$out/$name.log" 2>&1 || { tail -n 20 "$out/$name.log"; exit 1; }
     touch "$prefix/.made"
 }
 
-[ -n "${PYTHON_FT:-}" ] || { interpreter plain; PYTHON_FT=$out/plain/bin/python${version}t; }
+[ -n "${PYTHON_FT:-}" ] || { interpreter plain --disable-gil; PYTHON_FT=$out/plain/bin/python${version}t; }
 [ -n "${PYTHON_FT_TSAN:-}" ] || {
-    CC=$clang interpreter tsan --with-thread-sanitizer
+    CC=$clang interpreter tsan --disable-gil --with-thread-sanitizer
     PYTHON_FT_TSAN=$out/tsan/bin/python${version}t TSAN_SOURCE=$out/source-tsan
 }
 [ "$("$PYTHON_FT" -c 'import sys; print(sys._is_gil_enabled())')" = False ] || {
@@ -67,6 +68,12 @@ tools=$out/tools
 rm -rf "$tools"
 "$venv/bin/python" -m pip install --quiet --prefer-binary --target "$tools" --group freethreaded
 "$venv/bin/python" -P -m pytest -q -o cache_dir="$out/pytest" tests
+
+if [ "${version#3.}" -ge 15 ]; then # the wheel is that build's too
+    [ -n "${PYTHON_GIL:-}" ] || { interpreter gil --enable-gil; PYTHON_GIL=$out/gil/bin/python$version; }
+    echo "== the same wheel: $("$PYTHON_GIL" -VV)"
+    make -s check-wheel PYTHON="$PYTHON_GIL" FILE="$(ls build/wheel-"${venv#build/venv-}"/*.whl)"
+fi
 
 echo "== in four threads"
 PYTHONPATH=$tools "$venv/bin/python" -P -m pytest -q -c tests/parallel.ini -o cache_dir="$out/pytest" tests

@@ -1,6 +1,7 @@
 """The wheel's tag and entry point, for each interpreter; what setup.py refuses."""
 
 import importlib.metadata
+import json
 import os
 import subprocess
 import sys
@@ -42,7 +43,10 @@ def test_entry_point() -> None:
     binary = Path(_core.__file__).read_bytes()
     combined = tags() == ABI3T
     assert (b"PyModExport__core" in binary, b"PyInit__core" in binary) == (combined, not combined)
-    assert Path(_core.__file__).name.count(".abi3") == (tags() in (ABI3, ABI3T))
+    name = Path(_core.__file__).name
+    assert name.count(".abi3") == (tags() in (ABI3, ABI3T))
+    if tags() == ABI3:  # 3.11 looks for no other
+        assert name == "_core.abi3.so"
 
 
 def test_version_is_one() -> None:
@@ -63,6 +67,74 @@ PRETENCES = [
     "sys.version_info = (3, 10, 13)",
     "sys.implementation.name = 'pypy'",
 ]
+
+
+# setup.py without setuptools, which not every venv has.
+STAND_IN = """
+import json, runpy, sys, types
+asked = []
+setuptools = types.SimpleNamespace(
+    Extension=lambda name, **k: k,
+    setup=lambda cmdclass, **k: asked.append(k),
+    build_ext=type("build_ext", (), {"get_ext_filename": lambda self, name: name}),
+)
+for name in "setuptools", "setuptools.command", "setuptools.command.build_ext":
+    sys.modules[name] = setuptools
+"""
+NO_GIL = "import sysconfig; sysconfig.get_config_vars()['Py_GIL_DISABLED'] = 1"
+WITH_GIL = "import sysconfig; sysconfig.get_config_vars()['Py_GIL_DISABLED'] = 0"
+# What is asked of setuptools: the ABI in the tag, and what the code is compiled for.
+MATRIX = [
+    ((3, 11), WITH_GIL, "cp311", ["Py_LIMITED_API", "0x030B0000"]),
+    ((3, 14), WITH_GIL, "cp311", ["Py_LIMITED_API", "0x030B0000"]),
+    ((3, 15), WITH_GIL, "cp311", ["Py_LIMITED_API", "0x030B0000"]),
+    ((3, 13), NO_GIL, None, None),
+    ((3, 14), NO_GIL, None, None),
+    ((3, 15), NO_GIL, "cp315", ["Py_TARGET_ABI3T", "0x030F0000"]),
+    ((3, 16), NO_GIL, "cp315", ["Py_TARGET_ABI3T", "0x030F0000"]),
+]
+
+
+@pytest.mark.parametrize(("version", "gil", "stable", "macro"), MATRIX)
+def test_matrix(
+    version: tuple[int, int], gil: str, stable: str | None, macro: list[str] | None
+) -> None:
+    code = f"""{STAND_IN}
+{gil}
+sys.version_info = ({version[0]}, {version[1]}, 0, "final", 0)
+runpy.run_path("setup.py")
+print(json.dumps(asked))
+"""
+    end = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code], cwd=TREE, capture_output=True, text=True, check=True
+    )
+    (asked,) = json.loads(end.stdout)
+    (extension,) = asked["ext_modules"]
+    abi = [pair for pair in extension["define_macros"] if pair[0].startswith("Py_")]
+    assert abi == ([macro] if macro else [])
+    assert extension["py_limited_api"] == bool(stable)
+    assert asked["options"] == ({"bdist_wheel": {"py_limited_api": stable}} if stable else {})
+
+
+SUFFIXES = {
+    ".abi3.so": ".abi3.so",
+    ".abi3-x86_64-linux-gnu.so": ".abi3.so",  # of a build by 3.15
+    ".abi3-darwin.so": ".abi3.so",
+    ".abi3t-x86_64-linux-gnu.so": ".abi3t-x86_64-linux-gnu.so",
+    ".cpython-314t-x86_64-linux-gnu.so": ".cpython-314t-x86_64-linux-gnu.so",
+}
+
+
+@pytest.mark.parametrize(("given", "made"), SUFFIXES.items())
+def test_file_name(given: str, made: str) -> None:
+    code = f"""{STAND_IN}
+Build = runpy.run_path("setup.py")["Build"]
+print(Build().get_ext_filename("secalloc/_core{given}"))
+"""
+    end = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code], cwd=TREE, capture_output=True, text=True, check=True
+    )
+    assert end.stdout.strip() == f"secalloc/_core{made}"
 
 
 @pytest.mark.parametrize("pretence", PRETENCES)
