@@ -8,6 +8,7 @@ import warnings
 from _thread import RLock
 from collections.abc import Callable
 from getpass import GetPassWarning
+from operator import index
 from os import PathLike
 
 from secalloc._core import (
@@ -86,6 +87,7 @@ def read(
     if size is not None:
         if isinstance(size, bool):
             raise TypeError("size is an int, not a bool")
+        size = index(size)  # Arena() would take a buffer for what is to be copied
         if size < 0:
             raise ValueError("size is not negative")
     if isinstance(path_or_fd, bool):

@@ -11,6 +11,7 @@ import sys
 import termios
 import threading
 import time
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,9 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
             read(bad)
     with pytest.raises(TypeError):
         secalloc.read(tmp_path, True)
+    for size in (1.5, "3", array("B", [3])):  # the last would be copied by Arena()
+        with pytest.raises(TypeError, match="integer"):
+            read("/dev/zero", size)
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
     os.write(write_end, b"part of it")
