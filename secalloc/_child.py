@@ -59,12 +59,15 @@ class Copy:
 
     __del__ = close
 
+    def __reduce__(self) -> str | tuple[object, ...]:
+        raise TypeError("the ends of a channel cannot be copied: each would close the same ones")
+
 
 pending: "weakref.WeakSet[Copy]" = weakref.WeakSet()
 
 
-class _Environment(dict[str, str]):
-    """Keeps the copy open until whoever spawns has let go of it."""
+class _End(int):
+    """A descriptor's number that keeps it open, whatever container the caller moves it to."""
 
     copy_kept: Copy
 
@@ -167,16 +170,19 @@ class LockdownChild:
         """Keyword arguments for subprocess.Popen, the caller's own merged in.
 
         `env` None: the environment of this process. For one start; the parent's copy of
-        the ends is closed when the environment is dropped, as Popen does.
+        the ends is closed when the last of its descriptors in `pass_fds` is dropped, as
+        Popen does. Both may be merged into others first, but not by way of int().
         """
         copy = self._copy
         if copy is None:
             raise ValueError("this child was started already: ask the channel for another")
         if self._record.offer:
             self._record.offer.start()  # a new program is not disturbed by a thread here
-        merged = _Environment({**(os.environ if env is None else env), **self.env})
-        merged.copy_kept = copy
-        return {"env": merged, "pass_fds": (*pass_fds, *copy.fds())}
+        ends = [_End(fd) for fd in copy.fds()]
+        for end in ends:
+            end.copy_kept = copy
+        merged = {**(os.environ if env is None else env), **self.env}
+        return {"env": merged, "pass_fds": (*pass_fds, *ends)}
 
     def release(self) -> None:
         """Close the parent's copy of the ends: the child has its own. Harmless when

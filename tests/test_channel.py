@@ -1,6 +1,7 @@
 """Lockdown channels: what the parent hears of its children, and from whom."""
 
 import asyncio
+import copy
 import gc
 import math
 import multiprocessing
@@ -436,6 +437,29 @@ def test_dropped_arguments_close_the_parents_copy() -> None:
             time.sleep(0.01)
         assert [event.kind for event in heard] == [CLOSED]
     thread.join(SOON)
+
+
+def test_arguments_may_be_merged_into_others() -> None:
+    """The descriptors keep themselves open, in whatever they are moved to."""
+    with LockdownChannel() as channel:
+        args = channel.popen_args(env=variables())
+        env, pass_fds = {**args["env"], "MORE": "x"}, [*args["pass_fds"]]
+        del args
+        gc.collect()
+        code = PRELUDE + "assert os.environ['MORE'] == 'x'; secalloc.lockdown()"
+        child = subprocess.Popen(command(code), env=env, pass_fds=pass_fds)  # noqa: S603
+        assert child.wait(SOON) == 0
+        assert kinds(channel, 2) == [LOCKDOWN, CLOSED]
+
+
+def test_arguments_are_not_copied_deeply() -> None:
+    """A copy of their owner would close the same numbers once more."""
+    with LockdownChannel() as channel:
+        args = channel.popen_args()
+        for way in (copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="cannot be copied"):
+                way(args)
+        assert os.fstat(args["pass_fds"][0])
 
 
 def test_ends_are_given_once() -> None:

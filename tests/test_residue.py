@@ -226,8 +226,29 @@ def test_another_thread_that_works_leaves_no_copy() -> None:
     check("""
         secret, target = secalloc.random(32), Arena(32)
         own, stop = secalloc.concat(secret), threading.Event()
+        pool, digits = secalloc.Pool(), secalloc.hexlify(secret)
+        cell = pool.alloc(secret)
+        def take():
+            with pool.alloc(secret) as source: secalloc.take(source).close()
+        def in_blocks():
+            with cell.open("r") as view: target[:] = view
+            with target.open("w") as view: view[:] = cell
+        def in_and_out():
+            pool.alloc(secret).close()
+            pool.random(32).close()
+        def byte_by_byte():
+            for i in range(32): target[i] = secret[i]
         works = [
             secret.rotate,
+            cell.rotate,
+            take,
+            in_blocks,
+            in_and_out,
+            byte_by_byte,
+            lambda: cell == secret,
+            lambda: secret < own,
+            lambda: secalloc.b64decode(secalloc.b64encode(cell)).close(),
+            lambda: secalloc.fromhex(digits).close(),
             lambda: secalloc.concat(secret, b"").close(),
             lambda: target.__setitem__(slice(0, 32), secret),
             lambda: secret == own,
