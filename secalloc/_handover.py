@@ -30,6 +30,8 @@ OFFERED, UNKNOWN, TAKEN, NOT_MEANT, UNUSABLE = b"O", b"U", b"T", b"M", b"W"
 NAME_BYTES = 255
 PATIENCE = 10.0
 """Seconds for a step of the other side that takes no waiting for a person or a program."""
+LONGEST = 1e6
+"""Seconds that a socket may be told to wait: as an int of milliseconds more are few again."""
 
 _REFUSALS = {
     UNKNOWN: ("unknown", "the parent offers no secret of that name to this process"),
@@ -104,7 +106,7 @@ def adopt(name: str, *, size: int | None = None, timeout: float = PATIENCE) -> A
             )
         # Another object on the same descriptor, which stays _takeover's.
         with socket.socket(fileno=os.dup(fd)) as end:
-            end.settimeout(timeout)
+            end.settimeout(min(timeout, LONGEST))
             try:
                 arena, left = _adopt(end, asked, size, timeout)
             except (AdoptError, ProtectionError, MemoryError):
@@ -242,8 +244,13 @@ class Offer:
 
     def _answer(self, end: socket.socket, until: float | None) -> bool:
         """One question; False: it was the last."""
-        end.settimeout(None if until is None else max(until - time.monotonic(), 0.001))
-        question, asker = _question(end)
+        end.settimeout(
+            None if until is None else min(max(until - time.monotonic(), 0.001), LONGEST)
+        )
+        try:
+            question, asker = _question(end)
+        except TimeoutError:
+            return until is not None and time.monotonic() < until
         if question is None:
             return False
         end.settimeout(PATIENCE)

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import multiprocessing
+import math
 import os
 import signal
 import socket
@@ -437,6 +438,20 @@ def test_what_is_never_adopted_is_closed_after_a_while() -> None:
                 pass  # never started
         wait_for_descriptors(before)
         assert not key.wiped
+
+
+@pytest.mark.parametrize("timeout", [4294968, 1e10, math.inf])
+def test_an_offer_for_a_long_time(timeout: float) -> None:
+    """More milliseconds than an int holds are not few."""
+    with LockdownChannel() as channel, Arena(32) as key:
+        with channel.child(secrets={"key": key}, timeout=timeout) as child:
+            process = subprocess.Popen(  # noqa: S603
+                command(PRELUDE + ASK + "time.sleep(1); print(ask('key', timeout=1e10))"),
+                **child.popen_args(env=variables()),
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        assert process.communicate()[0] == "32\n"
 
 
 def test_the_channel_is_closed_before() -> None:
