@@ -949,7 +949,8 @@ def test_a_warning_that_is_an_error_makes_nothing() -> None:
 @linux_only
 def test_beyond_the_map_count() -> None:
     """A pool that cannot grow says which limit refused, and keeps all it has."""
-    end = run("""
+    end = run(
+        """
         with open("/proc/sys/vm/max_map_count") as f: most = int(f.read())
         if most > 200_000:
             print("skip", most)
@@ -978,7 +979,9 @@ def test_beyond_the_map_count() -> None:
         for a in arenas[::2]: a.close()
         assert pool.alloc(b"y" * 3000) == b"y" * 3000
         fault("segv")
-    """)
+    """,
+        timeout=200,
+    )  # tens of thousands of mappings
     if end.out.startswith("skip"):
         pytest.skip(f"vm.max_map_count is too high to be reached: {end.out.split()[1]}")
     assert (end.fate, end.out) == ((-11, b"F"), "a thread\n"), end

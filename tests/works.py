@@ -27,14 +27,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from works_child import SIZE, Row, Stage, try_input, try_output
+from works_child import PATIENCE, SIZE, Row, Stage, try_input, try_output
 from works_page import Cells, Groups, document
 
 HERE = Path(__file__).resolve().parent
 RECORD = HERE / "works-with.json"
 PINNED = HERE.parent / "pyproject.toml"
 DOCUMENT = HERE.parent / "docs" / "works-with.md"
-PATIENCE = 8
 KINDS = ("arena", "memoryview", "bytearray", "bytes", "str")
 RETRIES = 3  # of the groups with a row that is not as recorded
 STEP = 1 << 16
@@ -256,6 +255,8 @@ def run_group(setup: str, rows: list[Row]) -> dict[str, Cells]:
             with open(write, "w") as out:
                 json.dump(done, out)
             status = 0
+        except BaseException as error:
+            sys.excepthook(type(error), error, error.__traceback__)
         finally:
             os._exit(status)
     os.close(write)

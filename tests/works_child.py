@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import json
+import signal
 import socket
 import zlib
 from collections.abc import Hashable
@@ -12,6 +13,7 @@ from typing import Any
 import secalloc
 
 SIZE = 32
+PATIENCE = 30  # with a call; to be looked through may take longer on a busy machine
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,12 @@ class Stage:
         self.socket = to_parent
 
     def say(self, **what: object) -> None:
-        self.socket.sendall(json.dumps(what).encode() + b"\n")
+        self.wait(json.dumps(what).encode() + b"\n")
+        signal.alarm(PATIENCE)
+
+    def wait(self, line: bytes) -> None:
+        signal.alarm(10 * PATIENCE)
+        self.socket.sendall(line)
         self.socket.recv(1)
 
     def drop(self, names: dict[str, Any], arenas: list[int]) -> None:
@@ -66,8 +73,7 @@ class Stage:
         line = json.dumps({"arenas": arenas}).encode() + b"\n"
         names["x"] = names["r"] = names["given"] = names["f"] = None
         gc.collect()
-        self.socket.sendall(line)
-        self.socket.recv(1)
+        self.wait(line)
 
 
 def name_of(error: BaseException) -> str:
