@@ -244,13 +244,7 @@ class Offer:
 
     def _answer(self, end: socket.socket, until: float | None) -> bool:
         """One question; False: it was the last."""
-        end.settimeout(
-            None if until is None else min(max(until - time.monotonic(), 0.001), LONGEST)
-        )
-        try:
-            question, asker = _question(end)
-        except TimeoutError:
-            return until is not None and time.monotonic() < until
+        question, asker = _question_until(end, until)
         if question is None:
             return False
         end.settimeout(PATIENCE)
@@ -285,6 +279,18 @@ class Offer:
         if arena.closed or arena.wiped or arena.sealed:
             return UNUSABLE, 0
         return OFFERED, arena.size
+
+
+def _question_until(end: socket.socket, until: float | None) -> tuple[bytes | None, int | None]:
+    """As below. TimeoutError: nothing was asked until then."""
+    while True:
+        left = None if until is None else until - time.monotonic()
+        end.settimeout(None if left is None else min(max(left, 0.001), LONGEST))
+        try:
+            return _question(end)
+        except TimeoutError:
+            if left is None or left <= LONGEST:
+                raise
 
 
 def _question(end: socket.socket) -> tuple[bytes | None, int | None]:

@@ -2,8 +2,8 @@
 
 import asyncio
 import hashlib
-import multiprocessing
 import math
+import multiprocessing
 import os
 import signal
 import socket
