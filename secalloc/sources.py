@@ -135,6 +135,17 @@ def getenv(name: "str | bytes", *, consume: bool = True) -> Arena | None:
 
 # ---- the terminal ---------------------------------------------------------------------
 
+FD_SETSIZE = 1024  # select() knows descriptors below that; poll() no terminal on macOS
+
+
+def _await(fd: int) -> None:
+    """Until there is something to read. A signal that comes right before the wait, after the
+    interpreter's last look for signals, interrupts nothing: so the wait is done in pieces."""
+    import select  # noqa: PLC0415 - only for who reads a line
+
+    while fd < FD_SETSIZE and not select.select([fd], [], [], 0.1)[0]:
+        pass
+
 
 class _Line:
     """A line that is being typed, in an arena that grows."""
@@ -150,6 +161,7 @@ class _Line:
             larger[: self.size] = self.arena
             self.arena.close()
             self.arena = larger
+        _await(fd)
         if os.readv(fd, [self.arena[self.size : self.size + 1]]) == 0:
             return None
         return self.arena[self.size]
