@@ -475,7 +475,7 @@ def test_a_line_longer_than_any_buffer() -> None:
     [
         ("", b"par\x03", b"KeyboardInterrupt"),
         (  # the signal goes to another thread, and interrupts nothing here
-            "import threading\n"
+            "import threading, time\n"
             "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
             "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])",
             b"par\x03",
