@@ -51,6 +51,11 @@ PLAIN static void read_back(void)
     }
 }
 
+PLAIN static void load(const uint8_t *from)
+{
+    __asm__ __volatile__("movups (%0), %%xmm3" ::"r"(from) : "xmm3");
+}
+
 static size_t all(void) { return avx512 ? 32 * 64 : avx ? 16 * 32 : 16 * 16; }
 #else
 /* v8 to v15 are a caller's, and lie outside what may be changed here. */
@@ -61,6 +66,11 @@ static size_t all(void) { return avx512 ? 32 * 64 : avx ? 16 * 32 : 16 * 16; }
 static void look_at_processor(void) {}
 PLAIN static void fill(void) { CHANGED(FILL_V) }
 PLAIN static void read_back(void) { CHANGED(READ_V) }
+PLAIN static void load(const uint8_t *from)
+{
+    __asm__ __volatile__("ldr q3, [%0]" ::"r"(from) : "v3");
+}
+
 static size_t all(void) { return 24 * 16; }
 #endif
 
@@ -122,17 +132,16 @@ TEST(nothing_stays_of_what_was_copied)
 {
     enum { SECRET = 0xa5 };
     static const size_t sizes[] = {16, 32, 100, 250, 1000, 5000, 100000};
-    static uint8_t source[100000], target[100000];
+    static uint8_t source[100000];
     memset(source, SECRET, sizeof source);
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         struct sa_arena a, b;
         struct sa_why why;
         const uint8_t *bytes;
         size_t n = sizes[i];
-        memcpy(target, source, n);
+        load(source);
         read_back();
-        if (n <= 250 && !under_tool())
-            CHECK(is_held(SECRET)); /* a plain copy does leave it there */
+        CHECK(is_held(SECRET)); /* as glibc's copies leave it there; musl's may not */
         SAME(sa_arena_make(&a, n, 1, &why), SA_OK);
         SAME(sa_arena_make(&b, n, 1, &why), SA_OK);
         SAME(sa_store(&a, 0, source, n), SA_OK);
