@@ -4,7 +4,7 @@
 
 /* Zero every register that a call may change, vector and general ones. For whoever
  * has just read a secret: what is left there goes to the stack with the next signal
- * frame, and where glibc's loader resolves a function at its first call. [any] */
+ * frame, and where glibc's loader resolves a function at its first call. [signal] */
 void registers_forget(void);
 
 #endif

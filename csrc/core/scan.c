@@ -6,6 +6,7 @@
  * spilled of them is wiped from the stack at the end. */
 #include "arena_state.h"
 #include "needle.h"
+#include "registers.h"
 #include "wipe.h"
 
 #include <errno.h>
@@ -160,11 +161,12 @@ static enum sa_code search(struct search *s, struct sa_why *why)
     return code;
 }
 
-/* Below the caller's frame, where everything here ran. */
+/* Below the caller's frame, where everything here ran; and what it left in registers. */
 __attribute__((noinline)) static void wipe_stack(void)
 {
     uint8_t room[STACK];
     wipe_scratch(room, sizeof room);
+    registers_forget();
 }
 
 /* ---- copies ------------------------------------------------------------------------------ */
