@@ -3,4 +3,6 @@
 
 int sa_listen(int set, int ms, int *fd) { return os_listen(set, ms, fd); }
 
+void sa_pause(unsigned turn) { os_wait(turn); }
+
 int sa_hear(int fd, char *byte, bool *end) { return os_read_byte(fd, byte, end); }

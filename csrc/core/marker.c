@@ -32,6 +32,12 @@ static bool look(struct target *t)
     return t->known = true;
 }
 
+static bool still_is(const struct target *t, const struct stat *file)
+{
+    return t->device == file->st_dev && t->inode == file->st_ino &&
+           t->kind == (file->st_mode & S_IFMT);
+}
+
 /* Put it aside, to be made current by its number. */
 static unsigned put_aside(struct target t)
 {
@@ -100,26 +106,33 @@ void marker_start(void)
 static const int raised[] = {SIGPIPE, SIGXFSZ, SIGTTOU};
 enum { RAISED = sizeof raised / sizeof raised[0] };
 
+/* Where only signals tell of some failures: they are blocked, and taken off again. */
+static void write_shielded(int fd, const struct stat *file, char byte)
+{
+    sigset_t block, mask, pending, after;
+    sigemptyset(&block);
+    for (int i = 0; i < RAISED; i++)
+        sigaddset(&block, raised[i]);
+    pthread_sigmask(SIG_BLOCK, &block, &mask);
+    sigpending(&pending);
+    (void)os_write_byte(fd, file, byte); /* nobody is left to tell */
+    sigpending(&after);
+    for (int i = 0; i < RAISED; i++)
+        if (sigismember(&after, raised[i]) && !sigismember(&pending, raised[i]))
+            os_consume(raised[i]);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+}
+
 void marker_write(char byte, bool only_set)
 {
-    struct target t = get(), now = t;
+    struct target t = get();
+    struct stat file;
     if (t.fd < 0 || !t.known || (only_set && !t.set) ||
         (t.process && t.process != os_process()))
         return;
     int before = errno;
-    if (look(&now) && now.device == t.device && now.inode == t.inode && now.kind == t.kind) {
-        sigset_t block, mask, pending, after;
-        sigemptyset(&block);
-        for (int i = 0; i < RAISED; i++)
-            sigaddset(&block, raised[i]);
-        pthread_sigmask(SIG_BLOCK, &block, &mask);
-        sigpending(&pending);
-        (void)os_write_byte(t.fd, byte); /* nobody is left to tell */
-        sigpending(&after);
-        for (int i = 0; i < RAISED; i++)
-            if (sigismember(&after, raised[i]) && !sigismember(&pending, raised[i]))
-                os_consume(raised[i]);
-        pthread_sigmask(SIG_SETMASK, &mask, NULL);
-    }
+    if (fstat(t.fd, &file) == 0 && still_is(&t, &file) &&
+        os_write_quietly(t.fd, &file, byte) == EOPNOTSUPP)
+        write_shielded(t.fd, &file, byte);
     errno = before;
 }

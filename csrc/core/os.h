@@ -212,8 +212,15 @@ void os_unblock_on_return(int sig, void *context);
 /* Take one pending signal of the calling thread, if there is one. [signal] */
 void os_consume(int sig);
 
-/* Write one byte without ever waiting. [signal] */
-int os_write_byte(int fd, char byte);
+/* Write one byte by a call that neither waits nor raises a signal, to what fstat called
+ * `what`. 0, the errno of the failure, or EOPNOTSUPP: there is no such call for it here.
+ * errno is kept. [signal] */
+struct stat;
+SA_MUST_USE int os_write_quietly(int fd, const struct stat *what, char byte);
+
+/* Write one byte without ever waiting, where the caller blocks SIGPIPE, SIGXFSZ and
+ * SIGTTOU; likewise. [signal] */
+int os_write_byte(int fd, const struct stat *what, char byte);
 
 /* Bytes that an alternate signal stack should have here. [any] */
 size_t os_alt_stack_size(void);

@@ -403,14 +403,17 @@ static ssize_t write_with_flag(int fd, const char *byte)
     return wrote;
 }
 
-static ssize_t write_now(int fd, const char *byte)
+static int write_as_one(int fd, const char *byte, int flags)
 {
-    struct stat what;
-    if (fstat(fd, &what))
-        return -1;
-    if (S_ISSOCK(what.st_mode))
+    struct iovec one = {.iov_base = (void *)(uintptr_t)byte, .iov_len = 1};
+    return (int)syscall(SYS_pwritev2, fd, &one, 1L, -1L, -1L, flags);
+}
+
+static ssize_t write_now(int fd, const struct stat *what, const char *byte)
+{
+    if (S_ISSOCK(what->st_mode))
         return send(fd, byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (!S_ISFIFO(what.st_mode) && !S_ISCHR(what.st_mode))
+    if (!S_ISFIFO(what->st_mode) && !S_ISCHR(what->st_mode))
         return write(fd, byte, 1); /* a file never makes us wait for a reader */
     struct pollfd ready = {.fd = fd, .events = POLLOUT};
     if (poll(&ready, 1, 0) != 1 || !(ready.revents & (POLLOUT | POLLERR))) {
@@ -418,22 +421,39 @@ static ssize_t write_now(int fd, const char *byte)
         return -1;
     }
     /* Room now may be gone by the time we write. */
-    struct iovec one = {.iov_base = (void *)(uintptr_t)byte, .iov_len = 1};
-    ssize_t wrote = syscall(SYS_pwritev2, fd, &one, 1L, -1L, -1L, RWF_NOWAIT);
+    ssize_t wrote = write_as_one(fd, byte, RWF_NOWAIT);
     if (wrote == 1 || errno == EAGAIN || errno == EPIPE)
         return wrote;
     /* To reopen the master of a terminal would make another terminal. */
-    bool master = S_ISCHR(what.st_mode) && what.st_rdev == makedev(5, 2);
+    bool master = S_ISCHR(what->st_mode) && what->st_rdev == makedev(5, 2);
     wrote = master ? -1 : write_reopened(fd, byte);
     return wrote == -1 ? write_with_flag(fd, byte) : wrote;
 }
 
-int os_write_byte(int fd, char byte)
+int os_write_quietly(int fd, const struct stat *what, char byte)
+{
+    enum { NOSIGNAL = 0x100 }; /* RWF_NOSIGNAL, since 6.18; before, EOPNOTSUPP */
+    int before = errno;
+    ssize_t wrote;
+    do
+        if (S_ISSOCK(what->st_mode))
+            wrote = send(fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        else if (S_ISFIFO(what->st_mode))
+            wrote = write_as_one(fd, &byte, RWF_NOWAIT | NOSIGNAL);
+        else
+            return EOPNOTSUPP;
+    while (wrote < 0 && errno == EINTR);
+    int error = wrote == 1 ? 0 : errno;
+    errno = before;
+    return error;
+}
+
+int os_write_byte(int fd, const struct stat *what, char byte)
 {
     int before = errno;
     ssize_t wrote;
     do
-        wrote = write_now(fd, &byte);
+        wrote = write_now(fd, what, &byte);
     while (wrote < 0 && errno == EINTR);
     int error = wrote == 1 ? 0 : errno;
     errno = before;

@@ -317,25 +317,28 @@ static int has_room(int fd)
 /* A pipe or terminal that others fill between the look and the write could make
  * us wait: its O_NONBLOCK is theirs too, and no call here writes without it. A
  * channel of our own has one writer to each pipe. */
-static int write_now(int fd, const char *byte)
+static int write_now(int fd, const struct stat *what, const char *byte)
 {
-    struct stat what;
-    if (fstat(fd, &what))
-        return errno;
-    bool file = S_ISREG(what.st_mode);
-    int error = file ? (file_is_full(fd, &what) ? EFBIG : 0) : has_room(fd);
+    bool file = S_ISREG(what->st_mode);
+    int error = file ? (file_is_full(fd, what) ? EFBIG : 0) : has_room(fd);
     if (error)
         return error;
-    ssize_t wrote = S_ISSOCK(what.st_mode) ? send(fd, byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL)
-                                           : write(fd, byte, 1);
+    ssize_t wrote = S_ISSOCK(what->st_mode) ? send(fd, byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL)
+                                            : write(fd, byte, 1);
     return wrote == 1 ? 0 : wrote < 0 ? errno : EIO;
 }
 
-int os_write_byte(int fd, char byte)
+int os_write_quietly(int fd, const struct stat *what, char byte)
+{
+    (void)fd, (void)what, (void)byte;
+    return EOPNOTSUPP;
+}
+
+int os_write_byte(int fd, const struct stat *what, char byte)
 {
     int before = errno, error;
     do
-        error = write_now(fd, &byte);
+        error = write_now(fd, what, &byte);
     while (error == EINTR);
     errno = before;
     return error;

@@ -404,6 +404,10 @@ SA_MUST_USE int sa_listen(int set, int ms, int *fd);
  * Returns an errno: EAGAIN, there is none. [any] */
 SA_MUST_USE int sa_hear(int fd, char *byte, bool *end);
 
+/* Give up the processor while another thread is at work: at once where `turn` is small,
+ * then for a millisecond. [any] */
+void sa_pause(unsigned turn);
+
 /* Bytes in a page. [any] */
 size_t sa_page_size(void);
 

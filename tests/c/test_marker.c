@@ -272,6 +272,22 @@ TEST(a_pending_signal_is_kept)
     CHECK(!sigismember(&now, SIGXFSZ) && !sigismember(&now, SIGTTOU));
 }
 
+#ifdef __linux__
+/* A pipe on a kernel before 6.18, or in a sandbox, where signals are to be held back. */
+static void before_6_18(void (*test)(void))
+{
+    enum { NOSIGNAL = 0x100 };
+    if (!deny_flag(SYS_pwritev2, NOSIGNAL, EOPNOTSUPP))
+        SKIP("no filter of system calls");
+    test();
+}
+
+TEST(an_older_kernel) { before_6_18(test_to_a_pipe); }
+TEST(full_pipe_on_an_older_kernel) { before_6_18(test_full_pipe); }
+TEST(nobody_reads_on_an_older_kernel) { before_6_18(test_nobody_reads); }
+TEST(a_pending_signal_on_an_older_kernel) { before_6_18(test_a_pending_signal_is_kept); }
+#endif
+
 static int open_terminal(int *other_end)
 {
     *other_end = posix_openpt(O_RDWR | O_NOCTTY);
@@ -459,6 +475,12 @@ int main(int argc, char **argv)
     RUN(nobody_reads);
     RUN(a_file_at_its_limit);
     RUN(a_pending_signal_is_kept);
+#ifdef __linux__
+    RUN(an_older_kernel);
+    RUN(full_pipe_on_an_older_kernel);
+    RUN(nobody_reads_on_an_older_kernel);
+    RUN(a_pending_signal_on_an_older_kernel);
+#endif
     RUN(a_stopped_terminal);
     RUN(a_terminal_in_the_background);
     RUN(no_flag_flickers);
