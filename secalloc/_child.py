@@ -12,7 +12,6 @@ from secalloc import _takeover
 
 if TYPE_CHECKING:
     from secalloc._handover import Offer
-    from secalloc.channel import LockdownEvent
 
 
 class Copy:
@@ -82,22 +81,13 @@ class PopenArgs(TypedDict):
 class Record:
     """What the parent knows of one child."""
 
-    __slots__ = ("__weakref__", "fall", "handle", "name", "offer", "pid", "process")
+    __slots__ = ("__weakref__", "name", "offer", "pid", "process")
 
     def __init__(self, name: str, offer: "Offer | None") -> None:
         self.name = name
         self.offer = offer
         self.pid: int | None = None
         self.process = os.getpid()
-        self.handle: weakref.ref[LockdownChild] | None = None
-        # What is told of its fall where the caller kept no object, which the reference tells:
-        # made before it is wanted.
-        self.fall: tuple[LockdownEvent, weakref.ref[LockdownChild]] | None = None
-
-    def child(self) -> "LockdownChild":
-        """The object that the caller had, if it is still there, else one equal to it."""
-        handle = self.handle() if self.handle else None
-        return handle or LockdownChild(self, None)
 
 
 class LockdownChild:
@@ -114,8 +104,6 @@ class LockdownChild:
     def __init__(self, record: Record, copy: Copy | None) -> None:
         self._record = record
         self._copy = copy
-        if copy:
-            record.handle = weakref.ref(self)
 
     @property
     def name(self) -> str:

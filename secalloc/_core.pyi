@@ -1,7 +1,6 @@
 from collections.abc import Callable, Iterable, MutableMapping
 from types import TracebackType
 from typing import (
-    Any,
     ClassVar,
     Generic,
     Literal,
@@ -12,7 +11,6 @@ from typing import (
     overload,
     type_check_only,
 )
-from weakref import ReferenceType
 
 from _typeshed import FileDescriptorLike, ReadableBuffer, WriteableBuffer
 
@@ -121,6 +119,17 @@ class Pool:
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn: ...
 
 @final
+class _Listener(Generic[_T]):
+    def __new__(cls) -> _Listener[_T]: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, *args: object) -> None: ...
+    def count(self, more: int, /) -> int: ...
+    def expect(self, fd: int, event: _T | None, /) -> None: ...
+    def forget(self, fd: int, /) -> _T | None: ...
+    def listen(
+        self, epoll: int, ms: int, said: Callable[[int, bytes], _T | None], /
+    ) -> _T | None: ...
+
 @type_check_only
 class _OpenBlock(Generic[_T]):
     def __enter__(self) -> _T: ...
@@ -136,17 +145,6 @@ def _find(
     secret: Arena | ArenaView, partial: bool, progress: Callable[[int, int], object] | None, /
 ) -> list[tuple[int, str, int, int, int, str, str]]: ...
 def _hand_over(arena: Arena, socket: int, timeout: int, /) -> None: ...
-def _listen(
-    epoll: int,
-    ms: int,
-    acquire: Callable[[], bool],
-    release: Callable[[], None],
-    waiters: list[None],
-    falls: dict[int, tuple[_T, ReferenceType[Any]]],
-    members: dict[int, Any],
-    said: Callable[[int, bytes], _T | None],
-    /,
-) -> _T | None: ...
 def _leave_lockdown_fd(fd: FileDescriptorLike, /) -> None: ...
 def _take_lockdown_fd(fd: FileDescriptorLike, /) -> None: ...
 def _take_over(size: int, socket: int, timeout: int, /) -> Arena: ...

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from secalloc import ForkedError
 from secalloc._child import Copy, LockdownChild, PopenArgs, Record, socket_pair
-from secalloc._core import _listen
+from secalloc._core import _Listener
 from secalloc._ready import Ready
 
 if TYPE_CHECKING:
@@ -52,11 +52,6 @@ class LockdownEvent(NamedTuple):
     """Whose they were: equal to what child() returned."""
 
 
-# What is told of a child's fall, and a reference that is alive where it must name another
-# object: the way from a byte to its event is short.
-_Fall = tuple[LockdownEvent, "weakref.ref[LockdownChild]"]
-
-
 class LockdownChannel:
     """Where a parent hears of the wipes of its children, each with an end of its own.
 
@@ -69,13 +64,13 @@ class LockdownChannel:
     def __init__(self) -> None:
         self._closed = True  # until all of it is there
         self._process = os.getpid()
-        self._lock = threading.RLock()
+        # Its lock guards the rest. What it is to tell is made before it is wanted: the way
+        # from a byte to its event is short.
+        self._listener: _Listener[LockdownEvent] = _Listener()
         self._records: dict[int, Record] = {}
         self._unspawned: list[weakref.ref[Copy]] = []
         self._futures: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-        self._falls: dict[int, _Fall] = {}  # of those whose last byte was none already
         self._made = 0
-        self._waiters: list[None] = []
         self._ready = Ready()
         self._woken, self._waker = os.pipe()
         self._ready.add(self._woken)
@@ -102,7 +97,7 @@ class LockdownChannel:
             from secalloc._handover import Offer  # noqa: PLC0415 - only when it is wanted
 
             offer = Offer(secrets, timeout)
-        with self._lock:
+        with self._listener:
             self._check()
             self._made += 1
             record = Record(f"child-{self._made}" if name is None else str(name), offer)
@@ -117,11 +112,8 @@ class LockdownChannel:
                     f"{os.strerror(error.errno)} (RLIMIT_NOFILE is {soft}): a child takes one "
                     "descriptor, two until it is started; raise it with ulimit -n",
                 ) from None
-            child = LockdownChild(record, copy)
-            fallen = LockdownEvent(LockdownKind.FATAL, LockdownChild(record, None))
-            record.fall = self._falls[read] = (fallen, weakref.ref(child))
             self._records[read] = record
-            return child
+            return LockdownChild(record, copy)
 
     def _open(self, record: Record) -> tuple[int, Copy]:
         """The pipe, and the socket for the secrets."""
@@ -133,8 +125,10 @@ class LockdownChannel:
                 fds.append(theirs.detach())
                 record.offer.connect(ours, record)
             os.set_blocking(read, False)
+            self._listener.expect(read, _event(LockdownKind.FATAL, record))
             self._ready.add(read)
         except BaseException:
+            self._listener.forget(read)
             for fd in (read, *fds):
                 os.close(fd)
             if record.offer:
@@ -177,12 +171,12 @@ class LockdownChannel:
             # Rounded up, and not past what the kernel takes.
             ms = -1 if timeout is None else math.ceil(min(max(timeout, 0), 1e6) * 1000)
             event = self._listen(ms)
-            if event:
+            if event is not None:
                 return event
             if end is not None:
                 timeout = end - time.monotonic()
                 if timeout <= 0:
-                    with self._lock:
+                    with self._listener:
                         self._check()
                     return None
 
@@ -191,47 +185,34 @@ class LockdownChannel:
 
         One byte at a time, so that fileno() stays readable while there is more.
         """
-        with self._lock:
+        with self._listener:
             self._check()
-            lock, ready = self._lock, self._ready.fileno()
-            self._waiters.append(None)
+            listener, ready = self._listener, self._ready.fileno()
+            listener.count(1)
+        event = None
         try:
-            return _listen(
-                ready,
-                ms,
-                lock.acquire,
-                lock.release,
-                self._waiters,
-                self._falls,
-                self._records,
-                self._said,
-            )
+            event = listener.listen(ready, ms, self._said)
         finally:
-            if self._closed:
-                with self._lock:
+            if event is None and self._closed:
+                with self._listener:
                     self._destroy()
+        return event
 
     def _said(self, fd: int, byte: bytes) -> LockdownEvent | None:
-        """With the lock held: what a byte says, or b"" of the end; None: nothing new."""
+        """With the lock held: what a byte says but for a fatal marker, or b"" of the end;
+        None: nothing new."""
         record = self._records[fd]
-        fell = fd not in self._falls
         if byte == b"L":
-            assert record.fall  # noqa: S101 - as long as it is heard of
-            self._falls[fd] = record.fall
-            return LockdownEvent(LockdownKind.LOCKDOWN, record.child())
-        if byte == b"F":
-            if fell:
-                return None
-            del self._falls[fd]
-            return LockdownEvent(LockdownKind.FATAL, record.child())
-        self._drop(fd)
+            self._listener.expect(fd, _event(LockdownKind.FATAL, record))
+            return _event(LockdownKind.LOCKDOWN, record)
+        fell = self._drop(fd) is None
         if fell and not byte:
             return None
-        return LockdownEvent(LockdownKind.GARBAGE if byte else LockdownKind.CLOSED, record.child())
+        return _event(LockdownKind.GARBAGE if byte else LockdownKind.CLOSED, record)
 
     def _release_mine(self) -> None:
         me = threading.get_ident()
-        with self._lock:
+        with self._listener:
             copies = [ref() for ref in self._unspawned]
             self._unspawned = [
                 ref
@@ -245,12 +226,12 @@ class LockdownChannel:
     def fileno(self) -> int:
         """A descriptor that is readable while there may be an event, for selectors and
         event loops: then call wait(0), which may still give None."""
-        with self._lock:
+        with self._listener:
             self._check()
             return self._ready.fileno()
 
     def __iter__(self) -> Self:
-        with self._lock:
+        with self._listener:
             self._check()
         return self
 
@@ -266,7 +247,7 @@ class LockdownChannel:
         return event
 
     def __aiter__(self) -> Self:
-        with self._lock:
+        with self._listener:
             self._check()
         return self
 
@@ -289,7 +270,7 @@ class LockdownChannel:
 
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        with self._lock:
+        with self._listener:
             if self._closed:
                 return
             waiting = self._futures.get(loop)
@@ -297,7 +278,7 @@ class LockdownChannel:
                 waiting = []
                 loop.add_reader(self._ready.fileno(), _wake, waiting)
                 self._futures[loop] = waiting
-                self._waiters.append(None)
+                self._listener.count(1)
             waiting.append(future)
         try:
             await future
@@ -317,10 +298,10 @@ class LockdownChannel:
 
     def _watched(self, loop: "asyncio.AbstractEventLoop") -> None:
         """The loop does not know the set any more."""
-        with self._lock:
+        with self._listener:
             if self._futures.pop(loop, None) is None:
                 return
-            self._waiters.pop()
+            self._listener.count(-1)
             if self._closed:
                 self._destroy()
 
@@ -330,7 +311,7 @@ class LockdownChannel:
 
         What the callback raises goes to threading.excepthook, and the thread goes on.
         """
-        with self._lock:
+        with self._listener:
             self._check()
         thread = threading.Thread(
             target=self._call, args=(callback,), name="secalloc-lockdown", daemon=True
@@ -351,7 +332,7 @@ class LockdownChannel:
         """Hear no more: closes all ends that are the parent's, also of children that were
         not started. Iterations and on_event threads end. Harmless when repeated; the
         children live on, and their markers go nowhere."""
-        with self._lock:
+        with self._listener:
             if self._closed:
                 return
             self._closed = True
@@ -363,7 +344,7 @@ class LockdownChannel:
             for loop in list(self._futures):
                 if loop.is_closed():  # before it came to forget the set
                     del self._futures[loop]
-                    self._waiters.pop()
+                    self._listener.count(-1)
             self._destroy()
         for copy in copies:
             if copy:
@@ -375,7 +356,7 @@ class LockdownChannel:
         return self._closed
 
     def __enter__(self) -> Self:
-        with self._lock:
+        with self._listener:
             self._check()
         return self
 
@@ -408,37 +389,35 @@ class LockdownChannel:
         if self._closed:
             raise ValueError("the channel is closed: make a new one")
 
-    def _drop(self, fd: int) -> None:
-        """With the lock held: a child is not heard of any more."""
+    def _drop(self, fd: int) -> LockdownEvent | None:
+        """With the lock held: a child is not heard of any more; what it would have been."""
         record = self._records.pop(fd)
-        record.fall = None
-        self._falls.pop(fd, None)
+        fall = self._listener.forget(fd)
         self._ready.remove(fd)
         os.close(fd)
         if record.offer:
             record.offer.close()
+        return fall
 
     def _destroy(self) -> None:
         """With the lock held, and closed: what is left, unless somebody waits there."""
-        if self._woken >= 0 and not self._waiters:
+        if self._woken >= 0 and not self._listener.count(0):
             self._ready.close()
             os.close(self._woken)
             self._woken = -1
 
     def _forked(self) -> None:
         """In a child: give up what is the parent's, and touch nothing that is shared."""
-        self._lock = threading.RLock()  # its holder may not exist here
+        self._listener = _Listener()  # the lock's holder may not exist here
         if self._woken < 0:
             return
         fds = [*self._records, self._woken, *([] if self._closed else [self._waker])]
         self._closed = True
         self._ready.forked()
         for record in self._records.values():
-            record.fall = None
             if record.offer:
                 record.offer.forked()
         self._records.clear()
-        self._falls.clear()
         self._futures.clear()
         self._unspawned.clear()
         self._woken = -1  # nothing is left to destroy
@@ -456,6 +435,10 @@ def _forked() -> None:
 
 
 os.register_at_fork(after_in_child=_forked)
+
+
+def _event(kind: LockdownKind, record: Record) -> LockdownEvent:
+    return LockdownEvent(kind, LockdownChild(record, None))
 
 
 def _wake(futures: "list[asyncio.Future[None]]") -> None:

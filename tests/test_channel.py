@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import pickle
+import select
 import selectors
 import signal
 import subprocess
@@ -39,6 +40,7 @@ from support import LINUX, check, linux_only
 
 import secalloc
 from secalloc import LockdownChannel, LockdownEvent
+from secalloc._core import _Listener
 
 # ---- what is heard ------------------------------------------------------------------
 
@@ -103,7 +105,7 @@ def test_an_event_says_who() -> None:
         }
         for event in events:
             assert event.child in (first, second)
-            assert event.child is (first if event.child.name == "first" else second)
+            assert event.child == (first if event.child.name == "first" else second)
             assert event.child.pid in [process.pid for process in started]
             assert event.child.name in repr(event.child)
         assert first != second
@@ -185,27 +187,109 @@ def test_a_signal_that_raises_ends_the_wait_alone() -> None:
     assert sorted(os.listdir("/proc/self/fd")) == before  # nobody is held for one who waits
 
 
-def test_falls_of_children_kept_and_not_are_told_once() -> None:
-    for kept in (True, False):
-        with LockdownChannel() as channel:
-            child = channel.child("signer")
-            write = os.dup(child.fd)
-            who = weakref.ref(child)
-            child.release()
-            if not kept:
-                del child
-            for data, kinds_told in ((b"FFF", [FATAL]), (b"LFF", [LOCKDOWN, FATAL])):
-                os.write(write, data)
-                for kind in kinds_told:
-                    event = next_event(channel)
-                    assert event.kind == kind
-                    assert event.child.name == "signer"
-                    assert (event.child is who()) == kept
-                while channel.wait(0.01):
-                    raise AssertionError("told twice")
-            os.close(write)
-            assert channel.wait(0.05) is None
-            assert repr(channel) == "<secalloc.LockdownChannel, 0 children>"
+def test_a_fall_is_told_once() -> None:
+    with LockdownChannel() as channel:
+        child = channel.child("signer")
+        write = os.dup(child.fd)
+        child.release()
+        for data, kinds_told in ((b"FFF", [FATAL]), (b"LFF", [LOCKDOWN, FATAL])):
+            os.write(write, data)
+            for kind in kinds_told:
+                assert next_event(channel) == (kind, child)
+            while channel.wait(0.01):
+                raise AssertionError("told twice")
+        os.close(write)
+        assert channel.wait(0.05) is None
+        assert repr(channel) == "<secalloc.LockdownChannel, 0 children>"
+
+
+def test_an_unclosed_channel_is_collected_with_all_that_it_was_to_tell() -> None:
+    channel = LockdownChannel()
+    children = [channel.child(str(i)) for i in range(100)]
+    gone = weakref.ref(channel)
+    record = weakref.ref(children[0]._record)
+    channel.itself = channel  # type: ignore[attr-defined]
+    del children, channel
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        gc.collect()
+    assert gone() is None
+    gc.collect()
+    assert record() is None
+
+
+def test_the_lock_is_taken_again_by_its_holder_and_by_no_other() -> None:
+    listener: _Listener[str] = _Listener()
+    order = []
+
+    def other() -> None:
+        with listener:
+            order.append("other")
+
+    with listener, listener:
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(0.1)
+        order.append("holder")
+    thread.join()
+    assert order == ["holder", "other"]
+    with pytest.raises(RuntimeError, match="not held"):
+        listener.__exit__()
+    for wrong in (
+        lambda: listener.expect(0, None),
+        lambda: listener.forget(0),
+        lambda: listener.count(1),
+    ):
+        with pytest.raises(RuntimeError, match="not held"):
+            wrong()
+
+
+@linux_only
+def test_what_is_to_be_told() -> None:
+    listener: _Listener[str] = _Listener()
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    epoll = select.epoll()
+    epoll.register(ours, select.EPOLLIN)
+
+    def said(fd: int, byte: bytes) -> str:
+        assert fd == ours
+        return byte.decode()
+
+    def told(data: bytes) -> list[str | None]:
+        os.write(theirs, data)
+        return [listener.listen(epoll.fileno(), 0, said) for _ in data]
+
+    with listener:
+        assert listener.count(20) == 20
+        listener.forget(ours)
+        listener.expect(ours, "fall")
+        for wrong in (-1, 1 << 31, 1 << 70):
+            with pytest.raises((ValueError, OverflowError)):
+                listener.expect(wrong, "fall")
+        with pytest.raises(TypeError):
+            listener.expect("text", "fall")  # type: ignore[arg-type]
+    assert told(b"xFFL") == ["x", "fall", None, "L"]
+    with listener:
+        listener.expect(ours, "fall again")
+        listener.expect(ours + 1000, "of another")
+    assert told(b"F") == ["fall again"]
+    with listener:
+        assert listener.forget(ours) is None
+    assert told(b"F") == [None]  # forgotten: nothing is read
+    with listener:
+        listener.expect(ours, "unread")
+    assert told(b"") == []
+    assert listener.listen(epoll.fileno(), 0, said) == "unread"
+    os.close(theirs)
+    assert listener.listen(epoll.fileno(), 0, said) == ""
+    with listener:
+        assert listener.count(0) == 20 - 8
+    epoll.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        listener.listen(1 << 20, 0, said)
+    with pytest.raises(TypeError):
+        listener.listen(0, 0)  # type: ignore[call-arg]
+    os.close(ours)
 
 
 def test_iteration_ends_when_it_is_closed() -> None:

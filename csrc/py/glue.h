@@ -154,6 +154,16 @@ struct pool_data {
     } idle[SHARDS];
 };
 
+struct listener_data {
+    _Atomic unsigned long holder; /* of the lock: the thread; 0: none */
+    unsigned long depth;          /* how often it took it */
+    /* With the lock held: */
+    long waiting;                 /* how many wait */
+    long places;                  /* of descriptors, by their numbers: */
+    PyObject **told;              /* NULL: not heard; the event of its next fatal marker, or
+                                     None: that would be nothing new */
+};
+
 #ifdef PY_ABI3T
 /* The types are final and have no base of ours: their payload is all there is. */
 #define PY_PAYLOAD(kind, o) ((struct kind##_data *)PyObject_GetTypeData(o, Py_TYPE(o)))
@@ -166,6 +176,7 @@ struct arena_object { PyObject_HEAD struct arena_data data; };
 struct view_object { PyObject_HEAD struct view_data data; };
 struct block_object { PyObject_HEAD struct block_data data; };
 struct pool_object { PyObject_HEAD struct pool_data data; };
+struct listener_object { PyObject_HEAD struct listener_data data; };
 #define PY_PAYLOAD(kind, o) (&((struct kind##_object *)(o))->data)
 #define PY_BASICSIZE(kind) ((int)sizeof(struct kind##_object))
 #define PY_WEAKREFS(kind)                                                                 \
@@ -177,12 +188,14 @@ static inline struct arena_data *arena_data(PyObject *o) { return PY_PAYLOAD(are
 static inline struct view_data *view_data(PyObject *o) { return PY_PAYLOAD(view, o); }
 static inline struct block_data *block_data(PyObject *o) { return PY_PAYLOAD(block, o); }
 static inline struct pool_data *pool_data(PyObject *o) { return PY_PAYLOAD(pool, o); }
+static inline struct listener_data *listener_data(PyObject *o) { return PY_PAYLOAD(listener, o); }
 static inline enum block_mode py_block_mode(PyObject *block) { return block_data(block)->mode; }
 
 #define ARENA_BASICSIZE PY_BASICSIZE(arena)
 #define VIEW_BASICSIZE PY_BASICSIZE(view)
 #define BLOCK_BASICSIZE PY_BASICSIZE(block)
 #define POOL_BASICSIZE PY_BASICSIZE(pool)
+#define LISTENER_BASICSIZE PY_BASICSIZE(listener)
 #define ARENA_WEAKLIST_MEMBER PY_WEAKREFS(arena)
 #define POOL_WEAKLIST_MEMBER PY_WEAKREFS(pool)
 
@@ -193,6 +206,7 @@ struct py_state {
     PyTypeObject *view_type;
     PyTypeObject *block_type;
     PyTypeObject *pool_type;
+    PyTypeObject *listener_type;
     PyObject *wiped_error;
     PyObject *sealed_error;
     PyObject *forked_error;
@@ -464,9 +478,9 @@ PyObject *py_frees_are_overwritten(PyObject *module, PyObject *none);
 
 PyObject *py_find(PyObject *module, PyObject *args);
 
-/* ---- listen.c: for secalloc/channel.py ------------------------------------------- */
+/* ---- listen.c: for secalloc/channel.py -------------------------------------------- */
 
-PyObject *py_listen(PyObject *module, PyObject *const *args, Py_ssize_t count);
+extern PyType_Spec py_listener_spec;
 
 /* ---- process.c -------------------------------------------------------------- */
 

@@ -1,97 +1,247 @@
-/* The way from a child's marker to its event, without an interpreted step: whoever waits
- * wakes with cold caches, where each of those costs about a microsecond. */
+/* What a channel keeps for those who wait on it: its lock, how many wait, and what is to be
+ * told of each child. From a child's marker to its event there is no interpreted step, and
+ * little else: whoever wakes has cold caches, where each call costs about a microsecond. */
 #include "glue.h"
 
 #include <errno.h>
+#include <string.h>
 
-enum { SET, MS, ACQUIRE, RELEASE, WAITERS, FALLS, MEMBERS, SAID, ARGUMENTS };
+/* ---- the lock ------------------------------------------------------------------- */
 
-/* What was prepared for a child's fall, unless the caller kept an object that the event
- * must name; taken off, as further markers say nothing new. NULL without an exception:
- * nothing. */
-static PyObject *fall_of(PyObject *falls, PyObject *key)
+/* Its holder may take it again, as with threading.RLock. It is held for moments only. */
+static void take_lock(struct listener_data *listener, unsigned long me)
 {
-    PyObject *fall = PyDict_GetItemWithError(falls, key); /* borrowed, and ours to take off */
-    PyObject *event = fall ? PyTuple_GetItem(fall, 0) : NULL;
-    PyObject *handle = event ? PyTuple_GetItem(fall, 1) : NULL;
-    PyObject *kept = handle ? PyObject_CallNoArgs(handle) : NULL;
-    bool nobody = kept && Py_IsNone(kept);
-    Py_XDECREF(kept);
-    if (!nobody)
-        return NULL;
-    Py_INCREF(event);
-    if (PyDict_DelItem(falls, key) < 0)
-        Py_CLEAR(event);
-    return event;
+    unsigned long holder = 0;
+    for (unsigned turn = 0; !atomic_compare_exchange_strong(&listener->holder, &holder, me);
+         holder = 0) {
+        if (holder == me)
+            break;
+        Py_BEGIN_ALLOW_THREADS
+        sa_pause(turn++);
+        Py_END_ALLOW_THREADS
+    }
+    listener->depth++;
 }
 
-/* With the channel's lock held: what a readable descriptor has to say. */
-static PyObject *hear(PyObject *const *args, int fd)
+static void give_lock(struct listener_data *listener)
 {
-    PyObject *key = PyLong_FromLong(fd), *event = NULL;
-    int member = key ? PyDict_Contains(args[MEMBERS], key) : -1;
+    if (--listener->depth == 0)
+        atomic_store(&listener->holder, 0);
+}
+
+/* False, with an exception: the thread does not hold it. */
+static bool is_held(struct listener_data *listener)
+{
+    if (atomic_load(&listener->holder) == PyThread_get_thread_ident())
+        return true;
+    PyErr_SetString(PyExc_RuntimeError, "the lock is not held");
+    return false;
+}
+
+static PyObject *listener_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    take_lock(listener_data(self), PyThread_get_thread_ident());
+    Py_RETURN_NONE;
+}
+
+static PyObject *listener_leave(PyObject *self, PyObject *const *Py_UNUSED(args),
+                       Py_ssize_t Py_UNUSED(count))
+{
+    if (!is_held(listener_data(self)))
+        return NULL;
+    give_lock(listener_data(self));
+    Py_RETURN_NONE;
+}
+
+/* ---- what is to be told ----------------------------------------------------------- */
+
+/* The descriptor's place, which is NULL where it is not heard. NULL: no place. */
+static PyObject **place_of(struct listener_data *listener, long fd)
+{
+    return fd >= 0 && fd < listener->places ? &listener->told[fd] : NULL;
+}
+
+static int make_room(struct listener_data *listener, long fd)
+{
+    if (fd < 0 || fd > INT_MAX / 2) {
+        PyErr_SetString(PyExc_ValueError, "not a descriptor");
+        return -1;
+    }
+    if (fd < listener->places)
+        return 0;
+    long places = fd < 32 ? 64 : 2 * fd;
+    PyObject **told = PyMem_Realloc(listener->told, (size_t)places * sizeof *told);
+    if (!told) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memset(told + listener->places, 0, (size_t)(places - listener->places) * sizeof *told);
+    listener->told = told;
+    listener->places = places;
+    return 0;
+}
+
+static PyObject *listener_expect(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    struct listener_data *listener = listener_data(self);
+    long fd = count == 2 ? PyLong_AsLong(args[0]) : -1;
+    if (PyErr_Occurred() || !is_held(listener) || make_room(listener, fd) < 0)
+        return NULL;
+    PyObject *before = listener->told[fd];
+    listener->told[fd] = Py_NewRef(args[1]);
+    Py_XDECREF(before);
+    Py_RETURN_NONE;
+}
+
+static PyObject *listener_forget(PyObject *self, PyObject *descriptor)
+{
+    struct listener_data *listener = listener_data(self);
+    long fd = PyLong_AsLong(descriptor);
+    if (PyErr_Occurred() || !is_held(listener))
+        return NULL;
+    PyObject **place = place_of(listener, fd), *before = place ? *place : NULL;
+    if (place)
+        *place = NULL;
+    if (before)
+        return before;
+    Py_RETURN_NONE;
+}
+
+/* ---- waiting ------------------------------------------------------------------------ */
+
+static PyObject *listener_count(PyObject *self, PyObject *by)
+{
+    struct listener_data *listener = listener_data(self);
+    long more = PyLong_AsLong(by);
+    if (PyErr_Occurred() || !is_held(listener))
+        return NULL;
+    listener->waiting += more;
+    return PyLong_FromLong(listener->waiting);
+}
+
+/* With the lock held: what a readable descriptor has to say. */
+static PyObject *hear(struct listener_data *listener, int fd, PyObject *said)
+{
+    PyObject **place = place_of(listener, fd);
     char byte = 0;
     bool end = false;
-    int error = member > 0 ? sa_hear(fd, &byte, &end) : 0;
-    if (member == 0 || error == EAGAIN) { /* dropped meanwhile, or another was faster */
-        event = Py_NewRef(Py_None);
-    } else if (error) {
+    int error = place && *place ? sa_hear(fd, &byte, &end) : EAGAIN;
+    if (error == EAGAIN) /* forgotten meanwhile, or another was faster */
+        Py_RETURN_NONE;
+    if (error) {
         errno = error;
-        PyErr_SetFromErrno(PyExc_OSError);
-    } else if (member > 0) {
-        if (byte == 'F' && !end)
-            event = fall_of(args[FALLS], key);
-        if (!event && !PyErr_Occurred())
-            event = PyObject_CallFunction(args[SAID], "Oy#", key, &byte, (Py_ssize_t)!end);
+        return PyErr_SetFromErrno(PyExc_OSError);
     }
-    Py_XDECREF(key);
+    if (byte != 'F' || end)
+        return PyObject_CallFunction(said, "iy#", fd, &byte, (Py_ssize_t)!end);
+    PyObject *event = *place; /* ours now; further markers say nothing new */
+    *place = Py_NewRef(Py_None);
     return event;
 }
 
-/* Call, whatever exception is under way. */
-static void call_through(PyObject *function)
+static PyObject *listener_listen(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyObject *result = PyObject_CallNoArgs(function);
-    if (!result)
-        PyErr_WriteUnraisable(function);
-    Py_XDECREF(result);
-    PyErr_Restore(type, value, traceback);
-}
-
-/* _listen(set, ms, acquire, release, waiters, falls, members, said): wait, and say what
- * came with the lock held; None: nothing. Whatever comes, one of `waiters` is taken off. */
-PyObject *py_listen(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
-{
-    if (count != ARGUMENTS || !PyList_Check(args[WAITERS]) || !PyDict_Check(args[FALLS]) ||
-        !PyDict_Check(args[MEMBERS])) {
-        PyErr_SetString(PyExc_TypeError, "_listen() is for LockdownChannel alone");
+    struct listener_data *listener = listener_data(self);
+    if (count != 3) {
+        PyErr_SetString(PyExc_TypeError, "listen() takes 3 arguments");
         return NULL;
     }
-    long set = PyLong_AsLong(args[SET]), ms = PyLong_AsLong(args[MS]);
+    long set = PyLong_AsLong(args[0]), ms = PyLong_AsLong(args[1]);
+    bool well = !PyErr_Occurred();
+    unsigned long me = PyThread_get_thread_ident();
     int fd = -1, error = 0;
-    if (!PyErr_Occurred()) {
+    if (well) {
         Py_BEGIN_ALLOW_THREADS
         error = sa_listen((int)set, (int)ms, &fd);
         Py_END_ALLOW_THREADS
     }
-    if (error && error != EINTR) {
+    if (error == EINTR) {
+        well = PyErr_CheckSignals() == 0;
+    } else if (error) {
         errno = error;
         PyErr_SetFromErrno(PyExc_OSError);
+        well = false;
     }
-    if (error == EINTR)
-        (void)PyErr_CheckSignals(); /* an exception is seen below */
     PyObject *event = NULL;
-    bool well = !PyErr_Occurred();
-    PyObject *locked = well ? PyObject_CallNoArgs(args[ACQUIRE]) : NULL;
-    if (locked)
-        event = fd < 0 ? Py_NewRef(Py_None) : hear(args, fd);
-    Py_ssize_t waiting = PyList_Size(args[WAITERS]);
-    if (waiting > 0 && PyList_SetSlice(args[WAITERS], waiting - 1, waiting, NULL) < 0)
-        Py_CLEAR(event);
-    if (locked)
-        call_through(args[RELEASE]);
-    Py_XDECREF(locked);
+    take_lock(listener, me);
+    if (well)
+        event = fd < 0 ? Py_NewRef(Py_None) : hear(listener, fd, args[2]);
+    listener->waiting--;
+    give_lock(listener);
     return event;
 }
+
+/* ---- the type -------------------------------------------------------------------------- */
+
+static PyObject *listener_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, ":_Listener", names))
+        return NULL;
+    return PyType_GenericAlloc(type, 0);
+}
+
+static int listener_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    for (long i = 0; i < listener_data(self)->places; i++)
+        Py_VISIT(listener_data(self)->told[i]);
+    return 0;
+}
+
+static int listener_clear(PyObject *self)
+{
+    struct listener_data *listener = listener_data(self);
+    PyObject **told = listener->told;
+    long places = listener->places;
+    listener->told = NULL;
+    listener->places = 0;
+    for (long i = 0; i < places; i++)
+        Py_XDECREF(told[i]);
+    PyMem_Free(told);
+    return 0;
+}
+
+static void listener_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    (void)listener_clear(self); /* it always returns 0 */
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef methods[] = {
+    {"__enter__", listener_enter, METH_NOARGS, NULL},
+    {"__exit__", (PyCFunction)(void (*)(void))listener_leave, METH_FASTCALL, NULL},
+    {"count", listener_count, METH_O,
+     PyDoc_STR("count($self, more, /)\n--\n\nWith the lock held: so many more wait; returns how many.")},
+    {"expect", (PyCFunction)(void (*)(void))listener_expect, METH_FASTCALL,
+     PyDoc_STR("expect($self, fd, event, /)\n--\n\n"
+               "With the lock held: hear a descriptor, and give that of its next fatal marker.")},
+    {"forget", listener_forget, METH_O,
+     PyDoc_STR("forget($self, fd, /)\n--\n\n"
+               "With the lock held: hear it no more; returns what was to be given, or None.")},
+    {"listen", (PyCFunction)(void (*)(void))listener_listen, METH_FASTCALL,
+     PyDoc_STR("listen($self, epoll, ms, said, /)\n--\n\n"
+               "Wait, as one of those counted, and return what is to be given; None: nothing. Of\n"
+               "another byte than a fatal marker, or of the end, b\"\", said(fd, byte) tells.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_doc, (void *)PyDoc_STR("A channel's lock, and what it is to tell of its children.")},
+    {Py_tp_new, (void *)listener_make},
+    {Py_tp_dealloc, (void *)listener_dealloc},
+    {Py_tp_traverse, (void *)listener_traverse},
+    {Py_tp_clear, (void *)listener_clear},
+    {Py_tp_methods, methods},
+    {0, NULL},
+};
+
+PyType_Spec py_listener_spec = {
+    .name = "secalloc._core._Listener",
+    .basicsize = LISTENER_BASICSIZE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = slots,
+};

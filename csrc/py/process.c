@@ -304,7 +304,6 @@ PyMethodDef py_module_methods[] = {
     {"_echo_back", py_echo_back, METH_NOARGS, NULL},
     {"_census", py_census, METH_NOARGS,
      PyDoc_STR("What lives in the vault, as tuples of the fields of secalloc.map.Pages.")},
-    {"_listen", (PyCFunction)(void (*)(void))py_listen, METH_FASTCALL, NULL},
     {"_dumpable", py_dumpable, METH_NOARGS, NULL},
     {"_frees_are_overwritten", py_frees_are_overwritten, METH_NOARGS, NULL},
     {"harden", py_harden, METH_NOARGS,
