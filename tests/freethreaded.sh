@@ -83,18 +83,22 @@ site=$out/site
 rm -rf "$out/source" "$out/wheel" "$site"
 mkdir -p "$out/source"
 cp -R csrc secalloc pyproject.toml README.md LICENSE ./*.py "$out/source"
+sed -i 's/"-g0", //' "$out/source/setup.py" # suppressions name what is compiled into its callers
 (cd "$out/source" && PYTHONPATH=$tools setarch -R "$PYTHON_FT_TSAN" setup.py -q bdist_wheel -d "$out/wheel")
 "$venv/bin/python" -m pip install --quiet --no-deps --target "$site" "$out"/wheel/*.whl
 cat "$TSAN_SOURCE/Tools/tsan/suppressions_free_threading.txt" tests/tsan.supp >"$out/suppressions"
 # The library's handlers must get the faults; what is found goes to files, past pytest.
 rm -f "$out"/race.*
-export TSAN_OPTIONS="suppressions=$out/suppressions log_path=$out/race use_sigaltstack=0 \
-external_symbolizer_path=$(command -v llvm-symbolizer llvm-symbolizer-16 | head -n 1) \
+export TSAN_OPTIONS="suppressions=$out/suppressions log_path=$out/race exitcode=0 use_sigaltstack=0 \
+history_size=7 external_symbolizer_path=$(command -v llvm-symbolizer llvm-symbolizer-16 | head -n 1) \
 handle_segv=0 handle_sigbus=0 handle_abort=0 handle_sigill=0 handle_sigfpe=0 handle_sigtrap=0"
 sanitized() {
-    PYTHONPATH=$site:$tools setarch -R "$PYTHON_FT_TSAN" -P -m pytest -q -o cache_dir="$out/pytest" "$@" ||
-        { cat "$out"/race.* 2>/dev/null; exit 1; }
+    PYTHONPATH=$site:$tools setarch -R "$PYTHON_FT_TSAN" -P -m pytest -q -o cache_dir="$out/pytest" "$@"
 }
-sanitized -c tests/parallel.ini tests
-sanitized tests/test_threads.py -k 'not alternate_stack' # those run children, without the tools
+failed=0
+sanitized -c tests/parallel.ini tests || failed=1
+sanitized tests/test_threads.py -k 'not alternate_stack' || failed=1 # those run children, without the tools
+shopt -s nullglob
+"$venv/bin/python" tests/races.py _core. "$out"/race.* || failed=1
+[ "$failed" = 0 ] || exit 1
 echo "ok: free-threaded $version"
