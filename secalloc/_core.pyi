@@ -15,6 +15,7 @@ from typing import (
 from _typeshed import FileDescriptorLike, ReadableBuffer, WriteableBuffer
 
 from secalloc._values import Hardening, Protection, Status
+from secalloc.channel import LockdownEvent
 
 _T = TypeVar("_T")
 
@@ -126,9 +127,10 @@ class _Listener(Generic[_T]):
     def count(self, more: int, /) -> int: ...
     def expect(self, fd: int, event: _T | None, /) -> None: ...
     def forget(self, fd: int, /) -> _T | None: ...
-    def listen(
-        self, epoll: int, ms: int, said: Callable[[int, bytes], _T | None], /
-    ) -> _T | None: ...
+    def listen(self, epoll: int, ms: int, channel: _Waiter, /) -> _T | None: ...
+
+class _Waiter:
+    def wait(self, timeout: float | None = None) -> LockdownEvent | None: ...
 
 @type_check_only
 class _OpenBlock(Generic[_T]):

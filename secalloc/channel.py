@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from secalloc import ForkedError
 from secalloc._child import Copy, LockdownChild, PopenArgs, Record, socket_pair
-from secalloc._core import _Listener
+from secalloc._core import _Listener, _Waiter
 from secalloc._ready import Ready
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class LockdownEvent(NamedTuple):
     """Whose they were: equal to what child() returned."""
 
 
-class LockdownChannel:
+class LockdownChannel(_Waiter):
     """Where a parent hears of the wipes of its children, each with an end of its own.
 
     Give each child an end with popen_args() or child(); then wait(), iterate, `async for`,
@@ -156,47 +156,58 @@ class LockdownChannel:
 
     # ---- hearing of them ----------------------------------------------------------------
 
-    def wait(self, timeout: float | None = None) -> LockdownEvent | None:
-        """The next event; None when `timeout` seconds have passed. None waits for ever.
+    wait = _Waiter.wait
 
-        Closes the parent's copies of ends that this thread made: their children are
-        started. ValueError: closed, also meanwhile.
-        """
+    def _prepare(
+        self, timeout: float | None
+    ) -> "tuple[_Listener[LockdownEvent], int, int, float | None]":
+        """For wait(): what it waits with, how long and until when; it is counted in."""
         if timeout is not None and math.isnan(timeout):
             raise ValueError("the timeout is not a number")
         end = None if timeout is None else time.monotonic() + timeout
         if self._unspawned:
             self._release_mine()
+        ms = _milliseconds(timeout)
+        return (*self._begin(), ms, end)
+
+    def _go_on(self, end: float | None) -> LockdownEvent | None:
+        """For wait(), which heard nothing yet."""
+        self._left()
         while True:
-            # Rounded up, and not past what the kernel takes.
-            ms = -1 if timeout is None else math.ceil(min(max(timeout, 0), 1e6) * 1000)
-            event = self._listen(ms)
+            timeout = None if end is None else end - time.monotonic()
+            if timeout is not None and timeout <= 0:
+                with self._listener:
+                    self._check()
+                return None
+            event = self._listen(timeout)
             if event is not None:
                 return event
-            if end is not None:
-                timeout = end - time.monotonic()
-                if timeout <= 0:
-                    with self._listener:
-                        self._check()
-                    return None
 
-    def _listen(self, ms: int) -> LockdownEvent | None:
+    def _listen(self, timeout: float | None) -> LockdownEvent | None:
         """What comes within that time. None: nothing, or nothing new, or not yet.
 
         One byte at a time, so that fileno() stays readable while there is more.
         """
+        event = None
+        listener, ready = self._begin()
+        try:
+            event = listener.listen(ready, _milliseconds(timeout), self)
+        finally:
+            if event is None:
+                self._left()
+        return event
+
+    def _begin(self) -> "tuple[_Listener[LockdownEvent], int]":
         with self._listener:
             self._check()
-            listener, ready = self._listener, self._ready.fileno()
-            listener.count(1)
-        event = None
-        try:
-            event = listener.listen(ready, ms, self._said)
-        finally:
-            if event is None and self._closed:
-                with self._listener:
-                    self._destroy()
-        return event
+            self._listener.count(1)
+            return self._listener, self._ready.fileno()
+
+    def _left(self) -> None:
+        """Where nothing was heard, the channel may have been closed meanwhile."""
+        if self._closed:
+            with self._listener:
+                self._destroy()
 
     def _said(self, fd: int, byte: bytes) -> LockdownEvent | None:
         """With the lock held: what a byte says but for a fatal marker, or b"" of the end;
@@ -435,6 +446,11 @@ def _forked() -> None:
 
 
 os.register_at_fork(after_in_child=_forked)
+
+
+def _milliseconds(timeout: float | None) -> int:
+    """Rounded up, and not past what the kernel takes; -1: no limit."""
+    return -1 if timeout is None else math.ceil(min(max(timeout, 0), 1e6) * 1000)
 
 
 def _event(kind: LockdownKind, record: Record) -> LockdownEvent:

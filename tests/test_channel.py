@@ -40,7 +40,7 @@ from support import LINUX, check, linux_only
 
 import secalloc
 from secalloc import LockdownChannel, LockdownEvent
-from secalloc._core import _Listener
+from secalloc._core import _Listener, _Waiter
 
 # ---- what is heard ------------------------------------------------------------------
 
@@ -251,13 +251,16 @@ def test_what_is_to_be_told() -> None:
     epoll = select.epoll()
     epoll.register(ours, select.EPOLLIN)
 
-    def said(fd: int, byte: bytes) -> str:
-        assert fd == ours
-        return byte.decode()
+    class Channel(_Waiter):
+        def _said(self, fd: int, byte: bytes) -> str:
+            assert fd == ours
+            return byte.decode()
+
+    channel = Channel()
 
     def told(data: bytes) -> list[str | None]:
         os.write(theirs, data)
-        return [listener.listen(epoll.fileno(), 0, said) for _ in data]
+        return [listener.listen(epoll.fileno(), 0, channel) for _ in data]
 
     with listener:
         assert listener.count(20) == 20
@@ -279,14 +282,14 @@ def test_what_is_to_be_told() -> None:
     with listener:
         listener.expect(ours, "unread")
     assert told(b"") == []
-    assert listener.listen(epoll.fileno(), 0, said) == "unread"
+    assert listener.listen(epoll.fileno(), 0, channel) == "unread"
     os.close(theirs)
-    assert listener.listen(epoll.fileno(), 0, said) == ""
+    assert listener.listen(epoll.fileno(), 0, channel) == ""
     with listener:
         assert listener.count(0) == 20 - 8
     epoll.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
-        listener.listen(1 << 20, 0, said)
+        listener.listen(1 << 20, 0, channel)
     with pytest.raises(TypeError):
         listener.listen(0, 0)  # type: ignore[call-arg]
     os.close(ours)

@@ -207,6 +207,7 @@ struct py_state {
     PyTypeObject *block_type;
     PyTypeObject *pool_type;
     PyTypeObject *listener_type;
+    PyTypeObject *waiter_type;
     PyObject *wiped_error;
     PyObject *sealed_error;
     PyObject *forked_error;
@@ -481,6 +482,7 @@ PyObject *py_find(PyObject *module, PyObject *args);
 /* ---- listen.c: for secalloc/channel.py -------------------------------------------- */
 
 extern PyType_Spec py_listener_spec;
+extern PyType_Spec py_waiter_spec;
 
 /* ---- process.c -------------------------------------------------------------- */
 

@@ -120,7 +120,7 @@ static PyObject *listener_count(PyObject *self, PyObject *by)
 }
 
 /* With the lock held: what a readable descriptor has to say. */
-static PyObject *hear(struct listener_data *listener, int fd, PyObject *said)
+static PyObject *hear(struct listener_data *listener, int fd, PyObject *channel)
 {
     PyObject **place = place_of(listener, fd);
     char byte = 0;
@@ -133,28 +133,21 @@ static PyObject *hear(struct listener_data *listener, int fd, PyObject *said)
         return PyErr_SetFromErrno(PyExc_OSError);
     }
     if (byte != 'F' || end)
-        return PyObject_CallFunction(said, "iy#", fd, &byte, (Py_ssize_t)!end);
+        return PyObject_CallMethod(channel, "_said", "iy#", fd, &byte, (Py_ssize_t)!end);
     PyObject *event = *place; /* ours now; further markers say nothing new */
     *place = Py_NewRef(Py_None);
     return event;
 }
 
-static PyObject *listener_listen(PyObject *self, PyObject *const *args, Py_ssize_t count)
+/* As one of those counted: None where there is nothing, or nothing new. */
+static PyObject *listen_for(struct listener_data *listener, PyObject *channel, int set, int ms)
 {
-    struct listener_data *listener = listener_data(self);
-    if (count != 3) {
-        PyErr_SetString(PyExc_TypeError, "listen() takes 3 arguments");
-        return NULL;
-    }
-    long set = PyLong_AsLong(args[0]), ms = PyLong_AsLong(args[1]);
-    bool well = !PyErr_Occurred();
     unsigned long me = PyThread_get_thread_ident();
-    int fd = -1, error = 0;
-    if (well) {
-        Py_BEGIN_ALLOW_THREADS
-        error = sa_listen((int)set, (int)ms, &fd);
-        Py_END_ALLOW_THREADS
-    }
+    bool well = true;
+    int fd, error;
+    Py_BEGIN_ALLOW_THREADS
+    error = sa_listen(set, ms, &fd);
+    Py_END_ALLOW_THREADS
     if (error == EINTR) {
         well = PyErr_CheckSignals() == 0;
     } else if (error) {
@@ -165,28 +158,22 @@ static PyObject *listener_listen(PyObject *self, PyObject *const *args, Py_ssize
     PyObject *event = NULL;
     take_lock(listener, me);
     if (well)
-        event = fd < 0 ? Py_NewRef(Py_None) : hear(listener, fd, args[2]);
+        event = fd < 0 ? Py_NewRef(Py_None) : hear(listener, fd, channel);
     listener->waiting--;
     give_lock(listener);
     return event;
 }
 
-/* ---- the type -------------------------------------------------------------------------- */
-
-static PyObject *listener_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+static PyObject *listener_listen(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
-    static char *names[] = {NULL};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, ":_Listener", names))
+    if (count != 3) {
+        PyErr_SetString(PyExc_TypeError, "listen() takes three arguments");
         return NULL;
-    return PyType_GenericAlloc(type, 0);
-}
-
-static int listener_traverse(PyObject *self, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE(self));
-    for (long i = 0; i < listener_data(self)->places; i++)
-        Py_VISIT(listener_data(self)->told[i]);
-    return 0;
+    }
+    long set = PyLong_AsLong(args[0]), ms = PyLong_AsLong(args[1]);
+    if (PyErr_Occurred())
+        return NULL;
+    return listen_for(listener_data(self), args[2], (int)set, (int)ms);
 }
 
 static int listener_clear(PyObject *self)
@@ -211,6 +198,112 @@ static void listener_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
+/* False, with an exception: it is something else. */
+static bool is_listener(PyObject *object)
+{
+    if (PyType_GetSlot(Py_TYPE(object), Py_tp_dealloc) == (void *)listener_dealloc)
+        return true;
+    PyErr_SetString(PyExc_TypeError, "not a _Listener");
+    return false;
+}
+
+/* ---- a channel's wait() ------------------------------------------------------------------ */
+
+/* Borrowed. NULL, with an exception: other arguments than one timeout. */
+static PyObject *timeout_of(PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    Py_ssize_t named = names ? PyTuple_Size(names) : 0;
+    if (count + named == 0)
+        return Py_None;
+    bool well = count + named == 1;
+    if (well && named)
+        well = PyUnicode_CompareWithASCIIString(PyTuple_GetItem(names, 0), "timeout") == 0;
+    if (well)
+        return args[0];
+    PyErr_SetString(PyExc_TypeError, "wait() takes one argument, timeout");
+    return NULL;
+}
+
+/* Where nothing was heard: what the channel does then, with an exception if one is set. */
+static PyObject *heard_nothing(PyObject *channel, PyObject *event, PyObject *end)
+{
+    if (event) {
+        Py_DECREF(event);
+        return PyObject_CallMethod(channel, "_go_on", "O", end);
+    }
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *left = PyObject_CallMethod(channel, "_left", NULL);
+    if (!left)
+        PyErr_WriteUnraisable(channel);
+    Py_XDECREF(left);
+    PyErr_Restore(type, value, traceback);
+    return NULL;
+}
+
+/* All that can be done before is done before, or left to who hears nothing. */
+static PyObject *waiter_wait(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                             PyObject *names)
+{
+    PyObject *timeout = timeout_of(args, count, names);
+    PyObject *prepared = timeout ? PyObject_CallMethod(self, "_prepare", "O", timeout) : NULL;
+    PyObject *listener, *end;
+    int set, ms;
+    if (!prepared || !PyArg_ParseTuple(prepared, "OiiO", &listener, &set, &ms, &end) ||
+        !is_listener(listener)) {
+        Py_XDECREF(prepared);
+        return NULL;
+    }
+    Py_INCREF(listener);
+    Py_INCREF(end);
+    Py_DECREF(prepared);
+    PyObject *event = listen_for(listener_data(listener), self, set, ms);
+    if (!event || Py_IsNone(event))
+        event = heard_nothing(self, event, end);
+    Py_DECREF(listener);
+    Py_DECREF(end);
+    return event;
+}
+
+static PyMethodDef waiter_methods[] = {
+    {"wait", (PyCFunction)(void (*)(void))waiter_wait, METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("wait($self, /, timeout=None)\n--\n\n"
+               "The next event; None when `timeout` seconds have passed. None waits for ever.\n\n"
+               "Closes the parent's copies of ends that this thread made: their children are\n"
+               "started. ValueError: closed, also meanwhile.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot waiter_slots[] = {
+    {Py_tp_doc, (void *)PyDoc_STR("What a LockdownChannel has from the extension.")},
+    {Py_tp_methods, waiter_methods},
+    {0, NULL},
+};
+
+PyType_Spec py_waiter_spec = {
+    .name = "secalloc._core._Waiter",
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = waiter_slots,
+};
+
+/* ---- the listener's type ----------------------------------------------------------------- */
+
+static PyObject *listener_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, ":_Listener", names))
+        return NULL;
+    return PyType_GenericAlloc(type, 0);
+}
+
+static int listener_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    for (long i = 0; i < listener_data(self)->places; i++)
+        Py_VISIT(listener_data(self)->told[i]);
+    return 0;
+}
+
 static PyMethodDef methods[] = {
     {"__enter__", listener_enter, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)(void (*)(void))listener_leave, METH_FASTCALL, NULL},
@@ -223,9 +316,10 @@ static PyMethodDef methods[] = {
      PyDoc_STR("forget($self, fd, /)\n--\n\n"
                "With the lock held: hear it no more; returns what was to be given, or None.")},
     {"listen", (PyCFunction)(void (*)(void))listener_listen, METH_FASTCALL,
-     PyDoc_STR("listen($self, epoll, ms, said, /)\n--\n\n"
+     PyDoc_STR("listen($self, epoll, ms, channel, /)\n--\n\n"
                "Wait, as one of those counted, and return what is to be given; None: nothing. Of\n"
-               "another byte than a fatal marker, or of the end, b\"\", said(fd, byte) tells.")},
+               "another byte than a fatal marker, or of the end, b\"\", channel._said(fd, byte)\n"
+               "tells.")},
     {NULL, NULL, 0, NULL},
 };
 
