@@ -212,9 +212,23 @@ def test_an_unclosed_channel_is_collected_with_all_that_it_was_to_tell() -> None
     del children, channel
     with pytest.warns(ResourceWarning, match="unclosed"):
         gc.collect()
+    gc.collect()  # the warning named it, and so kept it
     assert gone() is None
-    gc.collect()
     assert record() is None
+
+
+def test_what_is_to_be_told_is_collected_with_its_listener() -> None:
+    class Event:
+        listener: "_Listener[Event]"
+
+    event = Event()
+    event.listener = _Listener()
+    with event.listener:
+        event.listener.expect(5, event)
+    gone = weakref.ref(event)
+    del event
+    gc.collect()
+    assert gone() is None
 
 
 def test_the_lock_is_taken_again_by_its_holder_and_by_no_other() -> None:
