@@ -158,6 +158,17 @@ def test_wait_and_its_timeout() -> None:
             channel.wait(math.nan)
         with pytest.raises(TypeError):
             channel.wait("soon")  # type: ignore[arg-type]
+        for args, names in (
+            (((),), {}),
+            (((1,),), {}),
+            ((1, 2), {}),
+            ((1,), {"timeout": 1}),
+            ((), {"time": 1}),
+            ((), {"timeout": ()}),
+        ):
+            with pytest.raises(TypeError):
+                channel.wait(*args, **names)
+        assert channel.wait(timeout=0) is None
 
 
 @linux_only
@@ -307,6 +318,23 @@ def test_what_is_to_be_told() -> None:
     with pytest.raises(TypeError):
         listener.listen(0, 0)  # type: ignore[call-arg]
     os.close(ours)
+
+
+def test_a_channel_that_is_none() -> None:
+    class Odd(_Waiter):
+        def __init__(self, *prepared: object) -> None:
+            self.prepared = prepared
+
+        def _prepare(self, timeout: object) -> tuple[object, ...]:
+            assert timeout is None
+            return self.prepared
+
+    listener: _Listener[str] = _Listener()
+    for prepared in ((), (listener, 0, 0), ([], 0, 0, None), (listener, "0", 0, None)):
+        with pytest.raises(TypeError):
+            Odd(*prepared).wait()
+    with pytest.raises(AttributeError, match="_prepare"):
+        _Waiter().wait()
 
 
 def test_iteration_ends_when_it_is_closed() -> None:

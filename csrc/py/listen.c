@@ -133,7 +133,7 @@ static PyObject *hear(struct listener_data *listener, int fd, PyObject *channel)
         return PyErr_SetFromErrno(PyExc_OSError);
     }
     if (byte != 'F' || end)
-        return PyObject_CallMethod(channel, "_said", "iy#", fd, &byte, (Py_ssize_t)!end);
+        return PyObject_CallMethod(channel, "_said", "(iy#)", fd, &byte, (Py_ssize_t)!end);
     PyObject *event = *place; /* ours now; further markers say nothing new */
     *place = Py_NewRef(Py_None);
     return event;
@@ -229,7 +229,7 @@ static PyObject *heard_nothing(PyObject *channel, PyObject *event, PyObject *end
 {
     if (event) {
         Py_DECREF(event);
-        return PyObject_CallMethod(channel, "_go_on", "O", end);
+        return PyObject_CallMethod(channel, "_go_on", "(O)", end);
     }
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -246,7 +246,7 @@ static PyObject *waiter_wait(PyObject *self, PyObject *const *args, Py_ssize_t c
                              PyObject *names)
 {
     PyObject *timeout = timeout_of(args, count, names);
-    PyObject *prepared = timeout ? PyObject_CallMethod(self, "_prepare", "O", timeout) : NULL;
+    PyObject *prepared = timeout ? PyObject_CallMethod(self, "_prepare", "(O)", timeout) : NULL;
     PyObject *listener, *end;
     int set, ms;
     if (!prepared || !PyArg_ParseTuple(prepared, "OiiO", &listener, &set, &ms, &end) ||
