@@ -5,7 +5,6 @@ import socket
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from secalloc import _takeover
@@ -47,14 +46,22 @@ class Copy:
             except IndexError:
                 return tuple(fds)
 
-    def close(self) -> None:
-        """The child has its own; harmless when repeated. Takes no lock: it may run in a
-        garbage collection."""
+    def close(
+        self,
+        *,
+        _close: Callable[[int], None] = os.close,
+        _getpid: Callable[[], int] = os.getpid,
+    ) -> None:
+        """The child has its own; harmless when repeated. Takes no lock, and needs nothing of
+        the module: it may run in a garbage collection, or at the interpreter's end."""
         for fd in self.detach():
-            os.close(fd)
-        if self._process == os.getpid():
-            with suppress(IndexError):
-                self._spawned.pop()()
+            _close(fd)
+        if self._spawned and self._process == _getpid():
+            try:
+                spawned = self._spawned.pop()
+            except IndexError:  # another thread was faster
+                return
+            spawned()
 
     __del__ = close
 

@@ -161,18 +161,16 @@ class LockdownChannel(_Waiter):
     def _prepare(
         self, timeout: float | None
     ) -> "tuple[_Listener[LockdownEvent], int, int, float | None]":
-        """For wait(): what it waits with, how long and until when; it is counted in."""
+        """For wait(): what it waits with, how long and until when."""
         if timeout is not None and math.isnan(timeout):
             raise ValueError("the timeout is not a number")
         end = None if timeout is None else time.monotonic() + timeout
         if self._unspawned:
             self._release_mine()
-        ms = _milliseconds(timeout)
-        return (*self._begin(), ms, end)
+        return self._listener, self.fileno(), _milliseconds(timeout), end
 
     def _go_on(self, end: float | None) -> LockdownEvent | None:
         """For wait(), which heard nothing yet."""
-        self._left()
         while True:
             timeout = None if end is None else end - time.monotonic()
             if timeout is not None and timeout <= 0:
@@ -188,31 +186,19 @@ class LockdownChannel(_Waiter):
 
         One byte at a time, so that fileno() stays readable while there is more.
         """
-        event = None
-        listener, ready = self._begin()
-        try:
-            event = listener.listen(ready, _milliseconds(timeout), self)
-        finally:
-            if event is None:
-                self._left()
-        return event
-
-    def _begin(self) -> "tuple[_Listener[LockdownEvent], int]":
-        with self._listener:
-            self._check()
-            self._listener.count(1)
-            return self._listener, self._ready.fileno()
+        return self._listener.listen(self.fileno(), _milliseconds(timeout), self)
 
     def _left(self) -> None:
-        """Where nothing was heard, the channel may have been closed meanwhile."""
-        if self._closed:
-            with self._listener:
-                self._destroy()
+        """One waits less, and the channel was closed meanwhile."""
+        with self._listener:
+            self._destroy()
 
     def _said(self, fd: int, byte: bytes) -> LockdownEvent | None:
         """With the lock held: what a byte says but for a fatal marker, or b"" of the end;
         None: nothing new."""
-        record = self._records[fd]
+        record = self._records.get(fd)
+        if record is None:  # closed meanwhile, by a signal's handler
+            return None
         if byte == b"L":
             self._listener.expect(fd, _event(LockdownKind.FATAL, record))
             return _event(LockdownKind.LOCKDOWN, record)
@@ -224,13 +210,9 @@ class LockdownChannel(_Waiter):
     def _release_mine(self) -> None:
         me = threading.get_ident()
         with self._listener:
-            copies = [ref() for ref in self._unspawned]
-            self._unspawned = [
-                ref
-                for ref, copy in zip(self._unspawned, copies, strict=True)
-                if copy and copy.thread != me
-            ]
-        for copy in copies:
+            copies = [(ref, ref()) for ref in self._unspawned]
+            self._unspawned = [ref for ref, copy in copies if copy and copy.thread != me]
+        for _, copy in copies:
             if copy and copy.thread == me:
                 copy.close()
 
@@ -349,6 +331,7 @@ class LockdownChannel(_Waiter):
             self._closed = True
             for fd in list(self._records):
                 self._drop(fd)
+            self._listener.close()
             copies = [ref() for ref in self._unspawned]
             self._unspawned.clear()
             os.close(self._waker)  # whoever waits sees the end of the pipe
@@ -402,8 +385,10 @@ class LockdownChannel(_Waiter):
 
     def _drop(self, fd: int) -> LockdownEvent | None:
         """With the lock held: a child is not heard of any more; what it would have been."""
-        record = self._records.pop(fd)
+        record = self._records.pop(fd, None)
         fall = self._listener.forget(fd)
+        if record is None:  # by a signal's handler, meanwhile
+            return fall
         self._ready.remove(fd)
         os.close(fd)
         if record.offer:
@@ -419,7 +404,7 @@ class LockdownChannel(_Waiter):
 
     def _forked(self) -> None:
         """In a child: give up what is the parent's, and touch nothing that is shared."""
-        self._listener = _Listener()  # the lock's holder may not exist here
+        self._listener.forked()  # the lock's holder may not exist here
         if self._woken < 0:
             return
         fds = [*self._records, self._woken, *([] if self._closed else [self._waker])]

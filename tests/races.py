@@ -2,10 +2,11 @@
 
     python tests/races.py EXTENSION REPORT...
 
-A free-threaded CPython has races of its own, of which each run meets others. A report is
-the interpreter's alone where both accesses are known and no frame of EXTENSION, the start of
-a file's name, is among theirs or in what else is told, but for how the threads began. All
-that is not a race, or not seen to be the interpreter's, counts as the extension's.
+A free-threaded CPython has races of its own, of which each run meets others. A report counts
+as the interpreter's where both accesses are known and no frame of EXTENSION, the start of a
+file's name, is among theirs or in what else is told, but for how the threads began. All
+else counts as the extension's. What the extension did wrong long before, as to drop a
+reference that it did not own, is not seen here.
 """
 
 import re
@@ -24,7 +25,7 @@ def reports(log: str) -> list[str]:
 
 
 def is_the_interpreters(report: str, extension: str) -> bool:
-    """Whether the extension has certainly no part in it."""
+    """Whether both accesses are known, and the extension has no frame in it."""
     title, _, rest = report.partition("\n")
     sections = [section for section in rest.split("\n\n") if not THREAD.match(section)]
     known = [section for section in sections if ACCESS.match(section) and FRAME.search(section)]

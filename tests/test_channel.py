@@ -14,8 +14,10 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +38,10 @@ from channel_children import (
     spawn,
     variables,
 )
-from support import LINUX, check, linux_only
+from support import LINUX, TRIALS, check, linux_only
 
 import secalloc
-from secalloc import LockdownChannel, LockdownEvent
+from secalloc import ForkedError, LockdownChannel, LockdownEvent
 from secalloc._core import _Listener, _Waiter
 
 # ---- what is heard ------------------------------------------------------------------
@@ -198,6 +200,109 @@ def test_a_signal_that_raises_ends_the_wait_alone() -> None:
     assert sorted(os.listdir("/proc/self/fd")) == before  # nobody is held for one who waits
 
 
+@linux_only
+def test_a_handler_that_raises_leaves_nobody_counted_as_waiting() -> None:
+    class Stop(Exception):
+        pass
+
+    def raises(*_: object) -> None:
+        raise Stop
+
+    before = sorted(os.listdir("/proc/self/fd"))
+    kept = signal.signal(signal.SIGALRM, raises)
+    try:
+        for trial in range(10 * TRIALS):
+            channel = LockdownChannel()
+            with suppress(Stop):
+                signal.setitimer(signal.ITIMER_REAL, 1e-5 + trial % 50 * 1e-6)
+                while True:
+                    channel.wait(0)
+            channel.close()
+            assert sorted(os.listdir("/proc/self/fd")) == before
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, kept)
+
+
+@linux_only
+def test_closed_by_a_handler_while_something_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    channel = LockdownChannel()
+    child = channel.child()
+    write = os.dup(child.fd)
+    child.release()
+
+    def event(kind: str, who: object) -> LockdownEvent:
+        channel.close()  # as a signal's handler might, just here
+        return LockdownEvent(kind, who)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("secalloc.channel.LockdownEvent", event)
+    os.write(write, b"L")
+    assert channel.wait(SOON) == (LOCKDOWN, child)
+    os.close(write)
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def holds(listener: Any, seconds: float) -> threading.Thread:
+    """A thread that has the lock already, and keeps it that long."""
+    has_it = threading.Event()
+
+    def hold() -> None:
+        with listener:
+            has_it.set()
+            time.sleep(seconds)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    has_it.wait()
+    return thread
+
+
+def test_signals_are_handled_while_the_lock_is_wanted() -> None:
+    handled = []
+    kept = signal.signal(signal.SIGALRM, lambda *_: handled.append(holder.is_alive()))
+    try:
+        with LockdownChannel() as channel:
+            holder = holds(channel._listener, 0.5)
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            channel.fileno()
+            assert handled == [True]
+            holder.join()
+    finally:
+        signal.signal(signal.SIGALRM, kept)
+
+
+def test_a_fork_while_another_thread_has_the_lock() -> None:
+    pids: list[int] = []
+
+    def forks(*_: object) -> None:
+        holder.append(holds(channel._listener, 0.2))
+        pids.append(os.fork())
+
+    holder: list[threading.Thread] = []
+    kept = signal.signal(signal.SIGALRM, forks)
+    try:
+        with warnings.catch_warnings(), LockdownChannel() as channel:
+            warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            try:
+                waited = channel.wait(1)  # in whose middle the handler runs
+            except ForkedError:
+                os._exit(7)
+            if not pids[0]:
+                os._exit(8)
+            assert waited is None
+            end = time.monotonic() + SOON
+            while (ended := os.waitpid(pids[0], os.WNOHANG)) == (0, 0):
+                if time.monotonic() > end:
+                    os.kill(pids[0], signal.SIGKILL)
+                time.sleep(0.01)
+            assert os.waitstatus_to_exitcode(ended[1]) == 7
+            holder[0].join()
+    finally:
+        signal.signal(signal.SIGALRM, kept)
+
+
 def test_a_fall_is_told_once() -> None:
     with LockdownChannel() as channel:
         child = channel.child("signer")
@@ -263,6 +368,7 @@ def test_the_lock_is_taken_again_by_its_holder_and_by_no_other() -> None:
         lambda: listener.expect(0, None),
         lambda: listener.forget(0),
         lambda: listener.count(1),
+        listener.close,
     ):
         with pytest.raises(RuntimeError, match="not held"):
             wrong()
@@ -277,9 +383,14 @@ def test_what_is_to_be_told() -> None:
     epoll.register(ours, select.EPOLLIN)
 
     class Channel(_Waiter):
+        left = 0
+
         def _said(self, fd: int, byte: bytes) -> str:
             assert fd == ours
             return byte.decode()
+
+        def _left(self) -> None:
+            self.left += 1
 
     channel = Channel()
 
@@ -288,7 +399,6 @@ def test_what_is_to_be_told() -> None:
         return [listener.listen(epoll.fileno(), 0, channel) for _ in data]
 
     with listener:
-        assert listener.count(20) == 20
         listener.forget(ours)
         listener.expect(ours, "fall")
         for wrong in (-1, 1 << 31, 1 << 70):
@@ -310,11 +420,17 @@ def test_what_is_to_be_told() -> None:
     assert listener.listen(epoll.fileno(), 0, channel) == "unread"
     os.close(theirs)
     assert listener.listen(epoll.fileno(), 0, channel) == ""
-    with listener:
-        assert listener.count(0) == 20 - 8
-    epoll.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         listener.listen(1 << 20, 0, channel)
+    with listener:
+        assert listener.count(0) == 0
+        assert channel.left == 0
+        listener.close()
+        listener.expect(ours, "too late")
+        assert listener.forget(ours) is None
+    assert listener.listen(epoll.fileno(), 0, channel) is None
+    assert channel.left == 0  # it never was there
+    epoll.close()
     with pytest.raises(TypeError):
         listener.listen(0, 0)  # type: ignore[call-arg]
     os.close(ours)
@@ -330,7 +446,13 @@ def test_a_channel_that_is_none() -> None:
             return self.prepared
 
     listener: _Listener[str] = _Listener()
-    for prepared in ((), (listener, 0, 0), ([], 0, 0, None), (listener, "0", 0, None)):
+    wrong: list[tuple[object, ...]] = [
+        (),
+        (listener, 0, 0),
+        ([], 0, 0, None),
+        (listener, "0", 0, None),
+    ]
+    for prepared in wrong:
         with pytest.raises(TypeError):
             Odd(*prepared).wait()
     with pytest.raises(AttributeError, match="_prepare"):

@@ -23,7 +23,7 @@ from test_limits import ORDINARY
 from test_observer import EXIT, observed
 from test_refusals import PASSWORD, REFUSED
 from test_threads import together
-from test_wiped import NEW, WIPES, noise_only
+from test_wiped import NEW, WIPES, each_wipe, noise_only
 
 import secalloc
 from secalloc import Arena, Pool, WipedError
@@ -518,7 +518,7 @@ def test_lockdown_wipes_and_counts(marker: Any) -> None:
         assert all(bytes(a) == content(a.size) for a in arenas)
 
 
-@pytest.mark.parametrize("wipe", WIPES)
+@each_wipe
 def test_a_wipe_meanwhile_leaves_noise(wipe: str) -> None:
     arena = pooled()
     with pytest.raises(WipedError), arena.open("w") as view:  # noqa: PT012

@@ -213,8 +213,8 @@ void os_unblock_on_return(int sig, void *context);
 void os_consume(int sig);
 
 /* Write one byte by a call that neither waits nor raises a signal, to what fstat called
- * `what`. 0, the errno of the failure, or EOPNOTSUPP: there is no such call for it here.
- * errno is kept. [signal] */
+ * `what`. 0; EAGAIN, there is no room; EPIPE, nobody reads; else EOPNOTSUPP, so that another
+ * call may be tried. errno is kept. [signal] */
 struct stat;
 SA_MUST_USE int os_write_quietly(int fd, const struct stat *what, char byte);
 

@@ -432,7 +432,7 @@ static ssize_t write_now(int fd, const struct stat *what, const char *byte)
 
 int os_write_quietly(int fd, const struct stat *what, char byte)
 {
-    enum { NOSIGNAL = 0x100 }; /* RWF_NOSIGNAL, since 6.18; before, EOPNOTSUPP */
+    enum { NOSIGNAL = 0x100 }; /* RWF_NOSIGNAL, since 6.18 */
     int before = errno;
     ssize_t wrote;
     do
@@ -445,7 +445,8 @@ int os_write_quietly(int fd, const struct stat *what, char byte)
     while (wrote < 0 && errno == EINTR);
     int error = wrote == 1 ? 0 : errno;
     errno = before;
-    return error;
+    /* Whatever else an older kernel, a sandbox or an emulator says, it wrote nothing. */
+    return error && error != EAGAIN && error != EPIPE ? EOPNOTSUPP : error;
 }
 
 int os_write_byte(int fd, const struct stat *what, char byte)

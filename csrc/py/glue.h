@@ -158,6 +158,7 @@ struct listener_data {
     _Atomic unsigned long holder; /* of the lock: the thread; 0: none */
     unsigned long depth;          /* how often it took it */
     /* With the lock held: */
+    bool closed;
     long waiting;                 /* how many wait */
     long places;                  /* of descriptors, by their numbers: */
     PyObject **told;              /* NULL: not heard; the event of its next fatal marker, or

@@ -8,19 +8,22 @@
 
 /* ---- the lock ------------------------------------------------------------------- */
 
-/* Its holder may take it again, as with threading.RLock. It is held for moments only. */
-static void take_lock(struct listener_data *listener, unsigned long me)
+/* Its holder may take it again, as with threading.RLock: handlers of signals and finalizers
+ * run while it is held. */
+static bool take_lock(struct listener_data *listener, unsigned long me)
 {
     unsigned long holder = 0;
-    for (unsigned turn = 0; !atomic_compare_exchange_strong(&listener->holder, &holder, me);
-         holder = 0) {
-        if (holder == me)
-            break;
-        Py_BEGIN_ALLOW_THREADS
-        sa_pause(turn++);
-        Py_END_ALLOW_THREADS
-    }
+    if (!atomic_compare_exchange_strong(&listener->holder, &holder, me) && holder != me)
+        return false;
     listener->depth++;
+    return true;
+}
+
+static void wait_for_lock(unsigned turn)
+{
+    Py_BEGIN_ALLOW_THREADS
+    sa_pause(turn);
+    Py_END_ALLOW_THREADS
 }
 
 static void give_lock(struct listener_data *listener)
@@ -40,12 +43,17 @@ static bool is_held(struct listener_data *listener)
 
 static PyObject *listener_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    take_lock(listener_data(self), PyThread_get_thread_ident());
+    unsigned long me = PyThread_get_thread_ident();
+    for (unsigned turn = 0; !take_lock(listener_data(self), me); turn++) {
+        wait_for_lock(turn);
+        if (PyErr_CheckSignals() < 0)
+            return NULL;
+    }
     Py_RETURN_NONE;
 }
 
 static PyObject *listener_leave(PyObject *self, PyObject *const *Py_UNUSED(args),
-                       Py_ssize_t Py_UNUSED(count))
+                                Py_ssize_t Py_UNUSED(count))
 {
     if (!is_held(listener_data(self)))
         return NULL;
@@ -85,7 +93,11 @@ static PyObject *listener_expect(PyObject *self, PyObject *const *args, Py_ssize
 {
     struct listener_data *listener = listener_data(self);
     long fd = count == 2 ? PyLong_AsLong(args[0]) : -1;
-    if (PyErr_Occurred() || !is_held(listener) || make_room(listener, fd) < 0)
+    if (PyErr_Occurred() || !is_held(listener))
+        return NULL;
+    if (listener->closed)
+        Py_RETURN_NONE;
+    if (make_room(listener, fd) < 0)
         return NULL;
     PyObject *before = listener->told[fd];
     listener->told[fd] = Py_NewRef(args[1]);
@@ -139,11 +151,32 @@ static PyObject *hear(struct listener_data *listener, int fd, PyObject *channel)
     return event;
 }
 
-/* As one of those counted: None where there is nothing, or nothing new. */
+/* Where the channel was closed meanwhile, what it does when nobody waits any more; whatever
+ * exception is under way. */
+static void leave_closed(PyObject *channel)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *left = PyObject_CallMethod(channel, "_left", NULL);
+    if (!left)
+        PyErr_WriteUnraisable(channel);
+    Py_XDECREF(left);
+    PyErr_Restore(type, value, traceback);
+}
+
+/* None where there is nothing, or nothing new, or the listener is closed. Nothing of Python
+ * runs between the count and the wait, or it could be left too high. */
 static PyObject *listen_for(struct listener_data *listener, PyObject *channel, int set, int ms)
 {
     unsigned long me = PyThread_get_thread_ident();
-    bool well = true;
+    for (unsigned turn = 0; !take_lock(listener, me); turn++)
+        wait_for_lock(turn);
+    bool closed = listener->closed, well = true;
+    listener->waiting += !closed;
+    give_lock(listener);
+    if (closed)
+        Py_RETURN_NONE;
+
     int fd, error;
     Py_BEGIN_ALLOW_THREADS
     error = sa_listen(set, ms, &fd);
@@ -155,12 +188,19 @@ static PyObject *listen_for(struct listener_data *listener, PyObject *channel, i
         PyErr_SetFromErrno(PyExc_OSError);
         well = false;
     }
+
     PyObject *event = NULL;
-    take_lock(listener, me);
+    for (unsigned turn = 0; !take_lock(listener, me); turn++) {
+        wait_for_lock(turn);
+        well = well && PyErr_CheckSignals() == 0;
+    }
     if (well)
         event = fd < 0 ? Py_NewRef(Py_None) : hear(listener, fd, channel);
     listener->waiting--;
+    closed = listener->closed;
     give_lock(listener);
+    if (closed)
+        leave_closed(channel);
     return event;
 }
 
@@ -187,6 +227,32 @@ static int listener_clear(PyObject *self)
         Py_XDECREF(told[i]);
     PyMem_Free(told);
     return 0;
+}
+
+static PyObject *listener_close(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (!is_held(listener_data(self)))
+        return NULL;
+    listener_data(self)->closed = true;
+    (void)listener_clear(self); /* it always returns 0 */
+    Py_RETURN_NONE;
+}
+
+/* In a child, where no other thread is: what one of them had in hand may be torn, and is
+ * left. */
+static PyObject *listener_forked(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct listener_data *listener = listener_data(self);
+    unsigned long holder = atomic_load(&listener->holder);
+    listener->closed = true;
+    if (holder && holder != PyThread_get_thread_ident()) {
+        listener->told = NULL;
+        listener->places = 0;
+        listener->depth = 0;
+        atomic_store(&listener->holder, 0);
+    }
+    (void)listener_clear(self);
+    Py_RETURN_NONE;
 }
 
 static void listener_dealloc(PyObject *self)
@@ -224,23 +290,6 @@ static PyObject *timeout_of(PyObject *const *args, Py_ssize_t count, PyObject *n
     return NULL;
 }
 
-/* Where nothing was heard: what the channel does then, with an exception if one is set. */
-static PyObject *heard_nothing(PyObject *channel, PyObject *event, PyObject *end)
-{
-    if (event) {
-        Py_DECREF(event);
-        return PyObject_CallMethod(channel, "_go_on", "(O)", end);
-    }
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyObject *left = PyObject_CallMethod(channel, "_left", NULL);
-    if (!left)
-        PyErr_WriteUnraisable(channel);
-    Py_XDECREF(left);
-    PyErr_Restore(type, value, traceback);
-    return NULL;
-}
-
 /* All that can be done before is done before, or left to who hears nothing. */
 static PyObject *waiter_wait(PyObject *self, PyObject *const *args, Py_ssize_t count,
                              PyObject *names)
@@ -258,8 +307,10 @@ static PyObject *waiter_wait(PyObject *self, PyObject *const *args, Py_ssize_t c
     Py_INCREF(end);
     Py_DECREF(prepared);
     PyObject *event = listen_for(listener_data(listener), self, set, ms);
-    if (!event || Py_IsNone(event))
-        event = heard_nothing(self, event, end);
+    if (event && Py_IsNone(event)) {
+        Py_DECREF(event);
+        event = PyObject_CallMethod(self, "_go_on", "(O)", end);
+    }
     Py_DECREF(listener);
     Py_DECREF(end);
     return event;
@@ -307,19 +358,24 @@ static int listener_traverse(PyObject *self, visitproc visit, void *arg)
 static PyMethodDef methods[] = {
     {"__enter__", listener_enter, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)(void (*)(void))listener_leave, METH_FASTCALL, NULL},
+    {"close", listener_close, METH_NOARGS,
+     PyDoc_STR("close($self, /)\n--\n\nWith the lock held: hear nothing more.")},
     {"count", listener_count, METH_O,
-     PyDoc_STR("count($self, more, /)\n--\n\nWith the lock held: so many more wait; returns how many.")},
+     PyDoc_STR("count($self, more, /)\n--\n\n"
+               "With the lock held: so many more wait, elsewhere; returns how many in all.")},
     {"expect", (PyCFunction)(void (*)(void))listener_expect, METH_FASTCALL,
      PyDoc_STR("expect($self, fd, event, /)\n--\n\n"
                "With the lock held: hear a descriptor, and give that of its next fatal marker.")},
     {"forget", listener_forget, METH_O,
      PyDoc_STR("forget($self, fd, /)\n--\n\n"
                "With the lock held: hear it no more; returns what was to be given, or None.")},
+    {"forked", listener_forked, METH_NOARGS,
+     PyDoc_STR("forked($self, /)\n--\n\nIn a forked child: hear nothing more, whoever holds the lock.")},
     {"listen", (PyCFunction)(void (*)(void))listener_listen, METH_FASTCALL,
      PyDoc_STR("listen($self, epoll, ms, channel, /)\n--\n\n"
-               "Wait, as one of those counted, and return what is to be given; None: nothing. Of\n"
-               "another byte than a fatal marker, or of the end, b\"\", channel._said(fd, byte)\n"
-               "tells.")},
+               "Wait, counted among those who do, and return what is to be given; None: nothing,\n"
+               "or closed. Of another byte than a fatal marker, or of the end, b\"\",\n"
+               "channel._said(fd, byte) tells. Who was closed meanwhile calls channel._left().")},
     {NULL, NULL, 0, NULL},
 };
 
