@@ -74,13 +74,16 @@ def _signatures() -> dict[str, tuple[str, str]]:
 _STUB = _signatures()
 
 
-def _typed(app: Sphinx, what: str, name: str, *_: object) -> tuple[str, str] | None:
+def _typed(app: Sphinx, what: str, name: str, value: object, *_: object) -> tuple[str, str] | None:
     if name == "secalloc.LockdownChild":
         return "", ""  # made by its channel
     if what == "class":
         made = _STUB.get(f"{name}.__new__")
         return made and (made[0], "")
-    return _STUB.get(name) if what in ("function", "method") else None
+    if what not in ("function", "method"):
+        return None
+    inherited = f"secalloc.{getattr(value, '__qualname__', '')}"
+    return _STUB.get(name) or _STUB.get(inherited)
 
 
 def _property(app: Sphinx, what: str, name: str, *rest: Any) -> None:
