@@ -41,14 +41,21 @@ static bool is_held(struct listener_data *listener)
     return false;
 }
 
-static PyObject *listener_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
+/* False, with an exception: a signal's handler raised, and the lock is not taken. */
+static bool enter(struct listener_data *listener, unsigned long me)
 {
-    unsigned long me = PyThread_get_thread_ident();
-    for (unsigned turn = 0; !take_lock(listener_data(self), me); turn++) {
+    for (unsigned turn = 0; !take_lock(listener, me); turn++) {
         wait_for_lock(turn);
         if (PyErr_CheckSignals() < 0)
-            return NULL;
+            return false;
     }
+    return true;
+}
+
+static PyObject *listener_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (!enter(listener_data(self), PyThread_get_thread_ident()))
+        return NULL;
     Py_RETURN_NONE;
 }
 
@@ -169,8 +176,8 @@ static void leave_closed(PyObject *channel)
 static PyObject *listen_for(struct listener_data *listener, PyObject *channel, int set, int ms)
 {
     unsigned long me = PyThread_get_thread_ident();
-    for (unsigned turn = 0; !take_lock(listener, me); turn++)
-        wait_for_lock(turn);
+    if (!enter(listener, me))
+        return NULL;
     bool closed = listener->closed, well = true;
     listener->waiting += !closed;
     give_lock(listener);
@@ -339,14 +346,6 @@ PyType_Spec py_waiter_spec = {
 
 /* ---- the listener's type ----------------------------------------------------------------- */
 
-static PyObject *listener_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {NULL};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, ":_Listener", names))
-        return NULL;
-    return PyType_GenericAlloc(type, 0);
-}
-
 static int listener_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
@@ -381,7 +380,7 @@ static PyMethodDef methods[] = {
 
 static PyType_Slot slots[] = {
     {Py_tp_doc, (void *)PyDoc_STR("A channel's lock, and what it is to tell of its children.")},
-    {Py_tp_new, (void *)listener_make},
+    {Py_tp_new, (void *)PyType_GenericNew},
     {Py_tp_dealloc, (void *)listener_dealloc},
     {Py_tp_traverse, (void *)listener_traverse},
     {Py_tp_clear, (void *)listener_clear},
