@@ -67,6 +67,15 @@ def test_a_changed_row_is_reported() -> None:
 def test_what_is_left_by_chance_may_be_less_but_not_more() -> None:
     once, again = ({"takes": "arena", "in use": c, "after": c} for c in ("none", "copy"))
     merged = works.union({"a": {"f(x)": once}}, {"a": {"f(x)": again}})["a"]["f(x)"]
+    none = {"takes": "arena", "in use": "none", "after": "none"}
+    used = {**none, "in use": "copy"}
+    assert works.alike(used, {**used, "after": "copy"})
+    assert works.alike(used, none)
+    for row in ({**none, "after": "copy"}, used):
+        assert not works.alike(none, row)
+    away = {**none, "in use": "-"}
+    assert works.alike(away, away)
+    assert not works.alike(away, {**away, "after": "copy"})
     assert works.alike(merged, once)
     assert works.alike(merged, again)
     assert works.alike(again, merged)

@@ -335,15 +335,18 @@ def union(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 
 def alike(was: Cells, now: Cells) -> bool:
-    """The same, save that copies which were seen may be others, or gone.
+    """The same, save that copies which were seen may be others, or gone, or still there.
 
     What freed memory still holds is chance. Where nothing was left, nothing is.
     """
     if "chance" not in was:
         left = {*LOOKS, "chance"}
+        seen = {look for look in LOOKS if was.get(look, "none") != "none"}
+        if was.get("in use", "none") not in ("none", "-"):
+            seen.add("after")  # may still be there
         return all(
             was.get(name) == now.get(name) for name in (was.keys() | now.keys()) - left
-        ) and all(was.get(k, "none") != "none" or now.get(k, "none") == "none" for k in LOOKS)
+        ) and all(now.get(look, "none") == "none" for look in set(LOOKS) - seen)
     fewer = all(kind in was[look] for look in LOOKS for kind in now[look].split(", "))
     names = (was.keys() | now.keys()) - {*LOOKS, "chance"}
     none = all(now[look] in ("none", was[look]) for look in LOOKS)

@@ -1,6 +1,8 @@
 /* Linux: the mappings of this process, which of their pages hold anything, and what. */
 #include "os.h"
 
+#include "wipe.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -112,7 +114,21 @@ static bool begins(const char *name, const char *with)
     return !strncmp(name, with, strlen(with));
 }
 
-static enum os_map_kind kind_of(const struct os_map *m, bool writable, bool guarded)
+/* Such a heap begins with the address of its arena. A stack that begins at such a multiple,
+ * as one in thirty-two does where the kernel aligns to 2 MiB (6.7), begins with zeros, unless
+ * it was used to its end. */
+static bool is_threads_heap(struct os_maps *walk, uintptr_t start)
+{
+    uintptr_t arena = 0;
+    if (start % HEAP_ALIGN || os_maps_read(walk, start, &arena, sizeof arena) != sizeof arena)
+        return false;
+    bool any = arena;
+    wipe_scratch(&arena, sizeof arena); /* it may be of what is looked for */
+    return any;
+}
+
+static enum os_map_kind kind_of(struct os_maps *walk, const struct os_map *m, bool writable,
+                                bool guarded)
 {
     if (begins(m->name, "[stack") || strstr(m->name, "pthread stack"))
         return OS_MAP_STACK;
@@ -122,7 +138,7 @@ static enum os_map_kind kind_of(const struct os_map *m, bool writable, bool guar
         return OS_MAP_FILE;
     if (m->name[0] || m->shared || !writable)
         return OS_MAP_MEMORY;
-    if (m->start % HEAP_ALIGN == 0)
+    if (is_threads_heap(walk, m->start))
         return OS_MAP_HEAP;
     return guarded ? OS_MAP_STACK : OS_MAP_MEMORY; /* as pthread_create maps them */
 }
@@ -140,7 +156,7 @@ bool os_maps_next(struct os_maps *walk, struct os_map *out)
     out->readable = access[0] == 'r';
     out->shared = access[3] == 's';
     bool guarded = walk->next == out->start;
-    out->kind = kind_of(out, access[1] == 'w', guarded);
+    out->kind = kind_of(walk, out, access[1] == 'w', guarded);
     walk->next = !out->name[0] && !memcmp(access, "---p", 4) ? out->end : 0;
     return true;
 }

@@ -309,6 +309,25 @@ TEST(a_threads_stack)
     SAME(pthread_join(thread, NULL), 0);
 }
 
+/* At a multiple of 64 MiB, where glibc's heaps of threads begin, too. */
+TEST(a_threads_stack_where_a_heap_might_be)
+{
+    size_t multiple = (size_t)64 << 20, bytes = (size_t)1 << 20;
+    char *room = mmap(NULL, 3 * multiple, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                      -1, 0);
+    CHECK(room != MAP_FAILED);
+    char *stack = room + multiple - (uintptr_t)room % multiple;
+    stack = stack == room ? stack + multiple : stack; /* with a guard before */
+    SAME(mprotect(stack, bytes, PROT_READ | PROT_WRITE), 0);
+    pthread_t thread;
+    pthread_attr_t attributes;
+    SAME(pthread_attr_init(&attributes), 0);
+    SAME(pthread_attr_setstack(&attributes, stack, bytes), 0);
+    make_secret(40);
+    SAME(pthread_create(&thread, &attributes, finds_itself, NULL), 0);
+    SAME(pthread_join(thread, NULL), 0);
+}
+
 /* Up to the very edge of what can be read, and beyond what cannot. */
 TEST(gaps)
 {
@@ -520,6 +539,7 @@ int main(int argc, char **argv)
     RUN(no_arena_is_looked_at);
     RUN(places);
     RUN(a_threads_stack);
+    RUN(a_threads_stack_where_a_heap_might_be);
     RUN(gaps);
     RUN(a_file_cut_short);
     RUN(vanishing);
