@@ -120,9 +120,9 @@ static bool begins(const char *name, const char *with)
 static bool is_threads_heap(struct os_maps *walk, uintptr_t start)
 {
     uintptr_t arena = 0;
-    if (start % HEAP_ALIGN || os_maps_read(walk, start, &arena, sizeof arena) != sizeof arena)
+    if (start % HEAP_ALIGN)
         return false;
-    bool any = arena;
+    bool any = os_maps_read(walk, start, &arena, sizeof arena) == sizeof arena && arena;
     wipe_scratch(&arena, sizeof arena); /* it may be of what is looked for */
     return any;
 }
