@@ -39,12 +39,12 @@ static bool is_ours(const struct sigaction *a)
     return a->sa_flags & SA_SIGINFO && a->sa_sigaction == on_fatal;
 }
 
-static bool is_plain(const struct sigaction *a, void (*what)(int))
+SA_HOT static bool is_plain(const struct sigaction *a, void (*what)(int))
 {
     return !(a->sa_flags & SA_SIGINFO) && a->sa_handler == what;
 }
 
-static unsigned index_of(int sig)
+SA_HOT static unsigned index_of(int sig)
 {
     unsigned i = 0;
     while (i < SA_SIGNALS && signals[i] != sig)
@@ -60,7 +60,7 @@ static unsigned index_of(int sig)
 enum { LATE_TAG_CHECK = 8, PERF_EVENT = 6 };
 
 /* Whether the kernel will not let the thread go on past the cause. */
-static bool is_forced(int sig, const siginfo_t *info)
+SA_HOT static bool is_forced(int sig, const siginfo_t *info)
 {
     switch (sig) {
     case SIGSEGV:
@@ -80,14 +80,14 @@ static bool is_forced(int sig, const siginfo_t *info)
     }
 }
 
-static struct sigaction action_at(unsigned i, unsigned depth)
+SA_HOT static struct sigaction action_at(unsigned i, unsigned depth)
 {
     if (depth)
         return saved[i].actions[depth - 1];
     return (struct sigaction){.sa_handler = SIG_DFL};
 }
 
-static struct sigaction action_before(unsigned i)
+SA_HOT static struct sigaction action_before(unsigned i)
 {
     return action_at(i, atomic_load(&saved[i].depth));
 }
@@ -163,16 +163,13 @@ static void hand_over(int sig, unsigned i, siginfo_t *info, void *context, bool 
     pthread_sigmask(SIG_SETMASK, &mask, NULL);
 }
 
-static void on_fatal(int sig, siginfo_t *info, void *context)
+SA_HOT static void on_fatal(int sig, siginfo_t *info, void *context)
 {
-    int before = errno;
     unsigned i = index_of(sig) % SA_SIGNALS; /* only ever installed for these */
     bool forced = is_forced(sig, info);
     struct sigaction next = action_before(i);
-    if (!forced && (is_plain(&next, SIG_IGN) || (is_plain(&next, SIG_DFL) && os_is_init()))) {
-        errno = before;
+    if (!forced && (is_plain(&next, SIG_IGN) || (is_plain(&next, SIG_DFL) && os_is_init())))
         return; /* without us it would have done nothing */
-    }
     if (vault_is_ours()) {
         wipers_enter();
         (void)vault_wipe_all(false); /* whole, whatever other handlers do */
@@ -182,6 +179,7 @@ static void on_fatal(int sig, siginfo_t *info, void *context)
         wipers_leave();
     }
     terminal_restore();
+    int before = errno; /* which all that came before leaves alone */
     hand_over(sig, i, info, context, forced);
     errno = before;
 }

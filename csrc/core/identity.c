@@ -17,7 +17,7 @@ _Atomic(_Atomic uint64_t *) vault_token;
 enum { FORGETTING = UINT32_MAX };
 static _Atomic uint32_t ran;
 
-bool vault_is_ours(void)
+SA_HOT bool vault_is_ours(void)
 {
     return vault_started() && atomic_load(&vault.process) == os_process();
 }

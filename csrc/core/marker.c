@@ -21,18 +21,20 @@ enum { RING = 64 };
 static struct target ring[RING] = {{.fd = STDERR_FILENO}};
 static _Atomic unsigned current, claimed;
 
-static bool look(struct target *t)
+static int look(struct target *t)
 {
     struct stat file;
-    if (fstat(t->fd, &file))
-        return false;
+    int error = os_look_at(t->fd, &file);
+    if (error)
+        return error;
     t->device = file.st_dev;
     t->inode = file.st_ino;
     t->kind = file.st_mode & S_IFMT;
-    return t->known = true;
+    t->known = true;
+    return 0;
 }
 
-static bool still_is(const struct target *t, const struct stat *file)
+SA_HOT static bool still_is(const struct target *t, const struct stat *file)
 {
     return t->device == file->st_dev && t->inode == file->st_ino &&
            t->kind == (file->st_mode & S_IFMT);
@@ -46,7 +48,7 @@ static unsigned put_aside(struct target t)
     return next;
 }
 
-static struct target get(void)
+SA_HOT static struct target get(void)
 {
     for (;;) {
         unsigned now = atomic_load(&current);
@@ -58,8 +60,9 @@ static struct target get(void)
 
 static enum sa_code set(struct target t, int *previous, struct sa_why *why)
 {
-    if ((t.fd >= 0 || t.process) && !look(&t)) {
-        *why = (struct sa_why){.call = "fstat", .error = errno};
+    int error = t.fd >= 0 || t.process ? look(&t) : 0;
+    if (error) {
+        *why = (struct sa_why){.call = "fstat", .error = error};
         return SA_OS_ERROR;
     }
     *previous = ring[atomic_exchange(&current, put_aside(t)) % RING].fd;
@@ -96,7 +99,7 @@ void marker_start(void)
     struct target t = ring[now % RING];
     if (t.set || t.known)
         return;
-    if (!look(&t))
+    if (look(&t))
         t.fd = -1; /* closed: whatever takes the number later is not for us */
     t.known = true;
     (void)atomic_compare_exchange_strong(&current, &now, put_aside(t)); /* or it was set */
@@ -109,6 +112,7 @@ enum { RAISED = sizeof raised / sizeof raised[0] };
 /* Where only signals tell of some failures: they are blocked, and taken off again. */
 static void write_shielded(int fd, const struct stat *file, char byte)
 {
+    int before = errno;
     sigset_t block, mask, pending, after;
     sigemptyset(&block);
     for (int i = 0; i < RAISED; i++)
@@ -121,18 +125,17 @@ static void write_shielded(int fd, const struct stat *file, char byte)
         if (sigismember(&after, raised[i]) && !sigismember(&pending, raised[i]))
             os_consume(raised[i]);
     pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    errno = before;
 }
 
-void marker_write(char byte, bool only_set)
+SA_HOT void marker_write(char byte, bool only_set)
 {
     struct target t = get();
     struct stat file;
     if (t.fd < 0 || !t.known || (only_set && !t.set) ||
         (t.process && t.process != os_process()))
         return;
-    int before = errno;
-    if (fstat(t.fd, &file) == 0 && still_is(&t, &file) &&
+    if (os_look_at(t.fd, &file) == 0 && still_is(&t, &file) &&
         os_write_quietly(t.fd, &file, byte) == EOPNOTSUPP)
         write_shielded(t.fd, &file, byte);
-    errno = before;
 }

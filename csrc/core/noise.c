@@ -68,7 +68,7 @@ uint64_t noise_rekeys(void)
     return atomic_load(&rekeys);
 }
 
-void noise_wipe(void *p, size_t n)
+SA_HOT void noise_wipe(void *p, size_t n)
 {
     _Atomic uint32_t *pins = shards[shard_here()].pins;
     unsigned buffer = atomic_load(&current);

@@ -212,10 +212,13 @@ void os_unblock_on_return(int sig, void *context);
 /* Take one pending signal of the calling thread, if there is one. [signal] */
 void os_consume(int sig);
 
-/* Write one byte by a call that neither waits nor raises a signal, to what fstat called
- * `what`. 0; EAGAIN, there is no room; EPIPE, nobody reads; else EOPNOTSUPP, so that another
- * call may be tried. errno is kept. [signal] */
+/* What is behind a descriptor, as fstat. [signal] */
 struct stat;
+int os_look_at(int fd, struct stat *file);
+
+/* Write one byte by a call that neither waits nor raises a signal, to what os_look_at found
+ * there. 0; EAGAIN, there is no room; EPIPE, nobody reads; else EOPNOTSUPP, so that another
+ * call may be tried. errno is kept. [signal] */
 SA_MUST_USE int os_write_quietly(int fd, const struct stat *what, char byte);
 
 /* Write one byte without ever waiting, where the caller blocks SIGPIPE, SIGXFSZ and

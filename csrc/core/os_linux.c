@@ -1,5 +1,6 @@
 /* Linux, x86-64 and AArch64, glibc and musl; kernel 4.17 and later. */
 #include "os.h"
+#include "os_syscall_linux.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -338,6 +339,11 @@ int os_entropy(void *out, size_t bytes)
     return 0;
 }
 
+SA_HOT long os_process(void)
+{
+    return os_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
+}
+
 bool os_is_init(void)
 {
     return getpid() == 1;
@@ -403,10 +409,11 @@ static ssize_t write_with_flag(int fd, const char *byte)
     return wrote;
 }
 
-static int write_as_one(int fd, const char *byte, int flags)
+/* 1, or an errno, negated. */
+SA_HOT static int write_as_one(int fd, const char *byte, int flags)
 {
     struct iovec one = {.iov_base = (void *)(uintptr_t)byte, .iov_len = 1};
-    return (int)syscall(SYS_pwritev2, fd, &one, 1L, -1L, -1L, flags);
+    return (int)os_syscall(SYS_pwritev2, fd, (long)&one, 1, -1, -1, flags);
 }
 
 static ssize_t write_now(int fd, const struct stat *what, const char *byte)
@@ -422,31 +429,44 @@ static ssize_t write_now(int fd, const struct stat *what, const char *byte)
     }
     /* Room now may be gone by the time we write. */
     ssize_t wrote = write_as_one(fd, byte, RWF_NOWAIT);
-    if (wrote == 1 || errno == EAGAIN || errno == EPIPE)
+    if (wrote == 1)
         return wrote;
+    errno = (int)-wrote;
+    if (errno == EAGAIN || errno == EPIPE)
+        return -1;
     /* To reopen the master of a terminal would make another terminal. */
     bool master = S_ISCHR(what->st_mode) && what->st_rdev == makedev(5, 2);
     wrote = master ? -1 : write_reopened(fd, byte);
     return wrote == -1 ? write_with_flag(fd, byte) : wrote;
 }
 
-int os_write_quietly(int fd, const struct stat *what, char byte)
+SA_HOT int os_look_at(int fd, struct stat *file)
+{
+    long error = -os_syscall(SYS_fstat, fd, (long)file, 0, 0, 0, 0);
+    if (!error || error == EBADF)
+        return (int)error;
+    int before = errno; /* a sandbox may know only what the C library calls */
+    error = fstat(fd, file) ? errno : 0;
+    errno = before;
+    return (int)error;
+}
+
+SA_HOT int os_write_quietly(int fd, const struct stat *what, char byte)
 {
     enum { NOSIGNAL = 0x100 }; /* RWF_NOSIGNAL, since 6.18 */
-    int before = errno;
-    ssize_t wrote;
+    long wrote;
     do
         if (S_ISSOCK(what->st_mode))
-            wrote = send(fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+            wrote = os_syscall(SYS_sendto, fd, (long)&byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
         else if (S_ISFIFO(what->st_mode))
             wrote = write_as_one(fd, &byte, RWF_NOWAIT | NOSIGNAL);
         else
             return EOPNOTSUPP;
-    while (wrote < 0 && errno == EINTR);
-    int error = wrote == 1 ? 0 : errno;
-    errno = before;
+    while (wrote == -EINTR);
+    if (wrote == 1)
+        return 0;
     /* Whatever else an older kernel, a sandbox or an emulator says, it wrote nothing. */
-    return error && error != EAGAIN && error != EPIPE ? EOPNOTSUPP : error;
+    return wrote == -EAGAIN || wrote == -EPIPE ? (int)-wrote : EOPNOTSUPP;
 }
 
 int os_write_byte(int fd, const struct stat *what, char byte)

@@ -250,6 +250,11 @@ int os_entropy(void *out, size_t bytes)
     return 0;
 }
 
+long os_process(void)
+{
+    return (long)getpid();
+}
+
 bool os_is_init(void)
 {
     return getpid() == 1;
@@ -326,6 +331,13 @@ static int write_now(int fd, const struct stat *what, const char *byte)
     ssize_t wrote = S_ISSOCK(what->st_mode) ? send(fd, byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL)
                                             : write(fd, byte, 1);
     return wrote == 1 ? 0 : wrote < 0 ? errno : EIO;
+}
+
+int os_look_at(int fd, struct stat *file)
+{
+    int before = errno, error = fstat(fd, file) ? errno : 0;
+    errno = before;
+    return error;
 }
 
 int os_write_quietly(int fd, const struct stat *what, char byte)

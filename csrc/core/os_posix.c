@@ -10,7 +10,7 @@
 #include <sys/ucontext.h>
 #include <unistd.h>
 
-size_t os_page_size(void)
+SA_HOT size_t os_page_size(void)
 {
     static _Atomic size_t known;
     size_t size = atomic_load_explicit(&known, memory_order_relaxed);
@@ -66,21 +66,6 @@ bool os_peek(uintptr_t at, void *out, size_t bytes)
     (void)close(ends[0]); /* a pipe of our own: nothing to lose */
     (void)close(ends[1]);
     return got;
-}
-
-int os_read_byte(int fd, char *byte, bool *end)
-{
-    ssize_t got;
-    do
-        got = read(fd, byte, 1);
-    while (got < 0 && errno == EINTR);
-    *end = got == 0;
-    return got < 0 ? errno == EWOULDBLOCK ? EAGAIN : errno : 0;
-}
-
-long os_process(void)
-{
-    return (long)getpid();
 }
 
 void os_wait(unsigned turn)

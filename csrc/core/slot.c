@@ -6,7 +6,7 @@
 
 static _Atomic unsigned wipers;
 
-void wipers_enter(void) { atomic_fetch_add(&wipers, 1); }
+SA_HOT void wipers_enter(void) { atomic_fetch_add(&wipers, 1); }
 void wipers_leave(void) { atomic_fetch_sub(&wipers, 1); }
 void wipers_wait(void)
 {
@@ -18,7 +18,7 @@ void wipers_forked(void) { atomic_store(&wipers, 0); }
 
 /* ---- wiping ------------------------------------------------------------------ */
 
-static bool pin(_Atomic uint64_t *hold, uint64_t *pinned)
+SA_HOT static bool pin(_Atomic uint64_t *hold, uint64_t *pinned)
 {
     for (unsigned turn = 0;;) {
         uint64_t h = atomic_load(hold);
@@ -55,7 +55,7 @@ static void overwrite_touched(uint8_t *at, size_t bytes)
     }
 }
 
-static void overwrite(struct slot s, uint64_t h)
+SA_HOT static void overwrite(struct slot s, uint64_t h)
 {
     size_t bytes = s.region->data;
     if (bytes > 16 * os_page_size() && hold_granted(h) & SA_LOCK)
@@ -93,7 +93,7 @@ static bool force_writable(struct slot s)
     return false;
 }
 
-bool slot_wipe(struct slot s)
+SA_HOT bool slot_wipe(struct slot s)
 {
     _Atomic uint64_t *hold = slot_hold(s);
     uint64_t h;

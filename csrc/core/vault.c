@@ -214,7 +214,7 @@ bool vault_reserved(uintptr_t at, uintptr_t *start, uintptr_t *end)
     return *start != UINTPTR_MAX;
 }
 
-static size_t wipe_region(struct sa_region *r, bool restore)
+SA_HOT static size_t wipe_region(struct sa_region *r, bool restore)
 {
     size_t wiped = 0;
     uint32_t used = atomic_load(&r->base) ? atomic_load(&r->used) : 0;
@@ -226,7 +226,7 @@ static size_t wipe_region(struct sa_region *r, bool restore)
     return wiped;
 }
 
-size_t vault_wipe_all(bool restore)
+SA_HOT size_t vault_wipe_all(bool restore)
 {
     size_t wiped = 0;
     uint32_t count = atomic_load(&vault.segment_count);

@@ -10,7 +10,7 @@
 
 /* Its holder may take it again, as with threading.RLock: handlers of signals and finalizers
  * run while it is held. */
-static bool take_lock(struct listener_data *listener, unsigned long me)
+SA_HOT static bool take_lock(struct listener_data *listener, unsigned long me)
 {
     unsigned long holder = 0;
     if (!atomic_compare_exchange_strong(&listener->holder, &holder, me) && holder != me)
@@ -26,7 +26,7 @@ static void wait_for_lock(unsigned turn)
     Py_END_ALLOW_THREADS
 }
 
-static void give_lock(struct listener_data *listener)
+SA_HOT static void give_lock(struct listener_data *listener)
 {
     if (--listener->depth == 0)
         atomic_store(&listener->holder, 0);
@@ -71,7 +71,7 @@ static PyObject *listener_leave(PyObject *self, PyObject *const *Py_UNUSED(args)
 /* ---- what is to be told ----------------------------------------------------------- */
 
 /* The descriptor's place, which is NULL where it is not heard. NULL: no place. */
-static PyObject **place_of(struct listener_data *listener, long fd)
+SA_HOT static PyObject **place_of(struct listener_data *listener, long fd)
 {
     return fd >= 0 && fd < listener->places ? &listener->told[fd] : NULL;
 }
@@ -139,7 +139,7 @@ static PyObject *listener_count(PyObject *self, PyObject *by)
 }
 
 /* With the lock held: what a readable descriptor has to say. */
-static PyObject *hear(struct listener_data *listener, int fd, PyObject *channel)
+SA_HOT static PyObject *hear(struct listener_data *listener, int fd, PyObject *channel)
 {
     PyObject **place = place_of(listener, fd);
     char byte = 0;
@@ -173,7 +173,7 @@ static void leave_closed(PyObject *channel)
 
 /* None where there is nothing, or nothing new, or the listener is closed. Nothing of Python
  * runs between the count and the wait, or it could be left too high. */
-static PyObject *listen_for(struct listener_data *listener, PyObject *channel, int set, int ms)
+SA_HOT static PyObject *listen_for(struct listener_data *listener, PyObject *channel, int set, int ms)
 {
     unsigned long me = PyThread_get_thread_ident();
     if (!enter(listener, me))
@@ -298,7 +298,7 @@ static PyObject *timeout_of(PyObject *const *args, Py_ssize_t count, PyObject *n
 }
 
 /* All that can be done before is done before, or left to who hears nothing. */
-static PyObject *waiter_wait(PyObject *self, PyObject *const *args, Py_ssize_t count,
+SA_HOT static PyObject *waiter_wait(PyObject *self, PyObject *const *args, Py_ssize_t count,
                              PyObject *names)
 {
     PyObject *timeout = timeout_of(args, count, names);

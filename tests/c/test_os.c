@@ -489,6 +489,60 @@ TEST(address_space)
 }
 #endif
 
+/* ---- what is behind a descriptor ------------------------------------------------------ */
+
+static void looks_as_fstat_does(int fd)
+{
+    struct stat ours, theirs;
+    errno = 4711;
+    OK(os_look_at(fd, &ours));
+    SAME(errno, 4711);
+    SAME(fstat(fd, &theirs), 0);
+    CHECK(ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino);
+    CHECK(ours.st_mode == theirs.st_mode && ours.st_rdev == theirs.st_rdev);
+    CHECK(ours.st_nlink == theirs.st_nlink && ours.st_uid == theirs.st_uid);
+    CHECK(ours.st_size == theirs.st_size && ours.st_blksize == theirs.st_blksize);
+}
+
+static void look_at_several(void)
+{
+    int ends[2], pair[2];
+    SAME(pipe(ends), 0);
+    SAME(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    FILE *file = tmpfile();
+    CHECK(file && fputs("content", file) >= 0 && fflush(file) == 0);
+    int fds[] = {ends[0], pair[0], fileno(file), open("/dev/null", O_RDONLY)};
+    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
+        looks_as_fstat_does(fds[i]);
+    fclose(file);
+}
+
+TEST(look)
+{
+    look_at_several();
+    struct stat nothing;
+    int closed = open("/dev/null", O_RDONLY);
+    close(closed);
+    errno = 4711;
+    SAME(os_look_at(closed, &nothing), EBADF);
+    SAME(os_look_at(-1, &nothing), EBADF);
+    SAME(errno, 4711);
+}
+
+#if defined __linux__ && defined __GLIBC__
+/* Where a sandbox knows only the call that the C library makes, since 2.33. */
+TEST(look_by_another_call)
+{
+    if (under_tool())
+        SKIP("tools are in the sandbox too");
+    struct stat file;
+    deny(SYS_fstat, EPERM);
+    if (fstat(0, &file) && errno == EPERM)
+        SKIP("this C library makes the same call");
+    look_at_several();
+}
+#endif
+
 /* ---- one byte ------------------------------------------------------------------------------ */
 
 typedef int write_call(int fd, const struct stat *what, char byte);
@@ -594,6 +648,10 @@ int main(int argc, char **argv)
 {
     check_begin("test_os", argc, argv);
     RUN(entropy);
+    RUN(look);
+#if defined __linux__ && defined __GLIBC__
+    RUN(look_by_another_call);
+#endif
     RUN(reservations);
     RUN(access);
     RUN(place_and_unplace);

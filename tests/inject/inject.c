@@ -134,11 +134,23 @@ long __wrap_syscall(long number, ...)
                       : number == SYS_getrandom        ? WHICH_getrandom
                       : number == SYS_capget           ? WHICH_capget
                       : number == SYS_rt_tgsigqueueinfo ? WHICH_rt_tgsigqueueinfo
-                      : number == SYS_pwritev2         ? WHICH_pwritev2
                                                        : KINDS;
     if (kind != KINDS && fails(kind))
         return -1;
     return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+long __real_os_syscall(long number, long a, long b, long c, long d, long e, long f);
+long __wrap_os_syscall(long number, long a, long b, long c, long d, long e, long f);
+long __wrap_os_syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+    enum which kind = number == SYS_fstat      ? WHICH_fstat
+                      : number == SYS_pwritev2 ? WHICH_pwritev2
+                                               : KINDS;
+    int before = errno;
+    bool failed = kind != KINDS && fails(kind);
+    errno = before;
+    return failed ? -with_error : __real_os_syscall(number, a, b, c, d, e, f);
 }
 
 /* ---- the script ------------------------------------------------------------------------ */
