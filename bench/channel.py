@@ -25,7 +25,7 @@ import time
 import secalloc
 from secalloc import LockdownChannel, LockdownKind
 
-ROUNDS = 100
+ROUNDS = 200
 AT_MOST = 1.5
 LIBRARY = sys.argv[1]
 
