@@ -1,8 +1,9 @@
 """The command line: ``python -m secalloc``."""
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,14 +46,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command == "doctor":
         from secalloc.doctor import main as doctor_main  # noqa: PLC0415
 
-        return doctor_main(as_json=options.json)
+        return _heard(lambda: doctor_main(as_json=options.json))
     if options.command == "map":
         from secalloc.map import main as map_main  # noqa: PLC0415
 
-        return map_main(options.script, options.args)
+        if options.script is not None:  # whose own errors are its own
+            return map_main(options.script, options.args)
+        return _heard(lambda: map_main(None, []))
     from secalloc.demo import main as demo  # noqa: PLC0415
 
-    return demo()
+    return _heard(demo)
+
+
+def _heard(command: Callable[[], int]) -> int:
+    """Its exit status; 1 where whoever read its output had enough, as `head` does."""
+    try:
+        status = command()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered would be written at the end, and complained of.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
 
 
 if __name__ == "__main__":

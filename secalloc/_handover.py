@@ -174,6 +174,8 @@ class Offer:
 
     def __init__(self, secrets: Mapping[str, Arena], timeout: float | None) -> None:
         """TypeError, ValueError: not names and arenas, or no time."""
+        if not isinstance(secrets, Mapping):
+            raise TypeError(f"secrets are a mapping of names to arenas, not {type(secrets)!r}")
         self._arenas: dict[bytes, Arena] = {}
         for name, arena in secrets.items():
             if not isinstance(arena, Arena):

@@ -506,9 +506,9 @@ def test_a_child_that_talks_nonsense(nonsense: bytes, capfd: pytest.CaptureFixtu
 def test_bad_arguments() -> None:
     threads = threading.active_count()
     with LockdownChannel() as channel, Arena(32) as key:
-        bad: list[Any] = [{"key": b"bytes"}, {"key": key[1:]}, {5: key}]
+        bad: list[Any] = [{"key": b"bytes"}, {"key": key[1:]}, {5: key}, [1], "key", key]
         for secrets in bad:
-            with pytest.raises(TypeError):
+            with pytest.raises(TypeError, match="secret"):
                 channel.child(secrets=secrets)
         with pytest.raises(ValueError, match="255 bytes"):
             channel.child(secrets={"é" * 128: key})

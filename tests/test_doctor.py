@@ -215,3 +215,15 @@ def test_bad_usage() -> None:
     end = doctor("--loud")
     assert end.returncode == 2
     assert "usage: python -m secalloc" in end.stderr
+
+
+@pytest.mark.parametrize("command", ["doctor", "map"])
+def test_a_reader_that_has_enough(command: str) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with open(theirs, "wb") as output:
+        end = subprocess.run(  # noqa: S603
+            [*COMMAND[:-1], command], stdout=output, stderr=subprocess.PIPE, check=False, timeout=60
+        )
+    assert end.returncode == 1
+    assert end.stderr == b""
