@@ -131,11 +131,12 @@ static void write_shielded(int fd, const struct stat *file, char byte)
 SA_HOT void marker_write(char byte, bool only_set)
 {
     struct target t = get();
-    struct stat file;
+    struct stat file = {0};
     if (t.fd < 0 || !t.known || (only_set && !t.set) ||
         (t.process && t.process != os_process()))
         return;
-    if (os_look_at(t.fd, &file) == 0 && still_is(&t, &file) &&
+    int error = t.kind == S_IFIFO ? os_look_at_pipe(t.fd, &file) : os_look_at(t.fd, &file);
+    if (!error && still_is(&t, &file) &&
         os_write_quietly(t.fd, &file, byte) == EOPNOTSUPP)
         write_shielded(t.fd, &file, byte);
 }

@@ -440,29 +440,22 @@ static ssize_t write_now(int fd, const struct stat *what, const char *byte)
     return wrote == -1 ? write_with_flag(fd, byte) : wrote;
 }
 
-SA_HOT int os_look_at(int fd, struct stat *file)
+SA_HOT int os_look_at_pipe(int fd, struct stat *file)
 {
-    long error = -os_syscall(SYS_fstat, fd, (long)file, 0, 0, 0, 0);
-    if (!error || error == EBADF)
-        return (int)error;
-    int before = errno; /* a sandbox may know only what the C library calls */
-    error = fstat(fd, file) ? errno : 0;
-    errno = before;
-    return (int)error;
+    long result = os_syscall(SYS_fstat, fd, (long)file, 0, 0, 0, 0);
+    return result ? os_look_at(fd, file) : 0; /* a sandbox may know only newfstatat */
 }
 
 SA_HOT int os_write_quietly(int fd, const struct stat *what, char byte)
 {
     enum { NOSIGNAL = 0x100 }; /* RWF_NOSIGNAL, since 6.18 */
     long wrote;
-    do
-        if (S_ISSOCK(what->st_mode))
-            wrote = os_syscall(SYS_sendto, fd, (long)&byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
-        else if (S_ISFIFO(what->st_mode))
-            wrote = write_as_one(fd, &byte, RWF_NOWAIT | NOSIGNAL);
-        else
-            return EOPNOTSUPP;
-    while (wrote == -EINTR);
+    if (S_ISSOCK(what->st_mode))
+        wrote = os_syscall(SYS_sendto, fd, (long)&byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
+    else if (S_ISFIFO(what->st_mode))
+        wrote = write_as_one(fd, &byte, RWF_NOWAIT | NOSIGNAL);
+    else
+        return EOPNOTSUPP;
     if (wrote == 1)
         return 0;
     /* Whatever else an older kernel, a sandbox or an emulator says, it wrote nothing. */

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <sys/event.h>
-#include <unistd.h>
 
 int os_listen(int set, int ms, int *fd)
 {
@@ -12,14 +11,4 @@ int os_listen(int set, int ms, int *fd)
     int count = kevent(set, NULL, 0, &event, 1, ms < 0 ? NULL : &limit);
     *fd = count == 1 ? (int)event.ident : -1;
     return count < 0 ? errno : 0;
-}
-
-int os_read_byte(int fd, char *byte, bool *end)
-{
-    ssize_t got;
-    do
-        got = read(fd, byte, 1);
-    while (got < 0 && errno == EINTR);
-    *end = got == 0;
-    return got < 0 ? errno == EWOULDBLOCK ? EAGAIN : errno : 0;
 }

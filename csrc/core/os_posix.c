@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/ucontext.h>
 #include <unistd.h>
 
@@ -66,6 +67,23 @@ bool os_peek(uintptr_t at, void *out, size_t bytes)
     (void)close(ends[0]); /* a pipe of our own: nothing to lose */
     (void)close(ends[1]);
     return got;
+}
+
+SA_HOT int os_read_byte(int fd, char *byte, bool *end)
+{
+    ssize_t got;
+    do
+        got = read(fd, byte, 1);
+    while (got < 0 && errno == EINTR);
+    *end = got == 0;
+    return got < 0 ? errno == EWOULDBLOCK ? EAGAIN : errno : 0;
+}
+
+int os_look_at(int fd, struct stat *file)
+{
+    int before = errno, error = fstat(fd, file) ? errno : 0;
+    errno = before;
+    return error;
 }
 
 void os_wait(unsigned turn)

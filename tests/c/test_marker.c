@@ -287,6 +287,32 @@ TEST(an_older_kernel) { refused(EOPNOTSUPP, test_to_a_pipe); }
 TEST(an_emulator) { refused(ENOSYS, test_to_a_pipe); }
 TEST(a_sandbox) { refused(EPERM, test_to_a_pipe); }
 TEST(another_refusal) { refused(EINVAL, test_to_a_pipe); }
+
+/* Where only what the C library calls is allowed, and else is death. */
+TEST(a_sandbox_that_kills)
+{
+    if (under_tool())
+        SKIP("tools are in the sandbox too");
+    struct stat file;
+    pid_t child = fork();
+    if (child == 0) {
+        filter(SYS_fstat, SECCOMP_RET_KILL_PROCESS);
+        _exit(fstat(0, &file) != 0);
+    }
+    int status;
+    SAME(waitpid(child, &status, 0), child);
+    if (!WIFEXITED(status))
+        SKIP("this C library makes the same call");
+    FILE *opened = tmpfile();
+    CHECK(opened != NULL);
+    filter(SYS_fstat, SECCOMP_RET_KILL_PROCESS);
+    set(fileno(opened));
+    marker_write('F', false);
+    char got;
+    SAME(pread(fileno(opened), &got, 1, 0), 1);
+    SAME(got, 'F');
+}
+
 TEST(full_pipe_on_an_older_kernel) { refused(EOPNOTSUPP, test_full_pipe); }
 TEST(nobody_reads_on_an_older_kernel) { refused(EOPNOTSUPP, test_nobody_reads); }
 TEST(a_pending_signal_on_an_older_kernel) { refused(EOPNOTSUPP, test_a_pending_signal_is_kept); }
@@ -484,6 +510,7 @@ int main(int argc, char **argv)
     RUN(an_emulator);
     RUN(a_sandbox);
     RUN(another_refusal);
+    RUN(a_sandbox_that_kills);
     RUN(full_pipe_on_an_older_kernel);
     RUN(nobody_reads_on_an_older_kernel);
     RUN(a_pending_signal_on_an_older_kernel);

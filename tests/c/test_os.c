@@ -491,11 +491,13 @@ TEST(address_space)
 
 /* ---- what is behind a descriptor ------------------------------------------------------ */
 
-static void looks_as_fstat_does(int fd)
+typedef int look_call(int fd, struct stat *file);
+
+static void looks_as_fstat_does(look_call *call, int fd)
 {
     struct stat ours, theirs;
     errno = 4711;
-    OK(os_look_at(fd, &ours));
+    OK(call(fd, &ours));
     SAME(errno, 4711);
     SAME(fstat(fd, &theirs), 0);
     CHECK(ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino);
@@ -504,7 +506,7 @@ static void looks_as_fstat_does(int fd)
     CHECK(ours.st_size == theirs.st_size && ours.st_blksize == theirs.st_blksize);
 }
 
-static void look_at_several(void)
+static void look_at_several(look_call *call)
 {
     int ends[2], pair[2];
     SAME(pipe(ends), 0);
@@ -513,20 +515,28 @@ static void look_at_several(void)
     CHECK(file && fputs("content", file) >= 0 && fflush(file) == 0);
     int fds[] = {ends[0], pair[0], fileno(file), open("/dev/null", O_RDONLY)};
     for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
-        looks_as_fstat_does(fds[i]);
+        looks_as_fstat_does(call, fds[i]);
     fclose(file);
+    close(fds[3]);
+    for (int i = 0; i < 2; i++) {
+        close(ends[i]);
+        close(pair[i]);
+    }
 }
 
 TEST(look)
 {
-    look_at_several();
+    look_call *calls[] = {os_look_at, os_look_at_pipe};
     struct stat nothing;
     int closed = open("/dev/null", O_RDONLY);
     close(closed);
-    errno = 4711;
-    SAME(os_look_at(closed, &nothing), EBADF);
-    SAME(os_look_at(-1, &nothing), EBADF);
-    SAME(errno, 4711);
+    for (int i = 0; i < 2; i++) {
+        look_at_several(calls[i]);
+        errno = 4711;
+        SAME(calls[i](closed, &nothing), EBADF);
+        SAME(calls[i](-1, &nothing), EBADF);
+        SAME(errno, 4711);
+    }
 }
 
 #if defined __linux__ && defined __GLIBC__
@@ -536,10 +546,10 @@ TEST(look_by_another_call)
     if (under_tool())
         SKIP("tools are in the sandbox too");
     struct stat file;
-    deny(SYS_fstat, EPERM);
-    if (fstat(0, &file) && errno == EPERM)
+    deny(SYS_fstat, EBADF);
+    if (fstat(0, &file))
         SKIP("this C library makes the same call");
-    look_at_several();
+    look_at_several(os_look_at_pipe);
 }
 #endif
 
