@@ -118,8 +118,8 @@ static inline void nobody_with_lock_limit(size_t bytes)
     }
 }
 
-/* From here on a system call meets with that SECCOMP_RET_. */
-static inline void filter(long call, uint32_t answer)
+/* From here on a system call meets with that SECCOMP_RET_. false: filters cannot be had. */
+static inline bool filter(long call, uint32_t answer)
 {
     struct sock_filter lines[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -128,14 +128,14 @@ static inline void filter(long call, uint32_t answer)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     struct sock_fprog program = {sizeof lines / sizeof lines[0], lines};
-    SAME(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-    SAME(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
 /* From here on a system call fails with that error. */
 static inline void deny(long call, int error)
 {
-    filter(call, SECCOMP_RET_ERRNO | (uint32_t)error);
+    CHECK(filter(call, SECCOMP_RET_ERRNO | (uint32_t)error));
 }
 
 /* From here on a system call with that flag in its sixth argument fails with that error.
