@@ -62,7 +62,7 @@ def _heard(command: Callable[[], int]) -> int:
     """Its exit status; 1 where whoever read its output had enough, as `head` does."""
     try:
         status = command()
-        sys.stdout.flush()
+        print(end="", flush=True)  # nowhere, where standard output is closed
     except BrokenPipeError:
         # What is still buffered would be written at the end, and complained of.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -227,3 +227,20 @@ def test_a_reader_that_has_enough(command: str) -> None:
         )
     assert end.returncode == 1
     assert end.stderr == b""
+
+
+@pytest.mark.parametrize("command", ["doctor", "map"])
+def test_standard_output_that_is_closed(command: str) -> None:
+    line = [*COMMAND[:-1], command]
+    ends = [
+        subprocess.run(  # noqa: S603
+            ["/bin/sh", "-c", f'exec "$0" "$@" {to}', *line],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            check=False,
+            timeout=60,
+        )
+        for to in ("", ">&-")
+    ]
+    assert ends[0].returncode == ends[1].returncode
+    assert ends[1].stderr == b""

@@ -112,7 +112,6 @@ enum { RAISED = sizeof raised / sizeof raised[0] };
 /* Where only signals tell of some failures: they are blocked, and taken off again. */
 static void write_shielded(int fd, const struct stat *file, char byte)
 {
-    int before = errno;
     sigset_t block, mask, pending, after;
     sigemptyset(&block);
     for (int i = 0; i < RAISED; i++)
@@ -125,7 +124,6 @@ static void write_shielded(int fd, const struct stat *file, char byte)
         if (sigismember(&after, raised[i]) && !sigismember(&pending, raised[i]))
             os_consume(raised[i]);
     pthread_sigmask(SIG_SETMASK, &mask, NULL);
-    errno = before;
 }
 
 SA_HOT void marker_write(char byte, bool only_set)

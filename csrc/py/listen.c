@@ -173,7 +173,8 @@ static void leave_closed(PyObject *channel)
 
 /* None where there is nothing, or nothing new, or the listener is closed. Nothing of Python
  * runs between the count and the wait, or it could be left too high. */
-SA_HOT static PyObject *listen_for(struct listener_data *listener, PyObject *channel, int set, int ms)
+SA_HOT static PyObject *listen_for(struct listener_data *listener, PyObject *channel, int set,
+                                   int ms)
 {
     unsigned long me = PyThread_get_thread_ident();
     if (!enter(listener, me))
@@ -299,7 +300,7 @@ static PyObject *timeout_of(PyObject *const *args, Py_ssize_t count, PyObject *n
 
 /* All that can be done before is done before, or left to who hears nothing. */
 SA_HOT static PyObject *waiter_wait(PyObject *self, PyObject *const *args, Py_ssize_t count,
-                             PyObject *names)
+                                    PyObject *names)
 {
     PyObject *timeout = timeout_of(args, count, names);
     PyObject *prepared = timeout ? PyObject_CallMethod(self, "_prepare", "(O)", timeout) : NULL;
