@@ -49,7 +49,7 @@ static void forget_parent(void)
     uint32_t count = atomic_exchange(&vault.segment_count, 0);
     for (uint32_t i = 0; i < count; i++) {
         reserve_around(atomic_load(&segments[i].base), segments[i].bytes, &budget);
-        (void)os_release((void *)segments[i].holds,
+        (void)os_release((void *)segments[i].words,
                          (TABLE_BYTES(segments[i].slots) + vault.page - 1) / vault.page *
                              vault.page); /* a table that nobody reads any more */
     }
@@ -135,10 +135,10 @@ static enum sa_code start(struct sa_why *why)
     void *at;
     enum sa_code code;
     vault.page = os_page_size();
-    if (!vault.large_holds) {
+    if (!vault.large_words) {
         if ((code = vault_map_table(&at, TABLE_BYTES(LARGES), why)))
             return code;
-        vault.large_holds = at;
+        vault.large_words = at;
     }
     if ((code = noise_rekey(why)) || (code = canary_start(why)))
         return code;

@@ -57,7 +57,7 @@ static uint32_t unpark_any(struct class *c)
 
 static void push_free(struct class *c, struct slot s)
 {
-    atomic_store(slot_hold(s), SLOT_FREE | (uint64_t)c->free << HOLD_WIPE_SHIFT);
+    atomic_store(slot_hold(s), SLOT_FREE | (uint64_t)c->free << HOLD_NEXT_SHIFT);
     c->free = name_of(s) + 1;
 }
 
@@ -151,14 +151,14 @@ static enum sa_code add_segment(size_t data, struct sa_why *why)
     r->given = 0;
     r->data = data;
     r->slots = (uint32_t)((bytes - vault.page) / (data + vault.page));
-    void *holds;
-    enum sa_code code = vault_map_table(&holds, TABLE_BYTES(r->slots), why);
+    void *table;
+    enum sa_code code = vault_map_table(&table, TABLE_BYTES(r->slots), why);
     if (code) {
         (void)os_release(base, bytes); /* fresh, whole and ours */
         return code;
     }
-    r->holds = holds;
-    r->owners = (void *)(r->holds + r->slots);
+    r->words = table;
+    r->owners = (void *)(r->words + r->slots);
     atomic_store(&r->used, 0);
     atomic_store(&r->base, base);
     atomic_store(&vault.segment_count, count + 1); /* from here on wipers see it */
@@ -248,7 +248,7 @@ static bool next_free(struct class *c, size_t data, struct slot *out)
 {
     if (c->free) {
         *out = slot_named(c->free - 1);
-        c->free = (uint32_t)(atomic_load(slot_hold(*out)) >> HOLD_WIPE_SHIFT);
+        c->free = (uint32_t)(atomic_load(slot_hold(*out)) >> HOLD_NEXT_SHIFT);
         return true;
     }
     struct sa_region *r = open_segment(data);

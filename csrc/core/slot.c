@@ -18,8 +18,9 @@ void wipers_forked(void) { atomic_store(&wipers, 0); }
 
 /* ---- wiping ------------------------------------------------------------------ */
 
-SA_HOT static bool pin(_Atomic uint64_t *hold, uint64_t *pinned)
+SA_HOT static bool pin(struct slot_words *words, uint64_t *pinned)
 {
+    _Atomic uint64_t *hold = &words->hold;
     for (unsigned turn = 0;;) {
         uint64_t h = atomic_load(hold);
         if (hold_state(h) != SLOT_LIVE)
@@ -28,8 +29,9 @@ SA_HOT static bool pin(_Atomic uint64_t *hold, uint64_t *pinned)
             os_wait(turn++);
             continue;
         }
-        *pinned = h + HOLD_PIN + HOLD_WIPE;
+        *pinned = h + HOLD_PIN;
         if (atomic_compare_exchange_weak(hold, &h, *pinned)) {
+            atomic_fetch_add(&words->stamp, 1);
             atomic_thread_fence(memory_order_release); /* the stamp before the first byte */
             return true;
         }
@@ -95,13 +97,14 @@ static bool force_writable(struct slot s)
 
 SA_HOT bool slot_wipe(struct slot s)
 {
-    _Atomic uint64_t *hold = slot_hold(s);
+    struct slot_words *words = &s.region->words[s.index];
     uint64_t h;
-    if (!pin(hold, &h))
+    if (!pin(words, &h))
         return false;
     if ((hold_access(h) == OS_WRITE && !(h & HOLD_DROPPED)) || force_writable(s))
         overwrite(s, h);
-    atomic_fetch_add(hold, HOLD_WIPE - HOLD_PIN);
+    atomic_fetch_add(&words->stamp, 1);
+    atomic_fetch_sub(&words->hold, HOLD_PIN);
     return true;
 }
 

@@ -21,12 +21,18 @@ struct sa_region {
     size_t given;             /* bytes at the end that were moved elsewhere */
     uint32_t slots;
     _Atomic uint32_t used;    /* slots that were ever handed out; the rest is untouched */
-    _Atomic uint64_t *holds;  /* a word a slot; a child process sees zeros */
+    struct slot_words *words; /* two a slot; a child process sees zeros */
     _Atomic(struct sa_arena *) *owners; /* an arena a slot, behind the words; see below */
 };
 
+/* The stamp counts wipes that have begun or ended, and never comes round: 40 bits of the
+ * other word lasted 12.5 hours of clears. */
+struct slot_words {
+    _Atomic uint64_t hold, stamp;
+};
+
 /* What the table of a region with that many slots takes. */
-#define TABLE_BYTES(slots) ((slots) * (sizeof(_Atomic uint64_t) + sizeof(_Atomic(struct sa_arena *))))
+#define TABLE_BYTES(slots) ((slots) * (sizeof(struct slot_words) + sizeof(_Atomic(struct sa_arena *))))
 
 struct slot {
     struct sa_region *region;
@@ -42,8 +48,8 @@ enum slot_state {
 };
 
 /* The hold word, from the lowest bit: state, busy, the pages' access, protections
- * granted, dropped, gone, pins, the access that the owner wants, pooled, and how many wipes
- * have begun or ended. A wiper lifts the access and leaves what is wanted as it is, so
+ * granted, dropped, gone, pins, the access that the owner wants and pooled; of a free slot,
+ * from HOLD_NEXT_SHIFT on, the name of the next one. A wiper lifts the access and leaves what is wanted as it is, so
  * that putting it back never undoes what the owner did meanwhile. */
 #define HOLD_STATE 0x7u
 #define HOLD_BUSY 0x8u
@@ -58,8 +64,7 @@ enum slot_state {
 #define HOLD_WANTED_SHIFT 21
 #define HOLD_WANTED (0x3u << HOLD_WANTED_SHIFT)
 #define HOLD_POOLED 0x800000u /* a pool cut it into cells; while live */
-#define HOLD_WIPE_SHIFT 24
-#define HOLD_WIPE ((uint64_t)1 << HOLD_WIPE_SHIFT)
+#define HOLD_NEXT_SHIFT 24
 
 static inline uint64_t hold_of(enum slot_state state, enum os_access access, unsigned granted)
 {
@@ -85,7 +90,7 @@ static inline unsigned hold_granted(uint64_t h)
     return (unsigned)((h & HOLD_GRANTED) >> HOLD_GRANTED_SHIFT);
 }
 
-static inline _Atomic uint64_t *slot_hold(struct slot s) { return &s.region->holds[s.index]; }
+static inline _Atomic uint64_t *slot_hold(struct slot s) { return &s.region->words[s.index].hold; }
 
 /* The arena whose own slot it is, for whoever walks the table with the vault's lock held: it
  * is taken out under that lock before the arena can go. [any] */
@@ -106,7 +111,7 @@ static inline uint8_t *slot_data(struct slot s)
  * and a wipe in progress counts from its first byte. [signal] */
 static inline uint64_t slot_stamp(struct slot s)
 {
-    return atomic_load(slot_hold(s)) >> HOLD_WIPE_SHIFT;
+    return atomic_load(&s.region->words[s.index].stamp);
 }
 
 /* Overwrite a live slot whole, whatever its access; it is left writable. False:

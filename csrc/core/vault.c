@@ -67,11 +67,11 @@ static enum sa_code take_large(size_t data, struct slot *out, struct sa_why *why
     r->given = 0;
     r->slots = 1;
     atomic_store(&r->used, 1);
-    if (!r->holds) { /* once: wipers read it */
-        r->owners = (void *)(vault.large_holds + LARGES + index); /* as many, as large */
-        r->holds = &vault.large_holds[index];
+    if (!r->words) { /* once: wipers read it */
+        r->owners = (_Atomic(struct sa_arena *) *)(void *)(vault.large_words + LARGES) + index;
+        r->words = &vault.large_words[index];
     }
-    atomic_store(r->holds, hold_of(SLOT_OWNED, OS_NONE, pages.granted));
+    atomic_store(&r->words->hold, hold_of(SLOT_OWNED, OS_NONE, pages.granted));
     atomic_store(r->owners, NULL); /* where fork does not zero it, a parent's */
     atomic_store(&r->base, base);
     if (index == atomic_load(&vault.large_count))

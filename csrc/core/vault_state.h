@@ -22,7 +22,7 @@ struct class {
     uint32_t head, parked;
     uint32_t latest;       /* name + 1 of the slot that a close parked last; 0: none */
     uint32_t free;         /* name + 1 of the first slot given back; 0: none. The hold
-                              word of each names the next, above HOLD_WIPE_SHIFT. */
+                              word of each names the next, above HOLD_NEXT_SHIFT. */
     uint32_t mapped;       /* slots that have pages */
 };
 
@@ -32,7 +32,7 @@ struct vault {
     _Atomic uint32_t epoch;
     _Atomic uint32_t segment_count, large_count;
     struct class classes[CLASSES];
-    _Atomic uint64_t *large_holds;
+    struct slot_words *large_words;
     size_t page;
     size_t maps, map_limit;         /* memory maps used, and allowed to the process */
     size_t lock_limit, locked_bytes;
