@@ -10,7 +10,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-/* As in os_linux.c. */
+/* As in os_memory_linux.c. */
 #ifndef SYS_memfd_secret
 #define SYS_memfd_secret 447
 #endif

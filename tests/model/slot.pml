@@ -137,7 +137,7 @@ inline wipe(s)
     fi
 }
 
-/* os_linux.c: os_drop_pages */
+/* os_memory_linux.c: os_drop_pages */
 inline drop_pages(s)
 {
     atomic { assert(mapped[s]); prot[s] = NONE; content[s] = NOTHING; late[s] = 0 }

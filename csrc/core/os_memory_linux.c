@@ -1,0 +1,255 @@
+/* Linux: the address space, and the pages that hold secrets. */
+#include "os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* The C library's headers may be older than the kernel. The number is the same
+ * on every architecture that takes its calls from asm-generic, and on x86-64. */
+#ifndef SYS_memfd_secret
+#define SYS_memfd_secret 447
+#endif
+#ifndef MAP_FIXED_NOREPLACE /* 4.17 */
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+#ifndef MADV_WIPEONFORK /* 4.14 */
+#define MADV_WIPEONFORK 18
+#endif
+#ifndef MLOCK_ONFAULT /* 4.4 */
+#define MLOCK_ONFAULT 1
+#endif
+
+/* ---- address space --------------------------------------------------------- */
+
+enum { RESERVED = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE };
+
+/* Under mlockall(MCL_FUTURE) the reservation was locked on arrival. A child that
+ * finds it inherited, should DONTFORK be refused, has what it would reserve anew. */
+static void settle_reservation(void *at, size_t bytes)
+{
+    (void)munlock(at, bytes);                /* not locked: nothing to do */
+    (void)madvise(at, bytes, MADV_DONTFORK); /* see above */
+}
+
+void *os_reserve(size_t bytes, int *error)
+{
+    void *at = mmap(NULL, bytes, PROT_NONE, RESERVED, -1, 0);
+    if (at == MAP_FAILED) {
+        *error = errno;
+        return NULL;
+    }
+    settle_reservation(at, bytes);
+    return at;
+}
+
+int os_reserve_at(void *at, size_t bytes)
+{
+    void *got = mmap(at, bytes, PROT_NONE, RESERVED | MAP_FIXED_NOREPLACE, -1, 0);
+    if (got == MAP_FAILED)
+        return errno;
+    if (got != at) { /* a kernel before 4.17 takes the address for a hint */
+        (void)munmap(got, bytes); /* just made, whole: it cannot fail */
+        return EEXIST;
+    }
+    (void)munlock(at, bytes); /* as in settle_reservation */
+    return 0;
+}
+
+/* ---- data pages ------------------------------------------------------------ */
+
+unsigned os_known_protections(void)
+{
+    return SA_GUARD | SA_LOCK | SA_SECRETMEM | SA_NODUMP | SA_NOFORK;
+}
+
+static void refuse(struct os_pages *out, unsigned what, const char *call, int error,
+                   const char *mend)
+{
+    out->refused |= what;
+    if (!out->why.call || what == SA_LOCK)
+        out->why = (struct sa_why){.call = call, .error = error, .mend = mend};
+}
+
+static void refuse_lock(struct os_pages *out, unsigned what, const char *call, int error)
+{
+    struct rlimit limit;
+    refuse(out, what, call, error, "raise it with ulimit -l or LimitMEMLOCK=");
+    out->why.limit = "RLIMIT_MEMLOCK";
+    out->why.allowed = getrlimit(RLIMIT_MEMLOCK, &limit) ? 0 : (size_t)limit.rlim_cur;
+}
+
+/* Past RLIMIT_FSIZE, which counts here too, the call raises SIGXFSZ against us. */
+static int size_secretmem(int fd, size_t bytes)
+{
+    sigset_t only, mask, pending;
+    sigemptyset(&only);
+    sigaddset(&only, SIGXFSZ);
+    pthread_sigmask(SIG_BLOCK, &only, &mask);
+    sigpending(&pending);
+    int error = ftruncate(fd, (off_t)bytes) ? errno : 0;
+    if (error == EFBIG && !sigismember(&pending, SIGXFSZ))
+        os_consume(SIGXFSZ);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    return error;
+}
+
+/* Inaccessible secretmem (5.14; on by default since 6.5), or NULL. It is locked
+ * by nature, charged to RLIMIT_MEMLOCK by its mapped length, and its descriptor
+ * must not stay: exec could hand it on and map the pages there. */
+static void *map_secretmem(size_t bytes, struct os_pages *out)
+{
+    int fd = (int)syscall(SYS_memfd_secret, O_CLOEXEC);
+    if (fd < 0) {
+        int error = errno;
+        out->never_secretmem = error == ENOSYS || error == EPERM || error == EACCES;
+        refuse(out, SA_SECRETMEM, "memfd_secret", error,
+               out->never_secretmem
+                   ? "Linux 6.5 or later, or secretmem.enable=1 at boot; a container's "
+                     "seccomp profile must allow memfd_secret"
+                   : "raise the limit on open files");
+        return NULL;
+    }
+    void *at = MAP_FAILED;
+    int error = size_secretmem(fd, bytes);
+    bool sized = !error;
+    if (sized) {
+        at = mmap(NULL, bytes, PROT_NONE, MAP_SHARED, fd, 0);
+        error = errno;
+    }
+    (void)close(fd); /* the mapping keeps the file */
+    if (at != MAP_FAILED) {
+        out->granted |= SA_SECRETMEM | SA_LOCK;
+        return at;
+    }
+    if (sized && error == EAGAIN)
+        refuse_lock(out, SA_SECRETMEM, "mmap of secretmem", error);
+    else if (error == EFBIG)
+        refuse(out, SA_SECRETMEM, "ftruncate of secretmem", error, "raise it with ulimit -f");
+    else
+        refuse(out, SA_SECRETMEM, sized ? "mmap of secretmem" : "ftruncate of secretmem", error,
+               NULL);
+    return NULL;
+}
+
+/* Inaccessible anonymous memory, to be locked page by page as it is touched. It
+ * is accounted memory, unlike the reservation around it, so that the two never
+ * merge into one map. */
+static void *map_anonymous(size_t bytes, struct os_pages *out)
+{
+    void *at = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED) {
+        int error = errno;
+        out->why = (struct sa_why){.call = "mmap", .error = error};
+        errno = error;
+        return NULL;
+    }
+    if (syscall(SYS_mlock2, at, bytes, MLOCK_ONFAULT) == 0)
+        out->granted |= SA_LOCK;
+    else
+        refuse_lock(out, SA_LOCK, "mlock2", errno);
+    return at;
+}
+
+int os_map_pages(size_t bytes, bool secretmem, bool only_locked, struct os_pages *out)
+{
+    *out = (struct os_pages){0};
+    void *at = secretmem ? map_secretmem(bytes, out) : NULL;
+    bool at_limit = out->why.limit != NULL;
+    if (!at && !(at_limit && only_locked)) {
+        at = map_anonymous(bytes, out);
+        if (!at)
+            return out->why.error;
+        at_limit = out->refused & SA_LOCK;
+    }
+    if (!at)
+        return EAGAIN;
+    if (at_limit && only_locked) {
+        (void)munmap(at, bytes); /* just made, whole: it cannot fail */
+        return EAGAIN;
+    }
+    if (madvise(at, bytes, MADV_DONTFORK)) { /* 2.6.16 */
+        int error = errno;
+        (void)munmap(at, bytes); /* as above */
+        out->why = (struct sa_why){.call = "madvise(MADV_DONTFORK)", .error = error};
+        return error;
+    }
+    if (madvise(at, bytes, MADV_DONTDUMP) == 0) /* 3.4 */
+        out->granted |= SA_NODUMP;
+    else
+        refuse(out, SA_NODUMP, "madvise(MADV_DONTDUMP)", errno, NULL);
+    out->at = at;
+    return 0;
+}
+
+/* After a replacing call was refused: the kernel checks limits before it unmaps,
+ * so that normally nothing changed. Where it did unmap, the hole is closed. */
+static void mend_hole(void *at, size_t bytes, bool *hole)
+{
+    int error = os_reserve_at(at, bytes);
+    if (!error)
+        settle_reservation(at, bytes);
+    *hole = error != 0 && error != EEXIST;
+}
+
+int os_place_pages(void *from, size_t bytes, void *onto, bool *hole)
+{
+    *hole = false;
+    if (mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, onto) != MAP_FAILED)
+        return 0;
+    int error = errno;
+    mend_hole(onto, bytes, hole);
+    return error;
+}
+
+int os_unplace_pages(void *at, size_t bytes, bool *hole)
+{
+    *hole = false;
+    if (mmap(at, bytes, PROT_NONE, RESERVED | MAP_FIXED, -1, 0) != MAP_FAILED) {
+        settle_reservation(at, bytes); /* like its neighbours, so that the maps merge */
+        return 0;
+    }
+    int error = errno;
+    mend_hole(at, bytes, hole);
+    return error;
+}
+
+int os_drop_pages(void *at, size_t bytes)
+{
+    int before = errno, error = 0;
+    if (mmap(at, bytes, PROT_NONE, RESERVED | MAP_FIXED, -1, 0) == MAP_FAILED &&
+        munmap(at, bytes))
+        error = errno;
+    errno = before;
+    return error;
+}
+
+int os_touched(void *at, size_t bytes, unsigned char *vec)
+{
+    int before = errno;
+    int error = mincore(at, bytes, vec) ? errno : 0;
+    errno = before;
+    return error;
+}
+
+/* ---- memory of our own ------------------------------------------------------ */
+
+void *os_map_table(size_t bytes, int *error)
+{
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, RESERVED, -1, 0);
+    if (at == MAP_FAILED) {
+        *error = errno;
+        return NULL;
+    }
+    (void)munlock(at, bytes); /* under MCL_FUTURE it was locked on arrival */
+    if (madvise(at, bytes, MADV_WIPEONFORK)) {
+        *error = errno;
+        (void)munmap(at, bytes); /* just made, whole: it cannot fail */
+        return NULL;
+    }
+    return at;
+}
