@@ -69,10 +69,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from secalloc import residue as residue
     from secalloc._handover import AdoptError, adopt
+    from secalloc._terminal import getpass as getpass
     from secalloc._values import Hardening, Protection, Status
     from secalloc.channel import LockdownChannel, LockdownChild, LockdownEvent, LockdownKind
     from secalloc.sources import getenv, read
-    from secalloc.sources import getpass as getpass
 
 __version__ = "0.1.0"
 __all__ = [
@@ -121,10 +121,11 @@ __all__ = [
 # enum and typing cost more to import than all the rest, so these wait until asked for
 _LAZY = {
     "_handover": ("AdoptError", "adopt"),
+    "_terminal": ("getpass",),
     "_values": ("Hardening", "Protection", "Status"),
     "channel": ("LockdownChannel", "LockdownChild", "LockdownEvent", "LockdownKind"),
     "residue": (),
-    "sources": ("getenv", "getpass", "read"),
+    "sources": ("getenv", "read"),
 }
 
 

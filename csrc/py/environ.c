@@ -1,5 +1,5 @@
 /* The C environment, the terminal's echo, and bytes objects that only we still hold: what
- * secalloc/sources.py cannot reach from Python. */
+ * secalloc/sources.py and _terminal.py cannot reach from Python. */
 #include "glue.h"
 
 #include "wipe.h"

@@ -461,7 +461,7 @@ PyObject *py_refuse_format(PyObject *self, PyObject *spec);
 PyObject *py_refuse_copy(PyObject *self, PyObject *memo);
 PyObject *py_refuse_pickle(PyObject *self, PyObject *protocol);
 
-/* ---- environ.c: for getenv() and getpass() of secalloc/sources.py -------------- */
+/* ---- environ.c: for getenv() and getpass() of the package -------------------- */
 
 PyObject *py_environ_copy(PyObject *module, PyObject *name);
 PyObject *py_environ_wipe(PyObject *module, PyObject *name);
