@@ -142,10 +142,8 @@ static void hand_over(int sig, unsigned i, siginfo_t *info, void *context, bool 
     }
     if (queued_too_late)
         os_unblock_on_return(sig, context);
-    sigset_t mask, all;
-    sigemptyset(&mask);
-    sigfillset(&all); /* called by the one on top, it would come at once */
-    pthread_sigmask(SIG_BLOCK, &all, &mask);
+    sigset_t mask;
+    os_mask_all(&mask); /* called by the one on top, it would come at once */
     /* If neither holds, another thread has put back the action already, and it takes
      * the queued signal too; unless a handler with a mask like ours calls us, which
      * would go on for ever. */
@@ -160,7 +158,7 @@ static void hand_over(int sig, unsigned i, siginfo_t *info, void *context, bool 
     else if (os_requeue(sig, info) == 0 && dies && (vault_is_ours() || !vault_started()))
         remains_clear(context); /* refused: a forced signal comes again by itself, which
                                    takes registers as they were */
-    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    os_unmask(&mask);
 }
 
 SA_HOT static void on_fatal(int sig, siginfo_t *info, void *context)

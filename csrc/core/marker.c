@@ -112,18 +112,15 @@ enum { RAISED = sizeof raised / sizeof raised[0] };
 /* Where only signals tell of some failures: they are blocked, and taken off again. */
 static void write_shielded(int fd, const struct stat *file, char byte)
 {
-    sigset_t block, mask, pending, after;
-    sigemptyset(&block);
-    for (int i = 0; i < RAISED; i++)
-        sigaddset(&block, raised[i]);
-    pthread_sigmask(SIG_BLOCK, &block, &mask);
+    sigset_t mask, pending, after;
+    os_mask_sent(&mask);
     sigpending(&pending);
     (void)os_write_byte(fd, file, byte); /* nobody is left to tell */
     sigpending(&after);
     for (int i = 0; i < RAISED; i++)
         if (sigismember(&after, raised[i]) && !sigismember(&pending, raised[i]))
             os_consume(raised[i]);
-    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    os_unmask(&mask);
 }
 
 SA_HOT void marker_write(char byte, bool only_set)

@@ -209,6 +209,18 @@ bool os_may_write(void *at);
 bool os_blocks_on_return(int sig, const void *context);
 void os_unblock_on_return(int sig, void *context);
 
+/* Block every signal that the calling thread could take, the C library's own among them
+ * (a setgroups() of another thread would put this one's registers on its stack), and give
+ * the mask that was. Nothing is waited for before os_unmask: that setgroups() waits too.
+ * On macOS faults are never blocked. [signal] */
+void os_mask_all(sigset_t *before);
+
+/* The same but for faults and abort's signal, which would end the process unwiped. [signal] */
+void os_mask_sent(sigset_t *before);
+
+/* Put the mask back that one of the two gave. [signal] */
+void os_unmask(const sigset_t *before);
+
 /* Take one pending signal of the calling thread, if there is one. [signal] */
 void os_consume(int sig);
 

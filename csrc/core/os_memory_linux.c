@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -86,15 +85,13 @@ static void refuse_lock(struct os_pages *out, unsigned what, const char *call, i
 /* Past RLIMIT_FSIZE, which counts here too, the call raises SIGXFSZ against us. */
 static int size_secretmem(int fd, size_t bytes)
 {
-    sigset_t only, mask, pending;
-    sigemptyset(&only);
-    sigaddset(&only, SIGXFSZ);
-    pthread_sigmask(SIG_BLOCK, &only, &mask);
+    sigset_t mask, pending;
+    os_mask_sent(&mask);
     sigpending(&pending);
     int error = ftruncate(fd, (off_t)bytes) ? errno : 0;
     if (error == EFBIG && !sigismember(&pending, SIGXFSZ))
         os_consume(SIGXFSZ);
-    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    os_unmask(&mask);
     return error;
 }
 

@@ -10,7 +10,6 @@
 #include "wipe.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 
 enum {
@@ -47,16 +46,6 @@ struct search {
 
 /* ---- walking -------------------------------------------------------------------------- */
 
-static void block_signals(sigset_t *before)
-{
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT};
-    sigset_t most;
-    sigfillset(&most);
-    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
-        sigdelset(&most, faults[i]); /* blocked, it would kill without a wipe */
-    pthread_sigmask(SIG_BLOCK, &most, before);
-}
-
 static void tell(struct search *s, size_t more)
 {
     s->done += more;
@@ -73,14 +62,14 @@ static void look_at(struct search *s, uintptr_t from, uintptr_t to)
     while (from < to && !s->ended) {
         sigset_t before;
         size_t want = to - from < CHUNK ? to - from : CHUNK;
-        block_signals(&before);
+        os_mask_sent(&before);
         size_t got = os_maps_read(&s->walk, from, s->chunk, want) / 8 * 8;
         s->chunk_at = from;
         s->chunk_bytes = got;
         s->peek_bytes = 0;
         if (got)
             s->look(s, from, got);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        os_unmask(&before);
         size_t step = got < want ? (from + got) / page * page + page - from : want;
         step = step < to - from ? step : to - from;
         from += step; /* past what could not be read */
@@ -287,7 +276,7 @@ static enum sa_code prepare(struct search *s, struct sa_arena *secret, const uin
                             struct sa_arena *work, uint8_t *room, bool partial)
 {
     sigset_t before;
-    block_signals(&before);
+    os_mask_sent(&before);
     enum sa_code code = needles_measure(&s->needles, bytes, secret->size, partial);
     if (!code && needles_room(&s->needles) + CHUNK + PEEK > work->size)
         code = SA_WIPED;
@@ -295,7 +284,7 @@ static enum sa_code prepare(struct search *s, struct sa_arena *secret, const uin
         s->chunk = room;
         needles_build(&s->needles, room + CHUNK + PEEK);
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    os_unmask(&before);
     return code;
 }
 

@@ -2,8 +2,6 @@
 
 #include "noise.h"
 
-#include <pthread.h>
-
 static _Atomic unsigned wipers;
 
 SA_HOT void wipers_enter(void) { atomic_fetch_add(&wipers, 1); }
@@ -115,13 +113,6 @@ static bool clear_to_own(uint64_t h)
     return hold_state(h) == SLOT_LIVE && !(h & (HOLD_BUSY | HOLD_PINS));
 }
 
-static void mask_all(sigset_t *before)
-{
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, before);
-}
-
 /* Who changes a slot's access over and over would keep a pass from it: 300 ms were
  * seen. Not for ever, as our caller may hold a lock that a lockdown wants. */
 static void let_wipers_pass(void)
@@ -139,14 +130,14 @@ static int change_access(struct slot s, int chosen)
     _Atomic uint64_t *hold = slot_hold(s);
     for (unsigned turn = 0;; os_wait(turn++)) {
         sigset_t mask;
-        mask_all(&mask);
+        os_mask_all(&mask);
         uint64_t h = atomic_load(hold);
         if (chosen == OS_AS_WANTED && hold_state(h) != SLOT_LIVE) {
-            pthread_sigmask(SIG_SETMASK, &mask, NULL);
+            os_unmask(&mask);
             return 0; /* its owner retired it */
         }
         if (!clear_to_own(h) || !atomic_compare_exchange_strong(hold, &h, h | HOLD_BUSY)) {
-            pthread_sigmask(SIG_SETMASK, &mask, NULL);
+            os_unmask(&mask);
             continue;
         }
         int error = 0;
@@ -156,7 +147,7 @@ static int change_access(struct slot s, int chosen)
         if (!error)
             h = hold_with(h, h & HOLD_DROPPED ? hold_access(h) : access, access);
         atomic_store(hold, h); /* busy: nobody else writes the word */
-        pthread_sigmask(SIG_SETMASK, &mask, NULL);
+        os_unmask(&mask);
         return error;
     }
 }
@@ -217,7 +208,7 @@ static void drop_busy(struct slot s)
 
 bool slot_hold_both(struct slot from, struct slot to, sigset_t *mask)
 {
-    mask_all(mask);
+    os_mask_all(mask);
     bool fresh = hold_state(atomic_load(slot_hold(to))) == SLOT_OWNED;
     if (take_busy(from, same(from, to) ? OS_WRITE : OS_READ)) {
         if (fresh) {
@@ -235,7 +226,7 @@ bool slot_hold_both(struct slot from, struct slot to, sigset_t *mask)
         }
         drop_busy(from);
     }
-    pthread_sigmask(SIG_SETMASK, mask, NULL);
+    os_unmask(mask);
     return false;
 }
 
@@ -248,25 +239,25 @@ void slot_unhold_both(struct slot from, struct slot to, bool keep, const sigset_
         drop_busy(to);
     }
     drop_busy(from);
-    pthread_sigmask(SIG_SETMASK, mask, NULL);
+    os_unmask(mask);
 }
 
 bool slot_hold_one(struct slot s, sigset_t *mask)
 {
-    mask_all(mask);
+    os_mask_all(mask);
     if (take_busy(s, OS_READ)) {
         if (atomic_load(&wipers) == 0) /* as above */
             return true;
         drop_busy(s);
     }
-    pthread_sigmask(SIG_SETMASK, mask, NULL);
+    os_unmask(mask);
     return false;
 }
 
 void slot_unhold_one(struct slot s, const sigset_t *mask)
 {
     drop_busy(s);
-    pthread_sigmask(SIG_SETMASK, mask, NULL);
+    os_unmask(mask);
 }
 
 void slot_wait_clear(unsigned turn)

@@ -221,6 +221,50 @@ TEST(consume_takes_one)
     SAME(times, 0);
 }
 
+static bool blocks(const sigset_t *mask, int sig) { return sigismember(mask, sig) == 1; }
+
+static sigset_t mask_now(void)
+{
+    sigset_t mask;
+    sigemptyset(&mask);
+#ifdef __linux__ /* the C library does not show the signals of its own */
+    SAME(syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, 8), 0);
+#else
+    SAME(pthread_sigmask(SIG_BLOCK, NULL, &mask), 0);
+#endif
+    return mask;
+}
+
+TEST(masks)
+{
+    sigset_t one, before, inner, now;
+    sigemptyset(&one);
+    sigaddset(&one, SIGUSR1);
+    SAME(pthread_sigmask(SIG_SETMASK, &one, NULL), 0);
+    os_mask_sent(&before);
+    CHECK(blocks(&before, SIGUSR1) && !blocks(&before, SIGTERM));
+    now = mask_now();
+    CHECK(blocks(&now, SIGTERM) && !blocks(&now, SIGSEGV) && !blocks(&now, SIGABRT));
+    os_mask_all(&inner);
+    now = mask_now();
+#ifdef __linux__
+    CHECK(blocks(&now, SIGSEGV) && blocks(&now, SIGABRT));
+    uint64_t bits, ever = 1ull << (SIGKILL - 1) | 1ull << (SIGSTOP - 1);
+    memcpy(&bits, &now, sizeof bits);
+    CHECK((bits | ever) == UINT64_MAX); /* 32 and 33 too, which glibc keeps open */
+    os_unmask(&inner);
+    now = mask_now();
+    memcpy(&bits, &now, sizeof bits);
+    CHECK(bits >> 31 & bits >> 32 & 1); /* and they stay what they were */
+#else
+    CHECK(!blocks(&now, SIGSEGV));
+    os_unmask(&inner);
+#endif
+    os_unmask(&before);
+    now = mask_now();
+    CHECK(blocks(&now, SIGUSR1) && !blocks(&now, SIGTERM));
+}
+
 TEST(wait_keeps_errno)
 {
     for (unsigned turn = 0; turn < 70; turn++) {
@@ -671,6 +715,7 @@ int main(int argc, char **argv)
     RUN(signal_stacks);
     RUN(requeue_comes_again);
     RUN(consume_takes_one);
+    RUN(masks);
     RUN(wait_keeps_errno);
 #if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
     RUN(registers_in_a_frame);
