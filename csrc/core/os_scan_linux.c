@@ -116,13 +116,14 @@ static bool begins(const char *name, const char *with)
 
 /* Such a heap begins with the address of its arena. A stack that begins at such a multiple,
  * as one in thirty-two does where the kernel aligns to 2 MiB (6.7), begins with zeros, unless
- * it was used to its end. */
-static bool is_threads_heap(struct os_maps *walk, uintptr_t start)
+ * it was used to its end. A first page that nobody touched is not read: reading brings it in. */
+static bool is_threads_heap(struct os_maps *walk, const struct os_map *m)
 {
-    uintptr_t arena = 0;
-    if (start % HEAP_ALIGN)
+    uintptr_t arena = 0, start, end;
+    struct os_map first = {.start = m->start, .end = m->start + os_page_size()};
+    if (m->start % HEAP_ALIGN || !os_maps_held(walk, &first, first.start, &start, &end))
         return false;
-    bool any = os_maps_read(walk, start, &arena, sizeof arena) == sizeof arena && arena;
+    bool any = os_maps_read(walk, m->start, &arena, sizeof arena) == sizeof arena && arena;
     wipe_scratch(&arena, sizeof arena); /* it may be of what is looked for */
     return any;
 }
@@ -138,7 +139,7 @@ static enum os_map_kind kind_of(struct os_maps *walk, const struct os_map *m, bo
         return OS_MAP_FILE;
     if (m->name[0] || m->shared || !writable)
         return OS_MAP_MEMORY;
-    if (is_threads_heap(walk, m->start))
+    if (is_threads_heap(walk, m))
         return OS_MAP_HEAP;
     return guarded ? OS_MAP_STACK : OS_MAP_MEMORY; /* as pthread_create maps them */
 }
