@@ -82,6 +82,12 @@ SYSCALLS = {
     "clone": (56, 220),
     "prctl": (157, 167),
     "prlimit64": (302, 261),
+    "mlock2": (325, 284),
+    "pwritev2": (328, 287),
+    "mincore": (27, 232),
+    "capget": (125, 90),
+    "process_vm_readv": (310, 270),
+    "ioctl": (16, 29),
 }
 
 
@@ -169,10 +175,10 @@ def exhaust_stack() -> None:
     _native("recurse")
 
 
-def deny(name: str, error: int = 0, *, trap: bool = False) -> None:
-    """Have a seccomp filter refuse a system call from here on."""
+def deny(name: str, error: int = 0, *, trap: bool = False, kill: bool = False) -> None:
+    """Have a seccomp filter refuse a system call from here on, or end the process for it."""
     number = SYSCALLS[name][0 if X86 else 1]
-    verdict = 0x00030000 if trap else 0x00050000 | error
+    verdict = 0x80000000 if kill else 0x00030000 if trap else 0x00050000 | error
     program = b"".join(
         struct.pack("HBBI", *line)
         for line in (

@@ -122,6 +122,8 @@ def test_seccomp_without_memfd_secret(error: str) -> None:
     assert os.strerror(getattr(errno, error)) in row["why"]
     assert "memfd_secret" in row["why"]
     assert "seccomp" in row["mend"]
+    if error == "EPERM":
+        assert "SystemCallFilter=@system-service memfd_secret" in row["mend"]
     assert checks["LOCK"]["state"] == "ok"
     assert (
         "and read arenas" in checks["debuggers"]["what"]

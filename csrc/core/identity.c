@@ -173,6 +173,7 @@ enum sa_code vault_enter(struct sa_why *why)
         forget_parent();
     for (unsigned turn = 0; atomic_load(&ran) == FORGETTING; turn++)
         os_wait(turn);
+    os_probe();
     /* Before the lock: a child forked while it is held must reset it. */
     int error = pthread_once(&hooks, set_hooks);
     if (error || hooks_refused) {

@@ -27,6 +27,12 @@ size_t os_address_space_left(void);
 void os_raise_lock_limit(void);
 size_t os_lock_limit(void); /* bytes; SIZE_MAX: none for this process [any] */
 
+/* Find out which optional system calls a sandbox lets live, some of which are made where it
+ * is too late to ask. Cheap when repeated. On Linux a child process may be made for it, unless
+ * the second call forbade that: then none is made but those that any filter allows. [any] */
+void os_probe(void);
+void os_probe_in_child(bool may);
+
 /* ---- address space -------------------------------------------------------- */
 
 /* Inaccessible address space, not locked, not inherited by fork. NULL: refused,
@@ -74,7 +80,7 @@ int os_protect(void *at, size_t bytes, enum os_access access); /* [signal] */
 int os_drop_pages(void *at, size_t bytes);
 
 /* For each page of [at, at + bytes), whether it may ever have held anything:
- * vec[i] & 1. Exact on locked pages and secretmem. [signal] */
+ * vec[i] & 1. Exact on locked pages and secretmem. After os_probe(). [signal] */
 int os_touched(void *at, size_t bytes, unsigned char *vec);
 
 /* ---- pages and bytes for another process ------------------------------------ */

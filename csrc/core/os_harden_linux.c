@@ -1,5 +1,6 @@
 /* Linux: core files, the dumpable flag, debuggers. */
 #include "os.h"
+#include "os_probe_linux.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,15 +11,16 @@
 
 int os_dumpable(void)
 {
-    int value = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
+    int value = os_may_call(OS_PRCTL) ? prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) : -1;
     return value < 0 ? -1 : value != 0;
 }
 
 bool os_forbid_dumps(struct sa_why *why)
 {
-    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && os_dumpable() == 0)
+    bool allowed = os_may_call(OS_PRCTL);
+    if (allowed && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && os_dumpable() == 0)
         return true;
-    *why = (struct sa_why){.call = "prctl(PR_SET_DUMPABLE)", .error = errno,
+    *why = (struct sa_why){.call = "prctl(PR_SET_DUMPABLE)", .error = allowed ? errno : EPERM,
                            .mend = "a seccomp profile must allow prctl"};
     return false;
 }

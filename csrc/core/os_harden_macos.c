@@ -41,3 +41,7 @@ bool os_forbid_debuggers(struct sa_why *why)
     }
     return true;
 }
+
+/* No sandbox here ends a process for a system call. */
+void os_probe(void) {}
+void os_probe_in_child(bool may) { (void)may; }

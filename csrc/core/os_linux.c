@@ -1,5 +1,6 @@
 /* Linux, x86-64 and AArch64, glibc and musl; kernel 4.17 and later. */
 #include "os.h"
+#include "os_probe_linux.h"
 #include "os_syscall_linux.h"
 
 #include <errno.h>
@@ -64,7 +65,7 @@ static bool may_lock_all(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2] = {{0}};
-    if (syscall(SYS_capget, &header, data))
+    if (!os_may_call(OS_CAPGET) || syscall(SYS_capget, &header, data))
         return false;
     return data[CAP_IPC_LOCK / 32].effective >> CAP_IPC_LOCK % 32 & 1;
 }
@@ -168,6 +169,8 @@ static ssize_t write_with_flag(int fd, const char *byte)
 SA_HOT static int write_as_one(int fd, const char *byte, int flags)
 {
     struct iovec one = {.iov_base = (void *)(uintptr_t)byte, .iov_len = 1};
+    if (!os_may_call_now(OS_PWRITEV2))
+        return -ENOSYS;
     return (int)os_syscall(SYS_pwritev2, fd, (long)&one, 1, -1, -1, flags);
 }
 

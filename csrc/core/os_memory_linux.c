@@ -1,5 +1,6 @@
 /* Linux: the address space, and the pages that hold secrets. */
 #include "os.h"
+#include "os_probe_linux.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,19 +9,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* The C library's headers may be older than the kernel. The number is the same
- * on every architecture that takes its calls from asm-generic, and on x86-64. */
-#ifndef SYS_memfd_secret
-#define SYS_memfd_secret 447
-#endif
+/* The C library's headers may be older than the kernel. */
 #ifndef MAP_FIXED_NOREPLACE /* 4.17 */
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
 #ifndef MADV_WIPEONFORK /* 4.14 */
 #define MADV_WIPEONFORK 18
-#endif
-#ifndef MLOCK_ONFAULT /* 4.4 */
-#define MLOCK_ONFAULT 1
 #endif
 
 /* ---- address space --------------------------------------------------------- */
@@ -100,14 +94,17 @@ static int size_secretmem(int fd, size_t bytes)
  * must not stay: exec could hand it on and map the pages there. */
 static void *map_secretmem(size_t bytes, struct os_pages *out)
 {
-    int fd = (int)syscall(SYS_memfd_secret, O_CLOEXEC);
+    int fd = os_open_secretmem();
     if (fd < 0) {
         int error = errno;
         out->never_secretmem = error == ENOSYS || error == EPERM || error == EACCES;
         refuse(out, SA_SECRETMEM, "memfd_secret", error,
                out->never_secretmem
-                   ? "Linux 6.5 or later, or secretmem.enable=1 at boot; a container's "
-                     "seccomp profile must allow memfd_secret"
+                   ? error == ENOSYS ? "Linux 6.5 or later, or secretmem.enable=1 at boot; a "
+                                       "container's seccomp profile must allow memfd_secret"
+                                     : "a seccomp filter must allow it: in a systemd unit "
+                                       "SystemCallFilter=@system-service memfd_secret, else a "
+                                       "profile of the container's own"
                    : "raise the limit on open files");
         return NULL;
     }
@@ -145,7 +142,7 @@ static void *map_anonymous(size_t bytes, struct os_pages *out)
         errno = error;
         return NULL;
     }
-    if (syscall(SYS_mlock2, at, bytes, MLOCK_ONFAULT) == 0)
+    if (os_lock_on_fault(at, bytes) == 0)
         out->granted |= SA_LOCK;
     else
         refuse_lock(out, SA_LOCK, "mlock2", errno);
@@ -228,6 +225,8 @@ int os_drop_pages(void *at, size_t bytes)
 int os_touched(void *at, size_t bytes, unsigned char *vec)
 {
     int before = errno;
+    if (!os_may_call_now(OS_MINCORE))
+        return EPERM;
     int error = mincore(at, bytes, vec) ? errno : 0;
     errno = before;
     return error;

@@ -1,5 +1,6 @@
 /* Linux: the mappings of this process, which of their pages hold anything, and what. */
 #include "os.h"
+#include "os_probe_linux.h"
 
 #include "wipe.h"
 
@@ -29,7 +30,7 @@ enum { PRESENT = 1 << 3, SWAPPED = 1 << 4, ZERO_PAGE = 1 << 5 };
 int os_maps_begin(struct os_maps *walk, struct sa_why *why)
 {
     char probe = 1, got = 0;
-    *walk = (struct os_maps){.memory = -1, .by_scan = true};
+    *walk = (struct os_maps){.memory = -1, .by_scan = os_may_call(OS_IOCTL)};
     walk->list = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
     if (walk->list < 0) {
         *why = (struct sa_why){.call = "open /proc/self/maps", .error = errno,
@@ -38,9 +39,11 @@ int os_maps_begin(struct os_maps *walk, struct sa_why *why)
     }
     /* Closed to a process that is not dumpable, but to root: then all pages are read. */
     walk->pages = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    if (os_maps_read(walk, (uintptr_t)&probe, &got, 1) == 1 && got == probe)
+    (void)os_may_call(OS_MINCORE); /* for os_touched */
+    bool allowed = os_may_call(OS_PROCESS_VM_READV);
+    if (allowed && os_maps_read(walk, (uintptr_t)&probe, &got, 1) == 1 && got == probe)
         return 0;
-    int error = errno; /* a seccomp filter, as container runtimes have them */
+    int error = allowed ? errno : EPERM; /* a seccomp filter, as container runtimes have them */
     walk->memory = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
     if (walk->memory >= 0 && os_maps_read(walk, (uintptr_t)&probe, &got, 1) == 1 && got == probe)
         return 0;

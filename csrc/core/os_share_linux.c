@@ -1,5 +1,6 @@
 /* Linux: pages that two processes map for a moment. */
 #include "os.h"
+#include "os_probe_linux.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,10 +11,6 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-/* As in os_memory_linux.c. */
-#ifndef SYS_memfd_secret
-#define SYS_memfd_secret 447
-#endif
 enum { SECRETMEM_KIND = 0x5345434d }; /* SECRETMEM_MAGIC of linux/magic.h, since 5.14 */
 
 /* Inaccessible until no child can inherit it any more. */
@@ -37,7 +34,7 @@ int os_share_open(size_t bytes, int *fd, void **at)
     if (getrlimit(RLIMIT_FSIZE, &files) == 0 && files.rlim_cur != RLIM_INFINITY &&
         bytes > files.rlim_cur)
         return EFBIG;
-    *fd = (int)syscall(SYS_memfd_secret, O_CLOEXEC);
+    *fd = os_open_secretmem();
     if (*fd < 0)
         return errno;
     int error = ftruncate(*fd, (off_t)bytes) ? errno : map_alone(*fd, bytes, at);

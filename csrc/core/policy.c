@@ -7,6 +7,7 @@ static _Atomic unsigned required;
 
 bool sa_use_secretmem(bool use)
 {
+    os_probe_in_child(use); /* the only call worth a child, to whom a sandbox kills for clone */
     pthread_mutex_lock(&vault.lock);
     bool before = !vault.shun_secretmem;
     vault.shun_secretmem = !use;

@@ -122,6 +122,7 @@ TEST(touched)
 {
     enum { PAGES = 40 };
     unsigned char vec[PAGES];
+    os_probe();
     for (int secretmem = 0; secretmem < 2; secretmem++) {
         struct os_pages p = map_open(PAGES * page(), secretmem);
         uint8_t *at = p.at;
