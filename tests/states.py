@@ -63,6 +63,7 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "clear(a)": lambda a, v: secalloc.clear(a),
     "check": lambda a, v: a.check(),
     "rotate": lambda a, v: a.rotate(),
+    "replace": lambda a, v: a.replace(SECRET),
     "open w": lambda a, v: enter(a),
     "open r": lambda a, v: look(a, "r"),
     "open rw": lambda a, v: look(a, "rw"),
@@ -134,7 +135,7 @@ TABLE: dict[str, tuple[object, ...]] = {
     "a[i] = byte": write(None),
     "a[i:j]": always(4),  # names a range, reads nothing
     "a[i:j] = data": write(None),
-    "a[:] = data": (None, None, None, S, S, None, V, F),
+    "a[:] = data": (None, None, B, S, S, None, V, F),
     "bytes": read(N),
     "memoryview": read(None),
     "a == a": (True,) * 8,
@@ -152,7 +153,8 @@ TABLE: dict[str, tuple[object, ...]] = {
     "clear(a)": always(None),
     "check": always(None),
     "rotate": (None, W, B, None, None, None, V, F),
-    "open w": always(None),
+    "replace": (None, None, B, None, B, B, V, F),
+    "open w": (None, None, B, None, B, B, V, F),  # nobody may read usable content
     "open r": (SECRET[3], W, W, SECRET[3], SECRET[3], SECRET[3], V, F),
     "open rw": (SECRET[3], W, W, SECRET[3], SECRET[3], SECRET[3], V, F),
     "seal": (None, None, B, None, B, B, V, F),
@@ -186,6 +188,8 @@ POOLED = {
     **{("seal", state): V for state in STATES if state != "forked"},
     **{(f"open {mode}", "sealed"): S for mode in ("r", "rw", "w")},
     ("open w", "open r"): S,
+    ("open w", "open rw"): None,
+    **{("replace", f"open {mode}"): None for mode in ("r", "rw")},
 }
 """Where an arena of a pool answers otherwise: its pool is sealed and opened instead."""
 

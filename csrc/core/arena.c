@@ -59,7 +59,7 @@ static enum sa_code permits(uint64_t u, enum os_access pages, enum arena_need ne
 {
     if (need == NEED_PAGES)
         return SA_OK;
-    if (u & FILLS)
+    if (u & FILL)
         return need == NEED_READ ? SA_WIPED : SA_OK;
     if (need == NEED_FILL)
         return SA_WIPED;
@@ -84,15 +84,17 @@ enum sa_code arena_enter(struct sa_arena *a, uint64_t what, enum arena_need need
     for (unsigned turn = 0;;) {
         if (u & CLOSED)
             return SA_CLOSED;
-        if (u & MOVING || (what == READER && (u & READERS) == READERS)) {
-            os_wait(turn++); /* both are over soon */
+        /* The first two are over soon. Our own looks make a little room for who has a turn. */
+        if (u & MOVING || (what == READER && (u & READERS) == READERS) ||
+            (what == READER && u & WAITING && turn < 8)) {
+            os_wait(turn++);
             u = atomic_load(&a->use);
             continue;
         }
         if ((code = permits(u, OS_WRITE, need)))
             return code;
         if (what == EXPORT && (u & EXPORTS) == EXPORTS)
-            return SA_BUSY;
+            return SA_CROWDED;
         if (atomic_compare_exchange_weak(&a->use, &u, u + what))
             break;
     }
@@ -147,7 +149,7 @@ static bool last_out(struct sa_arena *a, uint64_t what)
             u = atomic_load(&a->use);
         }
         next = u - what;
-        if (slab && next & LATER && !(next & (EXPORTS | FILLS)))
+        if (slab && next & LATER && !(next & (EXPORTS | FILL)))
             next &= ~LATER;
         if (next & CLOSED && !(next & (EXPORTS | READERS | MOVING | GONE)))
             next |= GONE;
@@ -165,6 +167,13 @@ void arena_leave(struct sa_arena *a, uint64_t what)
     }
 }
 
+void arena_tell_pool(struct sa_arena *a)
+{
+    struct sa_slab *slab = a->slab;
+    if (slab && atomic_load(&a->use) & EXPORTS && arena_whole(a))
+        pool_overtaken(slab);
+}
+
 void arena_wipe(struct sa_arena *a)
 {
     if (!a->slab) {
@@ -173,6 +182,7 @@ void arena_wipe(struct sa_arena *a)
     }
     /* A cell alone. Its slot stays live and its neighbours' content whole; a wiper
      * of the slot may write the same noise at the same time. */
+    arena_tell_pool(a);
     atomic_fetch_add(&a->wipes, 1);
     atomic_thread_fence(memory_order_release); /* the stamp before the first byte */
     pool_wipe_cell(a->slab, a->cell);
@@ -183,6 +193,8 @@ void arena_wipe(struct sa_arena *a)
 
 size_t sa_page_size(void) { return os_page_size(); }
 
+int64_t sa_now_ms(void) { return os_now_ms(); }
+
 void arena_settle(struct sa_arena *a, struct slot s, uint64_t stamp, size_t size, size_t tail,
                   bool zeroed)
 {
@@ -191,22 +203,16 @@ void arena_settle(struct sa_arena *a, struct slot s, uint64_t stamp, size_t size
     a->tail = tail;
     arena_set_slot(a, s);
     atomic_store_explicit(&a->wipes, 0, memory_order_relaxed);
-    a->fill_stamp = stamp;
-    atomic_store_explicit(&a->good, NEVER_GOOD, memory_order_relaxed);
+    atomic_store_explicit(&a->good, stamp, memory_order_relaxed);
     arena_lay_canary(a);
     if (!zeroed)
         memset(arena_bytes(a), 0, size);
     atomic_store_explicit(&a->use, FILL, memory_order_release);
 }
 
-enum sa_code sa_arena_make(struct sa_arena *a, size_t size, size_t align, struct sa_why *why)
+enum sa_code arena_make_plain(struct sa_arena *a, size_t size, size_t tail, struct sa_why *why)
 {
-    if (align == 0 || align & (align - 1) || align > os_page_size())
-        return SA_BAD_ALIGN;
-    enum sa_code code = vault_enter(why);
-    if (code)
-        return code;
-    size_t tail = (align - size % align) % align, bytes;
+    size_t bytes;
     if (__builtin_add_overflow(size, tail, &bytes)) {
         *why = (struct sa_why){.call = "mmap"};
         return SA_NO_MEMORY;
@@ -216,6 +222,7 @@ enum sa_code sa_arena_make(struct sa_arena *a, size_t size, size_t align, struct
     wipers_wait();
     struct slot s;
     bool zeroed;
+    enum sa_code code;
     if ((code = vault_take(bytes, size, &s, &zeroed, why)))
         return code;
     uint64_t stamp = slot_stamp(s); /* while nobody wipes it: a wipe from now on moves it */
@@ -224,6 +231,14 @@ enum sa_code sa_arena_make(struct sa_arena *a, size_t size, size_t align, struct
     arena_settle(a, s, stamp, size, tail, zeroed);
     slot_set_owner(s, a);
     return SA_OK;
+}
+
+enum sa_code sa_arena_make(struct sa_arena *a, size_t size, size_t align, struct sa_why *why)
+{
+    if (align == 0 || align & (align - 1) || align > os_page_size())
+        return SA_BAD_ALIGN;
+    enum sa_code code = vault_enter(why);
+    return code ? code : arena_make_plain(a, size, (align - size % align) % align, why);
 }
 
 /* ---- lend -------------------------------------------------------------------------------- */
@@ -255,7 +270,7 @@ enum sa_code sa_export(struct sa_arena *a, bool filling, uint8_t **bytes)
     if (code || (code = arena_enter(a, EXPORT, filling ? NEED_FILL : NEED_READ)))
         return code;
     uint64_t u = atomic_load(&a->use);
-    if (filling ? !(u & FILLS) || arena_stamp(a) != a->fill_stamp : !arena_whole(a)) {
+    if ((filling && !(u & FILL)) || !arena_whole(a)) {
         arena_leave(a, EXPORT);
         return SA_WIPED;
     }
@@ -336,6 +351,7 @@ static void wipe_closed(struct sa_arena *a)
     if (!a->slab) {
         (void)slot_wipe(arena_slot(a)); /* live, as long as it is counted in */
     } else {
+        arena_tell_pool(a);
         pool_wipe_cell(a->slab, a->cell);
         if (lifted)
             arena_unlift(a);
@@ -392,11 +408,18 @@ enum sa_state sa_state_of(struct sa_arena *a)
         return SA_IS_CLOSED;
     if (code)
         return SA_IS_FORKED;
-    for (unsigned turn = 0; u & MOVING; u = atomic_load(&a->use))
-        os_wait(turn++);
-    if (permits(u, shared_access(a), NEED_READ) == SA_SEALED)
-        return SA_IS_SEALED;
-    return u & FILLS || !arena_whole(a) ? SA_IS_WIPED : SA_USABLE;
+    for (unsigned turn = 0;; u = atomic_load(&a->use)) {
+        if (u & MOVING) {
+            os_wait(turn++);
+            continue;
+        }
+        struct slot s = arena_slot(a);
+        bool whole = !(u & FILL) && arena_whole(a);
+        bool sealed = permits(u, shared_access(a), NEED_READ) == SA_SEALED;
+        /* Not counted in: it may have moved in between. */
+        if (slot_is(arena_slot(a), s) && !(atomic_load(&a->use) & MOVING))
+            return sealed ? SA_IS_SEALED : whole ? SA_USABLE : SA_IS_WIPED;
+    }
 }
 
 bool sa_is_wiped(struct sa_arena *a)

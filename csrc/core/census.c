@@ -19,7 +19,7 @@ static void describe(struct slot s, uint64_t h, struct sa_arena *owner, struct s
     out->address = out->pages + out->data - owner->tail - owner->size;
     out->exports = use & EXPORTS;
     out->sealed = use & SEALED;
-    out->wiped = use & FILLS || !arena_whole(owner);
+    out->wiped = use & FILL || !arena_whole(owner);
 }
 
 /* With the vault's lock held: nobody takes an owner out, so that it can be looked at. What
@@ -33,7 +33,7 @@ static size_t count_region(struct sa_region *r, struct sa_live *out, size_t room
         struct sa_arena *owner = NULL;
         if (hold_state(h) == SLOT_LIVE && !(h & HOLD_POOLED)) {
             owner = atomic_load_explicit(&r->owners[i], memory_order_acquire);
-            if (!owner || arena_slot(owner).region != r || arena_slot(owner).index != i)
+            if (!owner || !slot_is(arena_slot(owner), s))
                 continue; /* not settled yet, or content is on its way to or from here */
         } else if (hold_state(h) != SLOT_PARKED) {
             continue;

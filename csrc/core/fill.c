@@ -1,5 +1,6 @@
 /* Writing to an arena: fills, which make a wiped arena usable, and stores. */
 #include "arena_state.h"
+#include "noise.h"
 #include "registers.h"
 
 #include <string.h>
@@ -19,28 +20,18 @@ static enum sa_code open_for_fill(struct sa_arena *a, struct sa_why *why)
 enum sa_code sa_fill_begin(struct sa_arena *a, struct sa_why *why)
 {
     enum sa_code code = arena_alive(a);
-    if (code)
+    if (code || (code = arena_begin_moving(a, FILL)))
         return code;
     uint64_t u = atomic_load(&a->use);
-    for (unsigned turn = 0;;) {
-        if (u & CLOSED)
-            return SA_CLOSED;
-        if (u & MOVING || (!(u & FILLS) && u & READERS)) {
-            os_wait(turn++);
-            u = atomic_load(&a->use);
-            continue;
-        }
-        if ((u & FILLS) == FILLS)
-            return SA_BUSY;
-        uint64_t next = u & FILLS ? u + FILL : ((u + FILL) | MOVING) & ~FILL_FAILED;
-        if (atomic_compare_exchange_weak(&a->use, &u, next))
-            break;
+    /* Readers of usable content would see the noise. Over a wiped arena there are none: who
+     * still holds a buffer for life must not keep it wiped. */
+    if (u & (EXPORTS | READS | EDITS) && arena_whole(a)) {
+        arena_leave(a, MOVING);
+        return u & EXPORTS ? SA_BUSY : SA_FILLING;
     }
-    if (u & FILLS)
-        return SA_OK; /* joined a fill under way */
+    atomic_fetch_or(&a->use, FILL);
     code = open_for_fill(a, why);
     if (!code) {
-        atomic_store(&a->good, NEVER_GOOD);
         arena_wipe(a);
         if (atomic_load(slot_hold(arena_slot(a))) & HOLD_DROPPED) {
             *why = (struct sa_why){.call = "mprotect",
@@ -49,12 +40,12 @@ enum sa_code sa_fill_begin(struct sa_arena *a, struct sa_why *why)
         }
     }
     if (!code) {
-        a->fill_stamp = arena_stamp(a);
+        atomic_store(&a->good, arena_stamp(a));
         arena_lay_canary(a);
         arena_leave(a, MOVING);
         return SA_OK;
     }
-    atomic_fetch_sub(&a->use, FILL);
+    atomic_fetch_and(&a->use, ~FILL);
     if (!a->slab)
         arena_unlift(a);
     arena_leave(a, MOVING);
@@ -66,9 +57,9 @@ static enum sa_code close_after_fill(struct sa_arena *a)
 {
     struct sa_why unused;
     struct sa_slab *slab = a->slab;
-    if (!slab)
-        return arena_settle_access(a, &unused) == SA_BUSY ? SA_BUSY : SA_OK;
     uint64_t u = atomic_load(&a->use);
+    if (!slab) /* inside a block for reading they are accessible anyway */
+        return arena_settle_access(a, &unused) == SA_BUSY && !(u & READS) ? SA_BUSY : SA_OK;
     while (u & LATER && !(u & EXPORTS))
         if (atomic_compare_exchange_weak(&a->use, &u, u & ~LATER)) {
             pool_unlift(slab);
@@ -83,21 +74,16 @@ enum sa_code sa_fill_end(struct sa_arena *a, bool whole)
     if (code)
         return code;
     uint64_t u = atomic_load(&a->use), next;
-    bool last, good, plain;
+    bool good, plain;
     for (unsigned turn = 0;;) {
-        last = (u & FILLS) == FILL && !(u & CLOSED);
-        if (u & MOVING || (last && u & READERS)) {
+        if (u & MOVING || (u & READERS && !(u & CLOSED))) {
             os_wait(turn++);
             u = atomic_load(&a->use);
             continue;
         }
-        good = whole && !(u & FILL_FAILED) && arena_stamp(a) == a->fill_stamp;
+        good = whole && arena_whole(a); /* a wipe from now on moves the stamp */
         plain = good && !(u & (SEALED | READS | EDITS | LATER)); /* the access stays */
-        next = (u - FILL) | (whole ? 0 : FILL_FAILED);
-        if (last && good) /* nobody reads it while a fill runs; a wipe from now on moves the stamp */
-            atomic_store(&a->good, a->fill_stamp);
-        if (last && !plain)
-            next |= MOVING;
+        next = (u & ~FILL) | (plain || u & CLOSED ? 0 : MOVING);
         if (atomic_compare_exchange_weak(&a->use, &u, next))
             break;
     }
@@ -105,12 +91,14 @@ enum sa_code sa_fill_end(struct sa_arena *a, bool whole)
         arena_leave(a, 0);
         return SA_CLOSED;
     }
-    if (!last || plain)
-        return SA_OK; /* before the last one nothing is decided */
-    if (!good)
+    if (plain)
+        return SA_OK;
+    if (!good) {
+        atomic_store(&a->good, NEVER_GOOD);
         arena_wipe(a);
+    }
     code = close_after_fill(a);
-    arena_leave(a, MOVING + (next & FILL_FAILED));
+    arena_leave(a, MOVING);
     return good ? code : whole ? SA_WIPED : SA_OK;
 }
 
@@ -153,8 +141,7 @@ static enum sa_code begin_writing(struct sa_arena *a, size_t offset, size_t n, u
     wipers_wait();
     if ((code = arena_enter(a, READER, NEED_WRITE)))
         return code;
-    bool filling = atomic_load(&a->use) & FILLS;
-    *stamp = filling ? a->fill_stamp : atomic_load(&a->good);
+    *stamp = atomic_load(&a->good);
     size_t end;
     if (__builtin_add_overflow(offset, n, &end) || end > a->size)
         code = SA_BAD_RANGE;
@@ -191,6 +178,16 @@ enum sa_code sa_store(struct sa_arena *a, size_t offset, const void *src, size_t
     }
     code = end_writing(a, stamp);
     return copied ? code : SA_WIPED;
+}
+
+enum sa_code sa_store_noise(struct sa_arena *a, size_t offset, size_t n)
+{
+    uint64_t stamp;
+    enum sa_code code = begin_writing(a, offset, n, &stamp);
+    if (code)
+        return code;
+    noise_wipe(arena_bytes(a) + offset, n);
+    return end_writing(a, stamp);
 }
 
 enum sa_code sa_store_random(struct sa_arena *a, struct sa_why *why)

@@ -1,4 +1,5 @@
 /* Which process the vault belongs to, and what becomes of it in a child. */
+#include "arena_state.h"
 #include "canary.h"
 #include "fatal.h"
 #include "noise.h"
@@ -63,6 +64,8 @@ static void forget_parent(void)
     vault.maps = vault.live = vault.live_bytes = vault.locked_bytes = 0;
     noise_forked();
     wipers_forked();
+    blocks_forked();
+    turns_forked();
     fatal_forked();
     pool_forked();
     process_forked();

@@ -226,6 +226,9 @@ void os_mask_sent(sigset_t *before);
 
 /* Put the mask back that one of the two gave. [signal] */
 void os_unmask(const sigset_t *before);
+/* Names the calling thread among those that live; milliseconds of a clock that only runs on. [any] */
+uintptr_t os_thread(void);
+int64_t os_now_ms(void);
 
 /* Take one pending signal of the calling thread, if there is one. [signal] */
 void os_consume(int sig);

@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/ucontext.h>
+#include <time.h>
 #include <unistd.h>
 
 SA_HOT size_t os_page_size(void)
@@ -94,6 +95,15 @@ void os_wait(unsigned turn)
     else
         (void)poll(NULL, 0, 1);
     errno = before;
+}
+
+uintptr_t os_thread(void) { return (uintptr_t)pthread_self(); }
+
+int64_t os_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 bool os_blocks_on_return(int sig, const void *context)

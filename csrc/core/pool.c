@@ -370,6 +370,35 @@ enum sa_code pool_alive(struct sa_pool *p, struct sa_why *why)
     return !code && p->epoch != vault_epoch() ? SA_FORKED : code;
 }
 
+/* With the slab locked still: the pool may be closed the moment it is free. */
+static void settle_cell(struct sa_arena *a, struct cell c, size_t size)
+{
+    atomic_store_explicit(&a->slab, c.slab, memory_order_relaxed);
+    a->cell = c.index;
+    arena_settle(a, c.slot, slot_stamp(c.slot), size, c.tail, false);
+}
+
+void pool_set_owner(struct sa_slab *s, uint32_t index, struct sa_arena *owner)
+{
+    lock_slab(s);
+    s->owners[index] = owner;
+    unlock_slab(s);
+}
+
+enum sa_code pool_twin(struct sa_arena *a, struct sa_arena *fresh, struct sa_why *why)
+{
+    struct cell c;
+    struct sa_slab *slab = a->slab;
+    wipers_wait();
+    enum sa_code code = take(slab->pool, fresh, a->size, true, &c, why);
+    if (code)
+        return code;
+    settle_cell(fresh, c, a->size);
+    atomic_fetch_or(&fresh->use, LATER); /* the fill's end gives the lift back */
+    unlock_slab(c.slab);
+    return SA_OK;
+}
+
 enum sa_code sa_pool_alloc(struct sa_pool *p, struct sa_arena *a, size_t size,
                            struct sa_why *why)
 {
@@ -382,10 +411,7 @@ enum sa_code sa_pool_alloc(struct sa_pool *p, struct sa_arena *a, size_t size,
     wipers_wait();
     if ((code = take(p, a, size, false, &c, why)))
         return code;
-    atomic_store_explicit(&a->slab, c.slab, memory_order_relaxed);
-    a->cell = c.index;
-    /* Under the lock still: the pool may be closed the moment it is free. */
-    arena_settle(a, c.slot, slot_stamp(c.slot), size, c.tail, false);
+    settle_cell(a, c, size);
     unlock_slab(c.slab);
     return SA_OK;
 }

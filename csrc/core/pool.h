@@ -31,6 +31,17 @@ void pool_wipe_cell(struct sa_slab *slab, uint32_t index);
 SA_MUST_USE enum sa_code pool_another_cell(struct sa_arena *a, struct cell *out,
                                            struct sa_why *why);
 
+/* Another owner for a cell, while neither can be closed. [any] */
+void pool_set_owner(struct sa_slab *slab, uint32_t index, struct sa_arena *owner);
+
+/* An arena of the same size in the same pool, sealed or not, inside its first fill; its pages
+ * are lifted until that ends. [any] */
+SA_MUST_USE enum sa_code pool_twin(struct sa_arena *a, struct sa_arena *fresh,
+                                   struct sa_why *why);
+
+/* Buffers of one of its arenas outlived usable content: open blocks shall not end well. [any] */
+void pool_overtaken(struct sa_slab *slab);
+
 /* Free a cell that holds noise; pages that nobody uses any more go back. [any] */
 void pool_give_back(struct sa_slab *slab, uint32_t index, size_t size);
 

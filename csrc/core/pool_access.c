@@ -79,6 +79,7 @@ void pool_wipe_cell(struct sa_slab *s, uint32_t index)
 {
     size_t bytes;
     if (pool_lift(s)) {
+        pool_overtaken(s);
         (void)slot_wipe(s->slot); /* with its neighbours, rather than not at all */
         return;
     }
@@ -86,6 +87,8 @@ void pool_wipe_cell(struct sa_slab *s, uint32_t index)
     noise_wipe(cell, bytes);
     pool_unlift(s);
 }
+
+void pool_overtaken(struct sa_slab *s) { atomic_fetch_add(&s->pool->overtaken, 1); }
 
 void pool_pages_came(struct sa_slab *s)
 {
@@ -155,9 +158,9 @@ static enum sa_code let_go(struct sa_slab *s, struct sa_arena *a, bool must, boo
         *wait = u & (MOVING | READERS) && !(u & CLOSED);
         if (*wait)
             return SA_OK;
-        if (must && u & (FILLS | READS | EDITS) && !(u & CLOSED))
+        if (must && u & (FILL | READS | EDITS) && !(u & CLOSED))
             return SA_FILLING;
-        if (!(u & EXPORTS) && (u & CLOSED || !(u & FILLS)))
+        if (!(u & EXPORTS) && (u & CLOSED || !(u & FILL)))
             return SA_OK;
         if (must || u & LATER)
             return SA_BUSY;
@@ -252,13 +255,21 @@ enum sa_code sa_pool_seal(struct sa_pool *p, struct sa_why *why)
     return code;
 }
 
-enum sa_code sa_pool_open(struct sa_pool *p, bool for_change, struct sa_why *why)
+/* Of all wipes that an open block must not outlive. */
+static uint64_t wipes_of(struct sa_pool *p)
+{
+    return atomic_load(&p->overtaken) + wipers_passes();
+}
+
+enum sa_code sa_pool_open(struct sa_pool *p, bool for_change, uint64_t *stamp,
+                          struct sa_why *why)
 {
     enum sa_code code = pool_alive(p, why);
     if (code)
         return code;
     pthread_mutex_lock(&p->sealing);
     unsigned *blocks = for_change ? &p->edits : &p->reads;
+    *stamp = wipes_of(p);
     ++*blocks;
     code = change(p, false, why);
     if (code == SA_BUSY)
@@ -269,7 +280,8 @@ enum sa_code sa_pool_open(struct sa_pool *p, bool for_change, struct sa_why *why
     return code;
 }
 
-enum sa_code sa_pool_open_end(struct sa_pool *p, bool for_change, struct sa_why *why)
+enum sa_code sa_pool_open_end(struct sa_pool *p, bool for_change, uint64_t stamp,
+                              struct sa_why *why)
 {
     enum sa_code code = pool_alive(p, why);
     if (code)
@@ -277,6 +289,7 @@ enum sa_code sa_pool_open_end(struct sa_pool *p, bool for_change, struct sa_why 
     pthread_mutex_lock(&p->sealing);
     --*(for_change ? &p->edits : &p->reads);
     code = change(p, false, why);
+    bool wiped = wipes_of(p) != stamp;
     pthread_mutex_unlock(&p->sealing);
-    return code;
+    return wiped ? SA_WIPED : code;
 }

@@ -37,6 +37,7 @@ struct sa_pool {
     bool sealed;
     unsigned reads, edits;   /* open blocks */
     _Atomic int access;      /* what new slabs are born with */
+    _Atomic uint64_t overtaken; /* see pool_overtaken */
     pthread_mutex_t lock; /* over growth, and the registry's links under its lock */
     struct sa_pool *next, **from;
     uint32_t epoch;

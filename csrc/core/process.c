@@ -34,9 +34,8 @@ enum sa_code sa_rekey(struct sa_why *why)
     return noise_ready() ? noise_rekey(why) : SA_OK;
 }
 
-enum sa_code sa_lockdown(size_t *wiped, struct sa_why *why)
+enum sa_code sa_lockdown_begin(struct sa_why *why)
 {
-    *wiped = 0;
     enum sa_code code = vault_enter(why);
     if (code)
         return code;
@@ -45,16 +44,33 @@ enum sa_code sa_lockdown(size_t *wiped, struct sa_why *why)
     alt_stack_ensure();
     marker_start();
     pthread_mutex_lock(&locking_down);
+    return SA_OK;
+}
+
+size_t sa_lockdown_small(void)
+{
     wipers_enter();
-    *wiped = vault_wipe_all(true);
-    size_t slots, arenas, bytes;
-    pool_totals(&slots, &arenas, &bytes);
-    *wiped = *wiped > slots ? *wiped - slots + arenas : arenas; /* a pool's slot holds many */
+    return vault_wipe_sized(0, SA_LOCKDOWN_SMALL);
+}
+
+enum sa_code sa_lockdown_end(size_t slots, size_t *wiped, struct sa_why *why)
+{
+    slots += vault_wipe_sized(SA_LOCKDOWN_SMALL + 1, SIZE_MAX);
+    size_t pools, arenas, bytes;
+    pool_totals(&pools, &arenas, &bytes);
+    *wiped = slots > pools ? slots - pools + arenas : arenas; /* a pool's slot holds many */
     atomic_fetch_add(&lockdowns, 1);
     marker_write('L', false);
     wipers_leave();
     pthread_mutex_unlock(&locking_down);
     return noise_rekey(why);
+}
+
+enum sa_code sa_lockdown(size_t *wiped, struct sa_why *why)
+{
+    *wiped = 0;
+    enum sa_code code = sa_lockdown_begin(why);
+    return code ? code : sa_lockdown_end(sa_lockdown_small(), wiped, why);
 }
 
 enum sa_code sa_set_lockdown_fd(int fd, int *previous, struct sa_why *why)

@@ -5,28 +5,6 @@
 
 #include <string.h>
 
-/* Become the one that moves the arena; waits for exports until `timeout_ms`. */
-static enum sa_code begin_moving(struct sa_arena *a, uint32_t timeout_ms)
-{
-    struct timespec start, now;
-    clock_gettime(CLOCK_MONOTONIC, &start);
-    for (unsigned turn = 0;; os_wait(turn++)) {
-        uint64_t u = atomic_load(&a->use);
-        if (u & CLOSED)
-            return SA_CLOSED;
-        if (u & FILLS)
-            return SA_FILLING;
-        if (!(u & (EXPORTS | MOVING | READERS)) &&
-            atomic_compare_exchange_strong(&a->use, &u, u | MOVING))
-            return SA_OK;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        int64_t ms = (int64_t)(now.tv_sec - start.tv_sec) * 1000 +
-                     (now.tv_nsec - start.tv_nsec) / 1000000;
-        if (u & EXPORTS && ms >= timeout_ms)
-            return SA_BUSY;
-    }
-}
-
 /* Copy the pages that may hold something; a large slot comes zeroed and mostly
  * untouched, and its copy shall be so too. */
 static void copy_pages(uint8_t *to, const uint8_t *from, size_t bytes, bool sparse)
@@ -46,12 +24,6 @@ static void copy_pages(uint8_t *to, const uint8_t *from, size_t bytes, bool spar
     }
 }
 
-/* Where content lies, or is to go. */
-static struct cell place_of(struct sa_arena *a)
-{
-    return (struct cell){a->slab, a->cell, arena_slot(a), a->tail};
-}
-
 static enum sa_code new_place(struct sa_arena *a, struct cell *to, bool *zeroed,
                               struct sa_why *why)
 {
@@ -65,6 +37,8 @@ static enum sa_code new_place(struct sa_arena *a, struct cell *to, bool *zeroed,
         slot_set_owner(to->slot, a);
     return code;
 }
+
+static unsigned granted(struct cell place) { return hold_granted(atomic_load(slot_hold(place.slot))); }
 
 /* The place holds noise or nothing. A pool's was lifted for the move. */
 static void drop_place(struct sa_arena *a, struct cell place, bool live)
@@ -96,19 +70,14 @@ static bool move_content(struct sa_arena *a, struct cell from, struct cell to, b
         bool whole = arena_whole(a);
         if (whole) {
             const uint8_t *bytes = arena_bytes(a);
-            arena_set_slot(a, to.slot);
-            if (to.slab) { /* else none of it changes, and a census may be reading */
-                a->slab = to.slab;
-                a->cell = to.index;
-                a->tail = to.tail;
-            }
+            arena_set_place(a, to);
+            atomic_store(&a->wipes, atomic_load(&a->good) - slot_stamp(to.slot));
             if (zeroed)
                 copy_pages(slot_data(to.slot), slot_data(from.slot), to.slot.region->data,
-                           hold_granted(atomic_load(slot_hold(from.slot))) & SA_LOCK);
+                           granted(from) & SA_LOCK);
             else
                 memcpy(arena_bytes(a), bytes, a->size);
             registers_forget();
-            atomic_store(&a->good, arena_stamp(a));
             arena_lay_canary(a);
         }
         slot_unhold_both(from.slot, to.slot, whole || to.slab, &mask);
@@ -117,27 +86,51 @@ static bool move_content(struct sa_arena *a, struct cell from, struct cell to, b
     return false;
 }
 
-enum sa_code sa_rotate(struct sa_arena *a, uint32_t timeout_ms, struct sa_why *why)
+static enum sa_code move(struct sa_arena *a, struct sa_why *why)
+{
+    struct cell from = arena_place(a), to;
+    bool zeroed, moved = false;
+    arena_check_canary(a);
+    if (!arena_whole(a))
+        return SA_WIPED;
+    enum sa_code code = noise_rekey(why);
+    if (code || (code = new_place(a, &to, &zeroed, why)))
+        return code;
+    unsigned missing = granted(from) & ~granted(to);
+    if (missing) {
+        sa_refusal(missing, why);
+        code = SA_UNPROTECTED;
+    } else if ((moved = move_content(a, from, to, zeroed))) {
+        wipe_place(from);
+    } else {
+        code = SA_WIPED;
+    }
+    drop_place(a, moved ? from : to, moved);
+    return code;
+}
+
+static enum sa_code rotate(struct sa_arena *a, struct sa_why *why)
 {
     enum sa_code code = arena_alive(a);
-    if (code || (code = begin_moving(a, timeout_ms)))
+    if (code || (code = arena_begin_moving(a, EXPORTS | FILL)))
         return code;
-    struct cell from = place_of(a), to;
-    bool zeroed, moved = false;
     if (!(code = arena_lift(a, why))) {
-        arena_check_canary(a);
-        if (!arena_whole(a))
-            code = SA_WIPED;
-        else if (!(code = noise_rekey(why)) && !(code = new_place(a, &to, &zeroed, why))) {
-            moved = move_content(a, from, to, zeroed);
-            if (moved)
-                wipe_place(from);
-            else
-                code = SA_WIPED;
-            drop_place(a, moved ? from : to, moved);
-        }
+        code = move(a, why);
         arena_unlift(a); /* where it lies now */
     }
     arena_leave(a, MOVING);
+    return code;
+}
+
+enum sa_code sa_rotate(struct sa_arena *a, uint32_t timeout_ms, struct sa_why *why)
+{
+    struct sa_turn turn = {0};
+    int64_t end = os_now_ms() + timeout_ms, left = timeout_ms;
+    enum sa_code code;
+    while (((code = rotate(a, why)) == SA_BUSY || code == SA_FILLING) && left > 0) {
+        sa_turn_wait(a, &turn, false, (uint32_t)left);
+        left = end - os_now_ms();
+    }
+    sa_turn_end(a, &turn);
     return code;
 }

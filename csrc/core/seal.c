@@ -1,4 +1,4 @@
-/* Sealing an arena and opening it: the access that its pages have. */
+/* The access that an arena's pages have, and sealing it. */
 #include "arena_state.h"
 
 enum sa_code arena_begin_moving(struct sa_arena *a, uint64_t against)
@@ -9,7 +9,7 @@ enum sa_code arena_begin_moving(struct sa_arena *a, uint64_t against)
             return SA_CLOSED;
         if (u & (MOVING | READERS))
             continue;
-        if (u & against & (FILLS | READS | EDITS))
+        if (u & against & (FILL | READS | EDITS))
             return SA_FILLING;
         if (u & against & EXPORTS)
             return SA_BUSY;
@@ -27,6 +27,11 @@ static enum sa_code refused(int error, struct sa_why *why)
     return SA_NO_MEMORY;
 }
 
+enum sa_code arena_set_access(struct slot s, enum os_access access, struct sa_why *why)
+{
+    return refused(slot_set_access(s, access), why);
+}
+
 enum sa_code arena_settle_access(struct sa_arena *a, struct sa_why *why)
 {
     struct slot s = arena_slot(a);
@@ -37,7 +42,7 @@ enum sa_code arena_settle_access(struct sa_arena *a, struct sa_why *why)
             if (atomic_compare_exchange_weak(&a->use, &u, u | LATER))
                 return SA_BUSY;
     atomic_fetch_and(&a->use, ~LATER);
-    return refused(slot_set_access(s, arena_wants(u)), why);
+    return arena_set_access(s, arena_wants(u), why);
 }
 
 enum sa_code arena_lift(struct sa_arena *a, struct sa_why *why)
@@ -47,7 +52,7 @@ enum sa_code arena_lift(struct sa_arena *a, struct sa_why *why)
         return refused(pool_lift(slab), why);
     if (slot_allows(arena_slot(a), OS_READ))
         return SA_OK;
-    return refused(slot_set_access(arena_slot(a), OS_READ), why);
+    return arena_set_access(arena_slot(a), OS_READ, why);
 }
 
 void arena_unlift(struct sa_arena *a)
@@ -61,17 +66,11 @@ void arena_unlift(struct sa_arena *a)
     }
 }
 
-static enum sa_code begin(struct sa_arena *a, uint64_t against)
-{
-    enum sa_code code = arena_alive(a);
-    return code ? code : arena_begin_moving(a, against);
-}
-
 enum sa_code sa_seal(struct sa_arena *a, struct sa_why *why)
 {
     struct sa_slab *slab = a->slab;
-    enum sa_code code = begin(a, slab ? 0 : EXPORTS | FILLS | READS | EDITS);
-    if (code)
+    enum sa_code code = arena_alive(a);
+    if (code || (code = arena_begin_moving(a, slab ? 0 : EXPORTS | FILL | READS | EDITS)))
         return code;
     if (slab) {
         code = SA_POOLED;
@@ -80,50 +79,6 @@ enum sa_code sa_seal(struct sa_arena *a, struct sa_why *why)
         if ((code = arena_settle_access(a, why)))
             atomic_fetch_and(&a->use, ~SEALED);
     }
-    arena_leave(a, MOVING);
-    return code;
-}
-
-static enum sa_code look_inside(struct sa_arena *a, struct sa_why *why)
-{
-    if (!a->slab) {
-        enum sa_code code = arena_settle_access(a, why);
-        if (code && code != SA_BUSY) /* read-only when the exports end: nobody is lied to */
-            return code;
-    } else if (pool_access(a->slab) == OS_NONE) {
-        return SA_SEALED;
-    }
-    return arena_whole(a) ? SA_OK : SA_WIPED;
-}
-
-enum sa_code sa_open(struct sa_arena *a, bool change, struct sa_why *why)
-{
-    uint64_t one = change ? EDIT : READ, all = change ? EDITS : READS;
-    enum sa_code code = begin(a, FILLS);
-    if (code)
-        return code == SA_FILLING ? SA_WIPED : code;
-    if ((atomic_load(&a->use) & all) == all) {
-        arena_leave(a, MOVING);
-        return SA_BUSY;
-    }
-    atomic_fetch_add(&a->use, one);
-    if ((code = look_inside(a, why))) {
-        atomic_fetch_sub(&a->use, one);
-        if (!a->slab)
-            arena_unlift(a);
-    }
-    arena_leave(a, MOVING);
-    return code;
-}
-
-enum sa_code sa_open_end(struct sa_arena *a, bool change, struct sa_why *why)
-{
-    enum sa_code code = begin(a, 0);
-    if (code)
-        return code;
-    atomic_fetch_sub(&a->use, change ? EDIT : READ);
-    if (!a->slab)
-        code = arena_settle_access(a, why);
     arena_leave(a, MOVING);
     return code;
 }

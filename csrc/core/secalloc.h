@@ -42,6 +42,8 @@ enum sa_code {
     SA_FORKED,       /* the arena belongs to the process this one came from */
     SA_BUSY,         /* exported buffers forbid it */
     SA_FILLING,      /* a fill or an open block is under way */
+    SA_CROWDED,      /* a counter is full: too many buffers or blocks at once */
+    SA_UNPROTECTED,  /* new pages would protect less than those it has */
     SA_BAD_SIGNAL,   /* not one of the fatal signals */
     SA_WRONG_PROCESS /* memory shared with the parent (vfork): nothing is done */
 };
@@ -69,17 +71,17 @@ enum sa_protection {
 struct sa_region;
 struct sa_slab;
 struct sa_arena {
-    _Atomic uint64_t use;              /* exports, readers, fills, state */
-    _Atomic uint64_t good;             /* wipe count at which the content was whole */
+    _Atomic uint64_t use;              /* exports, readers, blocks, state */
+    _Atomic uint64_t good;             /* wipe count at which the content is whole, or is to be
+                                          when the fill under way ends */
     _Atomic(struct sa_region *) region;
     _Atomic uint32_t slot;
     uint32_t epoch;                    /* process identity that made it */
     size_t size;
     size_t tail;                       /* from the last byte to the end of the slot's data */
-    uint64_t fill_stamp;               /* wipe count when the running fill began */
+    _Atomic uint64_t wipes;            /* added to its slot's count: moving changes neither sum */
     _Atomic(struct sa_slab *) slab;    /* of a pooled arena; else NULL */
     uint32_t cell;                     /* its place there */
-    _Atomic uint32_t wipes;            /* of a pooled arena alone, added to its slot's */
 };
 
 /* ---- life of an arena ---------------------------------------------------- */
@@ -92,19 +94,23 @@ struct sa_arena {
 SA_MUST_USE enum sa_code sa_arena_make(struct sa_arena *a, size_t size, size_t align,
                                        struct sa_why *why);
 
-/* Begin writing the whole anew: the content turns to noise and the arena reads
- * as wiped until the last running fill has ended well. [any] */
+/* Begin writing the whole anew: the content turns to noise and the arena reads as wiped
+ * until the fill has ended well. One at a time: SA_FILLING. Over usable content nobody may
+ * be reading: SA_BUSY, exports; SA_FILLING, open blocks. [any] */
 SA_MUST_USE enum sa_code sa_fill_begin(struct sa_arena *a, struct sa_why *why);
 
-/* End a fill. With `whole` the arena becomes usable, unless another running
- * fill failed or a wipe passed since the fill began: then noise is left and
- * SA_WIPED is returned. SA_FORKED and SA_CLOSED say that it no longer matters. [any] */
+/* End a fill. With `whole` the arena becomes usable, unless a wipe passed since the fill
+ * began: then noise is left and SA_WIPED is returned. SA_FORKED and SA_CLOSED say that it
+ * no longer matters. [any] */
 SA_MUST_USE enum sa_code sa_fill_end(struct sa_arena *a, bool whole);
 
 /* Copy `n` bytes from `src` to `offset`. Works on a usable arena and in a fill.
  * A source inside an arena is copied in a way no wipe can fall behind; the
  * caller keeps that source borrowed or exported. Overlap is allowed. [any] */
 SA_MUST_USE enum sa_code sa_store(struct sa_arena *a, size_t offset, const void *src, size_t n);
+
+/* Overwrite `n` bytes at `offset` with noise, as content: the arena stays what it is. [any] */
+SA_MUST_USE enum sa_code sa_store_noise(struct sa_arena *a, size_t offset, size_t n);
 
 /* Let the kernel's entropy fill the whole arena, inside a fill. [any] */
 SA_MUST_USE enum sa_code sa_store_random(struct sa_arena *a, struct sa_why *why);
@@ -134,18 +140,63 @@ SA_MUST_USE enum sa_code sa_wipe(struct sa_arena *a, struct sa_why *why);
  * Wiping lifts it for as long as that takes. [any] */
 SA_MUST_USE enum sa_code sa_seal(struct sa_arena *a, struct sa_why *why);
 
-/* Open for reading, or with `change` for writing too, sealed or not, until as many calls
- * of sa_open_end; open for reading alone the pages are read-only, unless exports that were
+/* One open block. Its memory is the caller's, who ends the block before either goes; all in
+ * it is private to the core. */
+struct sa_block {
+    struct sa_arena *arena;
+    struct sa_block *next, **from; /* of those in the same bucket; see block.c */
+    uintptr_t thread;              /* that began it */
+    uint64_t stamp;                /* wipe count then */
+    bool change;
+};
+
+/* Begin a block: open for reading, or with `change` for writing too, sealed or not, until
+ * sa_open_end; open for reading alone the pages are read-only, unless exports that were
  * writable last. Blocks are counted, a block for changing outweighs. SA_WIPED: there is
  * nothing to read. SA_SEALED: in a sealed pool. [any] */
-SA_MUST_USE enum sa_code sa_open(struct sa_arena *a, bool change, struct sa_why *why);
+SA_MUST_USE enum sa_code sa_open(struct sa_arena *a, bool change, struct sa_block *block,
+                                 struct sa_why *why);
 
-/* End such a block: the access before it. SA_BUSY: only when the last export ends. [any] */
-SA_MUST_USE enum sa_code sa_open_end(struct sa_arena *a, bool change, struct sa_why *why);
+/* End it, on any thread: the access before it. SA_WIPED, SA_CLOSED: anything wiped the arena
+ * meanwhile, so that what was computed inside may have been computed from noise. SA_BUSY:
+ * the access before only when the last export ends. The block has ended in any case. [any] */
+SA_MUST_USE enum sa_code sa_open_end(struct sa_block *block, struct sa_why *why);
 
-/* Move the content to fresh pages under new noise and drop the old ones. Waits
- * up to `timeout_ms` for exports to end, then SA_BUSY. [any] */
+/* Move the content to fresh pages under new noise and drop the old ones. Waits up to
+ * `timeout_ms`, as with a turn below, for exports and a fill to end, then SA_BUSY or
+ * SA_FILLING. SA_UNPROTECTED: the new pages would protect less. Failing, nothing changed. [any] */
 SA_MUST_USE enum sa_code sa_rotate(struct sa_arena *a, uint32_t timeout_ms, struct sa_why *why);
+
+/* Make `fresh` an arena as `a` is: of its size, on pages of its own or in its pool, inside
+ * its first fill. SA_UNPROTECTED: it would be protected less than `a` is. Failing, nothing
+ * was made. For sa_replace; sa_close ends it. [any] */
+SA_MUST_USE enum sa_code sa_twin(struct sa_arena *a, struct sa_arena *fresh, struct sa_why *why);
+
+/* Put the content of such a twin, which was filled and nobody else knows, in place of a's at
+ * once: whoever looks finds the old or the new. The twin gets what was there. A wiped `a` is
+ * usable then, a sealed one stays sealed. SA_BUSY: exports; SA_FILLING: a fill, or blocks of
+ * usable content. SA_WIPED: the twin was. Failing, nothing changed. [any] */
+SA_MUST_USE enum sa_code sa_replace(struct sa_arena *a, struct sa_arena *fresh,
+                                    struct sa_why *why);
+
+/* ---- who waits comes first ------------------------------------------------------ */
+
+/* A turn keeps newcomers, exports and blocks that are about to begin, away from an arena
+ * while somebody waits for those that last. Zeroed, it is none. */
+struct sa_turn {
+    unsigned place; /* number + 1 in the table of turns; 0: none */
+};
+
+/* Take the turn, or stand behind another's, and wait until nothing lasts that forbids a move
+ * of `a`, with `blocks` open blocks too, but `ms` milliseconds at most: then the move may be
+ * tried again. The turn stays the caller's; it lapses by itself a second after. [any] */
+void sa_turn_wait(struct sa_arena *a, struct sa_turn *turn, bool blocks, uint32_t ms);
+void sa_turn_end(struct sa_arena *a, struct sa_turn *turn); /* [any] */
+
+/* Whether the calling thread is such a newcomer: it has no block of the arena open, and the
+ * turn is another thread's. And wait `ms` milliseconds at most while it is. [any] */
+bool sa_held_off(struct sa_arena *a);
+void sa_stand_by(struct sa_arena *a, uint32_t ms);
 
 /* Check the canary: on damage every arena is wiped, the marker is written and
  * the process aborts. [any] */
@@ -175,8 +226,11 @@ void sa_pool_close(struct sa_pool *pool);
 /* sa_seal, sa_open and sa_open_end of all its pages at once. Sealed, or open for reading
  * alone, it makes no arenas: SA_SEALED, SA_READ_ONLY. [any] */
 SA_MUST_USE enum sa_code sa_pool_seal(struct sa_pool *pool, struct sa_why *why);
-SA_MUST_USE enum sa_code sa_pool_open(struct sa_pool *pool, bool change, struct sa_why *why);
-SA_MUST_USE enum sa_code sa_pool_open_end(struct sa_pool *pool, bool change,
+/* The block's end is SA_WIPED where, since *stamp was told, a lockdown passed or an arena
+ * was wiped of which buffers were exported. */
+SA_MUST_USE enum sa_code sa_pool_open(struct sa_pool *pool, bool change, uint64_t *stamp,
+                                      struct sa_why *why);
+SA_MUST_USE enum sa_code sa_pool_open_end(struct sa_pool *pool, bool change, uint64_t stamp,
                                           struct sa_why *why);
 
 /* Close, and free what the pool itself took. [any] */
@@ -299,6 +353,15 @@ SA_MUST_USE enum sa_code sa_rekey(struct sa_why *why);
  * no entropy is to be had all is wiped and the failure returned. [any] */
 SA_MUST_USE enum sa_code sa_lockdown(size_t *wiped, struct sa_why *why);
 
+/* The same in three steps on one thread, for a caller whose other threads are kept from
+ * reading arenas by a lock of its own: it holds that in the second step alone, which wipes
+ * all arenas up to SA_LOCKDOWN_SMALL bytes; the first and last may wait for other threads.
+ * Where the first fails there are no others. [any] */
+#define SA_LOCKDOWN_SMALL ((size_t)64 << 20)
+SA_MUST_USE enum sa_code sa_lockdown_begin(struct sa_why *why);
+size_t sa_lockdown_small(void); /* slots wiped, to be passed on */
+SA_MUST_USE enum sa_code sa_lockdown_end(size_t slots, size_t *wiped, struct sa_why *why);
+
 /* Where the marker goes: a descriptor, or -1 for nowhere. *previous gets the one
  * before, -1 for nowhere. The descriptor stays the caller's. [any] */
 SA_MUST_USE enum sa_code sa_set_lockdown_fd(int fd, int *previous, struct sa_why *why);
@@ -412,6 +475,9 @@ SA_MUST_USE int sa_hear(int fd, char *byte, bool *end);
 /* Give up the processor while another thread is at work: at once where `turn` is small,
  * then for a millisecond. [any] */
 void sa_pause(unsigned turn);
+
+/* Milliseconds of a clock that only runs on. [any] */
+int64_t sa_now_ms(void);
 
 /* Bytes in a page. [any] */
 size_t sa_page_size(void);

@@ -3,8 +3,16 @@
 #include "noise.h"
 
 static _Atomic unsigned wipers;
+static _Atomic uint64_t passes;
 
-SA_HOT void wipers_enter(void) { atomic_fetch_add(&wipers, 1); }
+SA_HOT void wipers_enter(void)
+{
+    atomic_fetch_add(&passes, 1);
+    atomic_fetch_add(&wipers, 1);
+}
+
+uint64_t wipers_passes(void) { return atomic_load(&passes); }
+
 void wipers_leave(void) { atomic_fetch_sub(&wipers, 1); }
 void wipers_wait(void)
 {
@@ -188,11 +196,6 @@ bool slot_retire(struct slot s)
 
 /* ---- copying -------------------------------------------------------------------- */
 
-static bool same(struct slot a, struct slot b)
-{
-    return a.region == b.region && a.index == b.index;
-}
-
 static bool take_busy(struct slot s, enum os_access least)
 {
     _Atomic uint64_t *hold = slot_hold(s);
@@ -210,12 +213,12 @@ bool slot_hold_both(struct slot from, struct slot to, sigset_t *mask)
 {
     os_mask_all(mask);
     bool fresh = hold_state(atomic_load(slot_hold(to))) == SLOT_OWNED;
-    if (take_busy(from, same(from, to) ? OS_WRITE : OS_READ)) {
+    if (take_busy(from, slot_is(from, to) ? OS_WRITE : OS_READ)) {
         if (fresh) {
             uint64_t h = atomic_load(slot_hold(to)) & ~(uint64_t)HOLD_STATE;
             atomic_store(slot_hold(to), h | SLOT_LIVE | HOLD_BUSY);
         }
-        if (fresh || same(from, to) || take_busy(to, OS_WRITE)) {
+        if (fresh || slot_is(from, to) || take_busy(to, OS_WRITE)) {
             /* A wiper that passes over all counts itself first and looks at each
              * slot then; we do it the other way round. So either we see it here
              * and step back, or it sees both slots busy and waits. */
@@ -235,7 +238,7 @@ void slot_unhold_both(struct slot from, struct slot to, bool keep, const sigset_
     if (!keep) {
         uint64_t h = atomic_load(slot_hold(to)) & ~(uint64_t)(HOLD_STATE | HOLD_BUSY);
         atomic_store(slot_hold(to), h | SLOT_OWNED);
-    } else if (!same(from, to)) {
+    } else if (!slot_is(from, to)) {
         drop_busy(to);
     }
     drop_busy(from);

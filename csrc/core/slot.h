@@ -99,6 +99,11 @@ static inline void slot_set_owner(struct slot s, struct sa_arena *owner)
     atomic_store_explicit(&s.region->owners[s.index], owner, memory_order_release);
 }
 
+static inline bool slot_is(struct slot a, struct slot b)
+{
+    return a.region == b.region && a.index == b.index;
+}
+
 /* First data byte. [signal] */
 static inline uint8_t *slot_data(struct slot s)
 {
@@ -157,6 +162,9 @@ void slot_unhold_one(struct slot s, const sigset_t *mask);
  * from slot to slot begins. [signal] */
 void wipers_enter(void);
 void wipers_leave(void);
+
+/* How often one has begun, in this process and those it was forked from. [any] */
+uint64_t wipers_passes(void);
 
 /* Wait until no such wiper runs: whatever is stored from here on either comes
  * after it or is seen by it. [any] */

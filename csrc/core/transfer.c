@@ -30,19 +30,12 @@ enum { PAGES = 'P', STREAM = 'S' };
  * content is there; there is none. */
 enum { REFUSED = 'R', GO = 'G', DONE = 'D', GONE_BY = 'W' };
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Before trying again what gave `error`. 0: do. */
 static int wait_more(int sock, bool writing, int64_t end, int error)
 {
     if (error != EAGAIN)
         return error;
-    int64_t left = end - now_ms();
+    int64_t left = end - os_now_ms();
     return left <= 0 ? ETIMEDOUT : os_socket_wait(sock, writing, left);
 }
 
@@ -185,7 +178,7 @@ static enum sa_code look(struct sa_arena *a)
 
 enum sa_code sa_hand_over(struct sa_arena *a, int sock, uint32_t timeout_ms, struct sa_why *why)
 {
-    int64_t end = now_ms() + timeout_ms;
+    int64_t end = os_now_ms() + timeout_ms;
     enum sa_code code;
     for (;;) {
         struct offer offer;
@@ -308,7 +301,7 @@ static int take_stream(struct sa_arena *a, int sock, char *answer, int64_t end)
 enum sa_code sa_take_over(struct sa_arena *a, size_t size, int sock, uint32_t timeout_ms,
                           bool *shared, struct sa_why *why)
 {
-    int64_t end = now_ms() + timeout_ms;
+    int64_t end = os_now_ms() + timeout_ms;
     char answer = REFUSED;
     int error = 0;
     *shared = false;

@@ -238,6 +238,24 @@ SA_HOT size_t vault_wipe_all(bool restore)
     return wiped;
 }
 
+static size_t wipe_sized(struct sa_region *r, size_t least, size_t most)
+{
+    size_t data = atomic_load(&r->data);
+    return data >= least && data <= most ? wipe_region(r, true) : 0;
+}
+
+size_t vault_wipe_sized(size_t least, size_t most)
+{
+    size_t wiped = 0;
+    uint32_t count = atomic_load(&vault.segment_count);
+    for (uint32_t i = 0; i < count; i++)
+        wiped += wipe_sized(&segments[i], least, most);
+    count = atomic_load(&vault.large_count);
+    for (uint32_t i = 0; i < count; i++)
+        wiped += wipe_sized(&larges[i], least, most);
+    return wiped;
+}
+
 size_t vault_lock_room(void)
 {
     pthread_mutex_lock(&vault.lock);

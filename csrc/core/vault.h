@@ -52,6 +52,9 @@ bool vault_reserved(uintptr_t at, uintptr_t *start, uintptr_t *end);
  * not for signals, the access each had is put back. [signal] */
 size_t vault_wipe_all(bool restore);
 
+/* The same, with the access put back, of slots whose data take that many bytes. [any] */
+size_t vault_wipe_sized(size_t least, size_t most);
+
 /* Bytes that may still be locked; SIZE_MAX: no limit. An estimate. [any] */
 size_t vault_lock_room(void);
 

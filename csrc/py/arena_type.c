@@ -2,9 +2,6 @@
  * items.c and operators.c. */
 #include "glue.h"
 
-/* How long a waiting rotate leaves Ctrl-C unanswered. */
-#define ROTATE_ROUND_MS 100u
-
 /* ---- life ---------------------------------------------------------------------- */
 
 void py_arena_dealloc(PyObject *self)
@@ -64,42 +61,25 @@ static PyObject *arena_check(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-static int milliseconds_of(PyObject *seconds, double *ms)
+/* -1 with an exception. `timeout` in seconds, NULL: none. */
+static int move(PyObject *self, const struct py_move *what, PyObject *timeout)
 {
-    double s = PyFloat_AsDouble(seconds);
-    if (s == -1.0 && PyErr_Occurred())
+    double ms = 0.0;
+    enum sa_code code = SA_OK;
+    struct sa_why why = {0};
+    if ((timeout && py_milliseconds_of(timeout, &ms) < 0) || py_move(what, ms, &code, &why) < 0)
         return -1;
-    if (!(s >= 0.0)) { /* NaN too */
-        PyErr_SetString(PyExc_ValueError, "timeout is a number of seconds, 0 or more");
-        return -1;
-    }
-    *ms = s * 1000.0;
-    return 0;
+    if (code == SA_OK)
+        return 0;
+    py_fail(py_state_of(self), code, &why);
+    return -1;
 }
 
 PyObject *py_arena_rotate(PyObject *self, PyObject *timeout)
 {
-    double left = 0.0;
-    if (timeout && milliseconds_of(timeout, &left) < 0)
+    struct py_move rotate = {.what = MOVE_ROTATE, .arena = py_core_of(self)};
+    if (move(self, &rotate, timeout) < 0)
         return NULL;
-    struct sa_arena *core = py_core_of(self);
-    struct sa_why why = {0};
-    enum sa_code code;
-    if (left == 0.0) {
-        code = sa_rotate(core, 0, &why);
-    } else {
-        do {
-            uint32_t round = left < ROTATE_ROUND_MS ? (uint32_t)left + 1 : ROTATE_ROUND_MS;
-            Py_BEGIN_ALLOW_THREADS
-            code = sa_rotate(core, round, &why);
-            Py_END_ALLOW_THREADS
-            left -= round;
-        } while (code == SA_BUSY && left > 0.0 && PyErr_CheckSignals() == 0);
-        if (PyErr_Occurred())
-            return NULL;
-    }
-    if (code != SA_OK)
-        return py_fail(py_state_of(self), code, &why);
     Py_RETURN_NONE;
 }
 
@@ -112,21 +92,75 @@ static PyObject *arena_rotate(PyObject *self, PyObject *args, PyObject *kwargs)
     return py_arena_rotate(self, timeout);
 }
 
-static PyObject *arena_seal(PyObject *self, PyObject *Py_UNUSED(ignored))
+static PyObject *arena_seal(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    struct sa_why why = {0};
-    enum sa_code code = sa_seal(py_core_of(self), &why);
-    if (code != SA_OK)
-        return py_fail(py_state_of(self), code, &why);
+    static char *names[] = {"timeout", NULL};
+    PyObject *timeout = NULL;
+    struct py_move seal = {.what = MOVE_SEAL, .arena = py_core_of(self)};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$O:seal", names, &timeout) ||
+        move(self, &seal, timeout) < 0)
+        return NULL;
     Py_RETURN_NONE;
 }
 
-static PyObject *arena_open(PyObject *self, PyObject *mode)
+/* The new content in a twin, whole. -1 with an exception. */
+static int fill_twin(PyObject *self, PyObject *source, struct sa_arena *fresh)
 {
+    struct py_span from;
+    struct sa_why why = {0};
+    size_t size = py_core_of(self)->size;
+    if (py_span_open(source, false, &from) < 0)
+        return -1;
+    if (from.size != size) {
+        PyErr_Format(PyExc_ValueError, "the size is fixed: cannot put %zu bytes in place of %zu",
+                     from.size, size);
+        py_span_close(&from);
+        return -1;
+    }
+    enum sa_code code = sa_twin(py_core_of(self), fresh, &why);
+    if (code == SA_OK) {
+        PY_LOCK(from.lock ? from.lock : self);
+        code = py_span_store(fresh, 0, &from);
+        PY_UNLOCK();
+        enum sa_code end = sa_fill_end(fresh, code == SA_OK);
+        code = code != SA_OK ? code : end;
+    }
+    py_span_close(&from);
+    if (code == SA_OK)
+        return 0;
+    py_fail(py_state_of(self), code, &why);
+    return -1;
+}
+
+static PyObject *arena_replace(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"", "timeout", NULL};
+    PyObject *source, *timeout = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$O:replace", names, &source, &timeout))
+        return NULL;
+    struct sa_arena fresh = {0};
+    struct py_move replace = {.what = MOVE_REPLACE, .arena = py_core_of(self), .fresh = &fresh};
+    int result = fill_twin(self, source, &fresh);
+    if (result == 0)
+        result = move(self, &replace, timeout);
+    sa_close(&fresh); /* it holds the old content, or the new one that was not wanted */
+    if (result < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *arena_open(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"", "timeout", NULL};
+    PyObject *mode, *timeout = NULL;
+    double ms = 0.0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$O:open", names, &mode, &timeout) ||
+        (timeout && py_milliseconds_of(timeout, &ms) < 0))
+        return NULL;
     enum sa_code code = reachable(self);
     if (code != SA_OK && PyUnicode_Check(mode))
         return py_fail(py_state_of(self), code, NULL);
-    return py_block_new(py_state_of(self), self, mode);
+    return py_block_new(py_state_of(self), self, mode, ms);
 }
 
 /* ---- what it is ------------------------------------------------------------------ */
@@ -224,19 +258,30 @@ static PyMethodDef methods[] = {
                "Move the content to fresh pages at another address, under new noise.\n\n"
                "The old pages are wiped and made inaccessible, so that a stale pointer faults.\n"
                "Views stay valid: they name a range, not an address. Waits up to timeout seconds\n"
-               "for exported buffers to be released, then BufferError. MemoryError or OSError:\n"
-               "no new pages were to be had. WipedError: there is nothing to move. Either way\n"
-               "nothing changed.")},
-    {"seal", arena_seal, METH_NOARGS,
-     PyDoc_STR("seal($self, /)\n--\n\n"
+               "for exported buffers to be released and an open('w') block to end, then\n"
+               "BufferError; newcomers wait behind it meanwhile, except a thread that has a block\n"
+               "of the arena open. MemoryError or OSError: no new pages were to be had.\n"
+               "ProtectionError: they would protect less. WipedError: there is nothing to move.\n"
+               "Either way nothing changed.")},
+    {"replace", (PyCFunction)(void (*)(void))arena_replace, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("replace($self, source, /, *, timeout=0)\n--\n\n"
+               "Put new content of the same size in place, whole.\n\n"
+               "It is built on fresh pages, or in a fresh cell of the pool, and then changes\n"
+               "places with the old: readers see the old or the new, never a mixture, and views\n"
+               "stay valid. A wiped arena is usable then, a sealed one stays sealed. Waits up to\n"
+               "timeout seconds, as rotate(), for exported buffers to be released and open()\n"
+               "blocks to end, then BufferError. ValueError: the source has another size; the\n"
+               "other errors are those of Arena() and rotate(). Then nothing changed.")},
+    {"seal", (PyCFunction)(void (*)(void))arena_seal, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("seal($self, /, *, timeout=0)\n--\n\n"
                "Make the pages inaccessible until open() opens them for a block.\n\n"
                "Reading, comparing or exporting is a SealedError then, and a stray pointer\n"
                "faults, which wipes everything. Clearing, closing, rotating and lockdown work.\n"
-               "BufferError: exported buffers, or inside an open() block. ValueError: of a pool,\n"
-               "which is sealed as a whole. MemoryError: mprotect was refused. As memguard's and\n"
-               "libsodium's mprotect_noaccess.")},
-    {"open", arena_open, METH_O,
-     PyDoc_STR("open($self, mode, /)\n--\n\n"
+               "Waits up to timeout seconds, as rotate(), for exported buffers and open() blocks,\n"
+               "then BufferError. ValueError: of a pool, which is sealed as a whole. MemoryError:\n"
+               "mprotect was refused. As memguard's and libsodium's mprotect_noaccess.")},
+    {"open", (PyCFunction)(void (*)(void))arena_open, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("open($self, mode, /, *, timeout=0)\n--\n\n"
                "A context manager that yields an ArenaView with just the access asked for.\n\n"
                "'r' reads: the pages are read-only, as far as no buffer exported before may be\n"
                "written, and writes a SealedError; 'rw' reads and writes. On a wiped arena both\n"
@@ -244,7 +289,11 @@ static PyMethodDef methods[] = {
                "and inside the block the arena reads as wiped and the view may be written piece\n"
                "by piece, or handed to whatever fills a buffer: readinto, recv_into,\n"
                "decrypt_into. Leaving a 'w' block normally makes the arena usable; an exception\n"
-               "leaves noise, and so does a wipe meanwhile, which is a WipedError at the end.\n\n"
+               "leaves noise. Over usable content nobody may be reading: exported buffers and\n"
+               "open blocks are a BufferError, after up to timeout seconds, as with rotate(); so\n"
+               "is another 'w' block at any time. To keep readers going see replace().\n\n"
+               "A wipe while the block is open, by whatever or whoever, is a WipedError at its\n"
+               "end: what was computed inside may have been computed from noise.\n\n"
                "The end restores the state before, sealed or not; blocks nest, and those of all\n"
                "threads are counted. After it the view is dead (SealedError). Where a buffer is\n"
                "still exported the pages stay open until it is released, which is a BufferError\n"

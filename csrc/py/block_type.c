@@ -22,16 +22,22 @@ static int mode_of(PyObject *text, enum block_mode *mode)
     return -1;
 }
 
-PyObject *py_block_new(struct py_state *state, PyObject *target, PyObject *mode)
+PyObject *py_block_new(struct py_state *state, PyObject *target, PyObject *mode,
+                       double timeout_ms)
 {
     enum block_mode chosen;
     if (mode_of(mode, &chosen) < 0)
         return NULL;
+    if (timeout_ms > 0.0 && chosen != MODE_FILL) {
+        PyErr_SetString(PyExc_ValueError, "a timeout is for 'w': 'r' and 'rw' wait for nobody");
+        return NULL;
+    }
     PyObject *self = PyType_GenericAlloc(state->block_type, 0);
     if (!self)
         return NULL;
     block_data(self)->target = Py_NewRef(target);
     block_data(self)->mode = chosen;
+    block_data(self)->timeout_ms = timeout_ms;
     atomic_init(&block_data(self)->phase, BLOCK_NEW);
     return self;
 }
@@ -47,22 +53,32 @@ static bool advance(PyObject *self, int from, int to)
     return atomic_compare_exchange_strong(&block_data(self)->phase, &from, to);
 }
 
-static enum sa_code begin(const struct block_data *block, struct sa_why *why)
+/* -1 with an exception of a signal's handler. */
+static int begin(struct block_data *block, enum sa_code *code, struct sa_why *why)
 {
     bool change = block->mode != MODE_READ;
-    if (!py_is_arena(block->target)) /* all that a pool's pages can be is writable */
-        return sa_pool_open(pool_data(block->target)->core, change, why);
+    if (!py_is_arena(block->target)) { /* all that a pool's pages can be is writable */
+        *code = sa_pool_open(pool_data(block->target)->core, change, &block->stamp, why);
+        return 0;
+    }
     struct sa_arena *core = py_core_of(block->target);
-    return block->mode == MODE_FILL ? sa_fill_begin(core, why) : sa_open(core, change, why);
+    if (py_stand_by(core) < 0)
+        return -1;
+    if (block->mode == MODE_FILL)
+        return py_move(&(struct py_move){.what = MOVE_FILL, .arena = core}, block->timeout_ms,
+                       code, why);
+    *code = sa_open(core, change, &block->core, why);
+    return 0;
 }
 
-static enum sa_code end(const struct block_data *block, bool whole, struct sa_why *why)
+static enum sa_code end(struct block_data *block, bool whole, struct sa_why *why)
 {
     bool change = block->mode != MODE_READ;
     if (!py_is_arena(block->target))
-        return sa_pool_open_end(pool_data(block->target)->core, change, why);
-    struct sa_arena *core = py_core_of(block->target);
-    return block->mode == MODE_FILL ? sa_fill_end(core, whole) : sa_open_end(core, change, why);
+        return sa_pool_open_end(pool_data(block->target)->core, change, block->stamp, why);
+    if (block->mode == MODE_FILL)
+        return sa_fill_end(py_core_of(block->target), whole);
+    return sa_open_end(&block->core, why);
 }
 
 static void block_dealloc(PyObject *self)
@@ -102,12 +118,14 @@ static PyObject *block_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     struct sa_why why = {0};
-    enum sa_code code = begin(block, &why);
-    atomic_store(&block->phase, code == SA_OK ? BLOCK_OPEN : BLOCK_ENDED);
-    if (code == SA_OK)
+    enum sa_code code = SA_OK;
+    int raised = begin(block, &code, &why);
+    bool open = raised == 0 && code == SA_OK;
+    atomic_store(&block->phase, open ? BLOCK_OPEN : BLOCK_ENDED);
+    if (open)
         return inside;
     Py_DECREF(inside);
-    return fail(self, code, &why);
+    return raised < 0 ? NULL : fail(self, code, &why);
 }
 
 static PyObject *block_exit(PyObject *self, PyObject *const *args, Py_ssize_t count)
@@ -121,10 +139,17 @@ static PyObject *block_exit(PyObject *self, PyObject *const *args, Py_ssize_t co
     }
     struct sa_why why = {0};
     enum sa_code code = end(block_data(self), !failed, &why);
-    /* an exception in flight is never replaced; a closed or inherited arena says so
-     * by itself when it is used again */
-    if (failed || code == SA_OK || code == SA_CLOSED || code == SA_FORKED)
+    /* an exception in flight is never replaced; an inherited arena says so by itself when
+     * it is used again, and so does one that was closed while it was written */
+    bool writes = py_is_arena(block_data(self)->target) && block_data(self)->mode == MODE_FILL;
+    if (failed || code == SA_OK || code == SA_FORKED || (writes && code == SA_CLOSED))
         Py_RETURN_FALSE;
+    if (code == SA_WIPED || code == SA_CLOSED) {
+        PyErr_SetString(py_state_of(self)->wiped_error,
+                        "the content was wiped while the block was open: what was computed "
+                        "inside may have been computed from noise");
+        return NULL;
+    }
     if (code != SA_BUSY)
         return fail(self, code, &why);
     PyErr_SetString(PyExc_BufferError, "the pages stay open until the last exported buffer is "
@@ -139,8 +164,9 @@ static PyMethodDef methods[] = {
      PyDoc_STR("__exit__($self, /, *args)\n--\n\n"
                "Restore the access before the block. After 'w' make the arena usable, or leave\n"
                "noise if an exception is in flight.\n\n"
-               "WipedError: it was wiped during a 'w' block. BufferError: exported buffers keep\n"
-               "the pages open until they are released. Never instead of another exception.")},
+               "WipedError: it was wiped while the block was open, so that what was computed\n"
+               "inside may have been computed from noise. BufferError: exported buffers keep the\n"
+               "pages open until they are released. Never instead of another exception.")},
     {NULL, NULL, 0, NULL},
 };
 

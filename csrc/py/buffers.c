@@ -157,16 +157,12 @@ enum sa_code py_span_clear_locked(struct py_span *span, struct sa_why *why)
     struct sa_arena *core = py_core_of(span->arena);
     if (span->whole)
         return sa_wipe(core, why);
-    /* exported, so that the pages stay where they are while they are cleared */
-    uint8_t *base = NULL;
     enum sa_code code = py_span_reads(span) ? SA_READ_ONLY : py_span_reachable(span);
-    if (code == SA_OK)
-        code = sa_export(core, py_span_fills(span), &base);
     if (code != SA_OK)
         return code;
-    code = sa_may_store(core) ? sa_clear(base + span->start, span->size, why) : SA_READ_ONLY;
-    sa_unexport(core);
-    return code;
+    if (!py_span_fills(span) && sa_state_of(core) == SA_IS_WIPED)
+        return SA_WIPED; /* nor inside another's fill */
+    return sa_store_noise(core, span->start, span->size);
 }
 
 int py_span_clear(struct py_state *state, struct py_span *span)

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum kind { MEMORY, OS, VALUE, INDEX, BUFFER, WIPED, SEALED, FORKED };
+enum kind { MEMORY, OS, VALUE, INDEX, BUFFER, WIPED, SEALED, FORKED, PROTECTION };
 
 /* What happened and what mends it; for MEMORY and OS, where the core names the call
  * that failed, only what mends it if the core does not say. */
@@ -29,7 +29,10 @@ static const struct {
                            "process"},
     [SA_BUSY] = {BUFFER, "exported buffers forbid it: release the memoryviews and whatever "
                          "else holds the arena's buffer"},
-    [SA_FILLING] = {BUFFER, "inside an open() block: leave it first"},
+    [SA_FILLING] = {BUFFER, "inside an open() block, of this thread or another: leave it first"},
+    [SA_CROWDED] = {BUFFER, "too many at once: 65535 buffers, and as many open() blocks of "
+                            "either kind, are what an arena counts"},
+    [SA_UNPROTECTED] = {PROTECTION, "new pages would protect less than those it has"},
     [SA_BAD_SIGNAL] = {VALUE, "not a fatal signal: status().handlers lists those that can be "
                               "armed"},
     [SA_WRONG_PROCESS] = {FORKED, "this process shares its memory with its parent (vfork): "
@@ -47,6 +50,7 @@ static PyObject *exception_of(const struct py_state *state, enum kind kind)
     case WIPED: return state->wiped_error;
     case SEALED: return state->sealed_error;
     case FORKED: return state->forked_error;
+    case PROTECTION: return state->protection_error;
     }
     return PyExc_SystemError;
 }
@@ -75,11 +79,16 @@ void *py_fail(struct py_state *state, enum sa_code code, const struct sa_why *wh
         return NULL;
     }
     PyObject *exception = exception_of(state, answers[i].kind);
-    if (answers[i].kind != MEMORY && answers[i].kind != OS) {
+    if (answers[i].kind != MEMORY && answers[i].kind != OS && answers[i].kind != PROTECTION) {
         PyErr_SetString(exception, answers[i].message);
         return NULL;
     }
     PyObject *message = py_reason(why, answers[i].message);
+    if (message && answers[i].kind == PROTECTION) {
+        PyObject *reason = message;
+        message = PyUnicode_FromFormat("%s: %U", answers[i].message, reason);
+        Py_DECREF(reason);
+    }
     if (!message)
         return NULL;
     if (answers[i].kind == MEMORY) {

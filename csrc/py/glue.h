@@ -141,6 +141,9 @@ struct block_data {
     PyObject *target; /* strong; an Arena or a Pool */
     enum block_mode mode;
     _Atomic int phase;
+    double timeout_ms;     /* of entering */
+    struct sa_block core;  /* "r" and "rw" of an Arena; */
+    uint64_t stamp;        /* of a Pool */
 };
 
 struct pool_data {
@@ -424,11 +427,29 @@ void py_view_dealloc(PyObject *self);
 PyObject *py_view_new(struct py_state *state, PyObject *arena, PyObject *block, size_t start,
                       size_t size);
 /* One open(mode) of an Arena or a Pool, not entered yet. */
-PyObject *py_block_new(struct py_state *state, PyObject *target, PyObject *mode);
+PyObject *py_block_new(struct py_state *state, PyObject *target, PyObject *mode,
+                       double timeout_ms);
 bool py_block_is_open(PyObject *block);
 
 /* py_fail for what a Pool was asked. */
 void *py_pool_fail(struct py_state *state, enum sa_code code, const struct sa_why *why);
+
+/* ---- move.c ----------------------------------------------------------------- */
+
+/* A timeout in seconds. -1 with an exception. */
+int py_milliseconds_of(PyObject *seconds, double *ms);
+
+/* Try, and while exports or blocks forbid it wait for them up to `ms`. -1 with an exception:
+ * a signal's handler raised it. Lets the GIL go, and runs foreign code, only with ms > 0. */
+struct py_move {
+    enum { MOVE_ROTATE, MOVE_SEAL, MOVE_FILL, MOVE_REPLACE } what;
+    struct sa_arena *arena, *fresh;
+};
+int py_move(const struct py_move *move, double ms, enum sa_code *code, struct sa_why *why);
+
+/* Before an export or a block begins: let those who wait go first. -1 with an exception.
+ * Lets the GIL go where somebody waits, and runs foreign code then. */
+int py_stand_by(struct sa_arena *core);
 
 /* rotate(timeout) of method and function alike; `timeout` NULL: none. */
 PyObject *py_arena_rotate(PyObject *self, PyObject *timeout);

@@ -149,6 +149,8 @@ static int lend(PyObject *self, const struct py_span *span, Py_buffer *buffer, i
     buffer->obj = NULL;
     uint8_t *base = NULL;
     struct sa_arena *core = py_core_of(span->arena);
+    if (!span->block && py_stand_by(core) < 0)
+        return -1;
     enum sa_code code = span->block ? py_span_reachable(span) : SA_OK;
     if (code == SA_OK)
         code = sa_export(core, py_span_fills(span), &base);

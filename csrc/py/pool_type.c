@@ -128,7 +128,7 @@ static PyObject *pool_open(PyObject *self, PyObject *mode)
     bool ours = atomic_load(&pool_data(self)->closed);
     if (now.closed && PyUnicode_Check(mode))
         return py_pool_fail(py_state_of(self), ours ? SA_CLOSED : SA_FORKED, NULL);
-    return py_block_new(py_state_of(self), self, mode);
+    return py_block_new(py_state_of(self), self, mode, 0.0);
 }
 
 static PyObject *pool_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -231,7 +231,9 @@ static PyMethodDef methods[] = {
                "read-only or writable. The end restores the state before; blocks nest, and those\n"
                "of all threads are counted. Pages of arenas that are still exported, or being\n"
                "filled, follow when that ends, which is a BufferError unless another exception is\n"
-               "in flight.")},
+               "in flight. WipedError at the end: a lockdown came while the block was open, or an\n"
+               "arena was cleared or closed whose buffer was exported, so that what was computed\n"
+               "inside may have been computed from noise.")},
     {"__enter__", pool_enter, METH_NOARGS, PyDoc_STR("__enter__($self, /)\n--\n\nThe pool.")},
     {"__exit__", (PyCFunction)(void (*)(void))pool_exit, METH_FASTCALL,
      PyDoc_STR("__exit__($self, /, *args)\n--\n\nClose the pool.")},

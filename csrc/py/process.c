@@ -33,8 +33,16 @@ static PyObject *core_lockdown(PyObject *module, PyObject *Py_UNUSED(ignored))
     size_t wiped = 0;
     enum sa_code code;
     Py_BEGIN_ALLOW_THREADS
-    code = sa_lockdown(&wiped, &why);
+    code = sa_lockdown_begin(&why);
     Py_END_ALLOW_THREADS
+    if (code == SA_OK) {
+        /* Who holds the GIL and reads never sees half of each. It is not let go between
+         * arenas: others that hold it wait for us to end. */
+        size_t slots = sa_lockdown_small();
+        Py_BEGIN_ALLOW_THREADS
+        code = sa_lockdown_end(slots, &wiped, &why);
+        Py_END_ALLOW_THREADS
+    }
     if (code != SA_OK)
         return py_fail(py_state_of_module(module), code, &why);
     return PyLong_FromSize_t(wiped);

@@ -239,7 +239,7 @@ TEST(as_many_exports_as_it_gets)
     make(&a, 1, 1, 1);
     atomic_fetch_add(&a.use, EXPORTS - 1); /* not one by one */
     OK(sa_export(&a, false, &bytes));
-    SAME(sa_export(&a, false, &bytes), SA_BUSY);
+    SAME(sa_export(&a, false, &bytes), SA_CROWDED);
     sa_unexport(&a);
     OK(sa_export(&a, false, &bytes));
     SAME(sa_state_of(&a), SA_USABLE);

@@ -1,0 +1,126 @@
+/* Open blocks: each is counted in the arena's use word, and listed here with the thread that
+ * began it, so that a turn never holds off who has a block of the arena open already. */
+#include "arena_state.h"
+
+enum { BUCKETS = 256 };
+static struct {
+    _Alignas(64) _Atomic bool locked;
+    struct sa_block *first;
+} buckets[BUCKETS];
+
+static unsigned bucket_of(const struct sa_arena *a)
+{
+    return (unsigned)((uintptr_t)a * 0x9e3779b97f4a7c15u >> 56);
+}
+
+static void lock_bucket(unsigned i)
+{
+    for (unsigned turn = 0; atomic_exchange_explicit(&buckets[i].locked, true,
+                                                     memory_order_acquire);)
+        os_wait(turn++);
+}
+
+static void unlock_bucket(unsigned i)
+{
+    atomic_store_explicit(&buckets[i].locked, false, memory_order_release);
+}
+
+static void list(struct sa_block *b, struct sa_arena *a)
+{
+    unsigned i = bucket_of(a);
+    b->arena = a;
+    b->thread = os_thread();
+    lock_bucket(i);
+    b->next = buckets[i].first;
+    b->from = &buckets[i].first;
+    if (b->next)
+        b->next->from = &b->next;
+    buckets[i].first = b;
+    unlock_bucket(i);
+}
+
+static void unlist(struct sa_block *b)
+{
+    unsigned i = bucket_of(b->arena);
+    lock_bucket(i);
+    *b->from = b->next;
+    if (b->next)
+        b->next->from = b->from;
+    unlock_bucket(i);
+}
+
+bool block_is_open_here(struct sa_arena *a)
+{
+    unsigned i = bucket_of(a);
+    uintptr_t here = os_thread();
+    lock_bucket(i);
+    const struct sa_block *b = buckets[i].first;
+    while (b && !(b->arena == a && b->thread == here))
+        b = b->next;
+    unlock_bucket(i);
+    return b;
+}
+
+void blocks_forked(void)
+{
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        buckets[i].first = NULL;
+        unlock_bucket(i);
+    }
+}
+
+/* ---- begin and end -------------------------------------------------------------------- */
+
+/* With the block counted and the arena moving. */
+static enum sa_code look_inside(struct sa_arena *a, struct sa_why *why)
+{
+    if (!a->slab) {
+        enum sa_code code = arena_settle_access(a, why);
+        if (code && code != SA_BUSY) /* read-only when the exports end: nobody is lied to */
+            return code;
+    } else if (pool_access(a->slab) == OS_NONE) {
+        return SA_SEALED;
+    }
+    return arena_whole(a) ? SA_OK : SA_WIPED;
+}
+
+enum sa_code sa_open(struct sa_arena *a, bool change, struct sa_block *block, struct sa_why *why)
+{
+    uint64_t one = change ? EDIT : READ, all = change ? EDITS : READS;
+    enum sa_code code = arena_alive(a);
+    if (code || (code = arena_begin_moving(a, FILL)))
+        return code == SA_FILLING ? SA_WIPED : code;
+    if ((atomic_load(&a->use) & all) == all) {
+        arena_leave(a, MOVING);
+        return SA_CROWDED;
+    }
+    atomic_fetch_add(&a->use, one);
+    block->change = change;
+    block->stamp = atomic_load(&a->good); /* before the look: a wipe from now on shows */
+    if ((code = look_inside(a, why))) {
+        atomic_fetch_sub(&a->use, one);
+        if (!a->slab)
+            arena_unlift(a);
+    } else {
+        list(block, a);
+    }
+    arena_leave(a, MOVING);
+    return code;
+}
+
+enum sa_code sa_open_end(struct sa_block *block, struct sa_why *why)
+{
+    struct sa_arena *a = block->arena;
+    enum sa_code code = arena_alive(a);
+    if (code == SA_FORKED) /* the parent's list is gone */
+        return code;
+    unlist(block);
+    if (code || (code = arena_begin_moving(a, 0)))
+        return code;
+    bool wiped = arena_stamp(a) != block->stamp;
+    atomic_fetch_sub(&a->use, block->change ? EDIT : READ);
+    if (!a->slab)
+        code = arena_settle_access(a, why);
+    arena_leave(a, MOVING);
+    return wiped ? SA_WIPED : code;
+}

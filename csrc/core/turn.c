@@ -1,0 +1,96 @@
+/* Who waits comes first: while somebody waits to move an arena or to write it anew,
+ * newcomers stand by. The word's WAITING flag says that there is a turn; whose it is, and
+ * until when, stands in a table. A turn lapses by itself, as the thread that waits may end
+ * without a word. */
+#include "arena_state.h"
+
+enum { TURNS = 64, LAPSE_MS = 1000 };
+static struct {
+    _Atomic(struct sa_arena *) arena;
+    _Atomic int64_t until;
+    _Atomic uintptr_t thread;
+} turns[TURNS];
+static _Atomic bool taking; /* lock over who takes a place */
+
+/* The running turn of an arena; TURNS: there is none. */
+static unsigned turn_of(struct sa_arena *a, int64_t now)
+{
+    unsigned i = 0;
+    while (i < TURNS && !(atomic_load(&turns[i].arena) == a && atomic_load(&turns[i].until) > now))
+        i++;
+    return i;
+}
+
+/* Take a place that is free or has lapsed. Where there is none, nobody is held off. */
+static void take_turn(struct sa_arena *a, struct sa_turn *turn, int64_t now)
+{
+    for (unsigned round = 0; atomic_exchange(&taking, true);)
+        os_wait(round++);
+    unsigned i = 0;
+    while (i < TURNS && atomic_load(&turns[i].arena) && atomic_load(&turns[i].until) > now)
+        i++;
+    if (i < TURNS && turn_of(a, now) == TURNS) {
+        atomic_store(&turns[i].thread, os_thread());
+        atomic_store(&turns[i].until, now + LAPSE_MS);
+        atomic_store(&turns[i].arena, a);
+        turn->place = i + 1;
+    }
+    atomic_store(&taking, false);
+}
+
+/* Whether it has not lapsed, and another's since. */
+static bool still_mine(struct sa_arena *a, const struct sa_turn *turn)
+{
+    return turn->place && atomic_load(&turns[turn->place - 1].arena) == a &&
+           atomic_load(&turns[turn->place - 1].thread) == os_thread();
+}
+
+void sa_turn_wait(struct sa_arena *a, struct sa_turn *turn, bool blocks, uint32_t ms)
+{
+    const uint64_t against = EXPORTS | FILL | (blocks ? READS | EDITS : 0);
+    int64_t now = os_now_ms(), end = now + ms;
+    for (unsigned round = 0; arena_alive(a) == SA_OK; os_wait(round++), now = os_now_ms()) {
+        uint64_t u = atomic_load(&a->use);
+        if (u & CLOSED)
+            return;
+        if (still_mine(a, turn))
+            atomic_store(&turns[turn->place - 1].until, now + LAPSE_MS);
+        else
+            take_turn(a, turn, now);
+        if (turn->place && !(u & WAITING))
+            atomic_fetch_or(&a->use, WAITING);
+        if (!(u & against) || now >= end)
+            return;
+    }
+}
+
+void sa_turn_end(struct sa_arena *a, struct sa_turn *turn)
+{
+    if (still_mine(a, turn)) {
+        atomic_fetch_and(&a->use, ~WAITING);
+        atomic_store(&turns[turn->place - 1].arena, NULL);
+    }
+    turn->place = 0;
+}
+
+bool sa_held_off(struct sa_arena *a)
+{
+    if (!(atomic_load_explicit(&a->use, memory_order_relaxed) & WAITING))
+        return false;
+    unsigned i = turn_of(a, os_now_ms());
+    return i < TURNS && atomic_load(&turns[i].thread) != os_thread() && !block_is_open_here(a);
+}
+
+void sa_stand_by(struct sa_arena *a, uint32_t ms)
+{
+    int64_t end = os_now_ms() + ms;
+    for (unsigned round = 0; sa_held_off(a) && os_now_ms() < end;)
+        os_wait(round++);
+}
+
+void turns_forked(void)
+{
+    for (unsigned i = 0; i < TURNS; i++)
+        atomic_store(&turns[i].arena, NULL);
+    atomic_store(&taking, false);
+}

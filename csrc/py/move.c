@@ -1,0 +1,81 @@
+/* What is forbidden while buffers are exported or blocks are open, and can wait for them:
+ * rotate, seal, replace and the begin of a fill. And what stands by meanwhile. */
+#include "glue.h"
+
+/* How long a wait leaves Ctrl-C unanswered. */
+enum { ROUND_MS = 100 };
+
+int py_milliseconds_of(PyObject *seconds, double *ms)
+{
+    double s = PyFloat_AsDouble(seconds);
+    if (s == -1.0 && PyErr_Occurred())
+        return -1;
+    if (!(s >= 0.0)) { /* NaN too */
+        PyErr_SetString(PyExc_ValueError, "timeout is a number of seconds, 0 or more");
+        return -1;
+    }
+    *ms = s * 1000.0;
+    return 0;
+}
+
+static enum sa_code try_it(const struct py_move *move, struct sa_why *why)
+{
+    switch (move->what) {
+    case MOVE_ROTATE: return sa_rotate(move->arena, 0, why);
+    case MOVE_SEAL: return sa_seal(move->arena, why);
+    case MOVE_FILL: return sa_fill_begin(move->arena, why);
+    case MOVE_REPLACE: return sa_replace(move->arena, move->fresh, why);
+    }
+    return SA_OK;
+}
+
+/* Wipes keep the GIL, so that who holds it never sees a half; what only moves pages that
+ * nobody reads may let it go. */
+static enum sa_code try_apart(const struct py_move *move, struct sa_why *why)
+{
+    enum sa_code code;
+    if (move->what != MOVE_ROTATE && move->what != MOVE_REPLACE)
+        return try_it(move, why);
+    Py_BEGIN_ALLOW_THREADS
+    code = try_it(move, why);
+    Py_END_ALLOW_THREADS
+    return code;
+}
+
+int py_move(const struct py_move *move, double ms, enum sa_code *code, struct sa_why *why)
+{
+    if (ms == 0.0) {
+        *code = try_it(move, why);
+        return 0;
+    }
+    struct sa_turn turn = {0};
+    bool blocks = move->what != MOVE_ROTATE;
+    int64_t begun = sa_now_ms();
+    int result = 0;
+    for (;;) {
+        *code = try_apart(move, why);
+        double left = ms - (double)(sa_now_ms() - begun);
+        if ((*code != SA_BUSY && *code != SA_FILLING) || left <= 0.0)
+            break;
+        uint32_t round = left < ROUND_MS ? (uint32_t)left + 1 : ROUND_MS;
+        Py_BEGIN_ALLOW_THREADS
+        sa_turn_wait(move->arena, &turn, blocks, round);
+        Py_END_ALLOW_THREADS
+        if ((result = PyErr_CheckSignals()) < 0)
+            break;
+    }
+    sa_turn_end(move->arena, &turn);
+    return result;
+}
+
+int py_stand_by(struct sa_arena *core)
+{
+    while (sa_held_off(core)) {
+        Py_BEGIN_ALLOW_THREADS
+        sa_stand_by(core, ROUND_MS);
+        Py_END_ALLOW_THREADS
+        if (PyErr_CheckSignals() < 0)
+            return -1;
+    }
+    return 0;
+}
