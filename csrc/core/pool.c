@@ -389,6 +389,7 @@ enum sa_code pool_twin(struct sa_arena *a, struct sa_arena *fresh, struct sa_why
 {
     struct cell c;
     struct sa_slab *slab = a->slab;
+    fatal_arm();
     wipers_wait();
     enum sa_code code = take(slab->pool, fresh, a->size, true, &c, why);
     if (code)

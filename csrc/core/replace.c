@@ -5,8 +5,8 @@
 enum sa_code sa_twin(struct sa_arena *a, struct sa_arena *fresh, struct sa_why *why)
 {
     enum sa_code code = arena_alive(a);
-    if (code)
-        return code;
+    if (code || atomic_load(&a->use) & CLOSED)
+        return code ? code : SA_CLOSED;
     unsigned had = sa_protection_of(a);
     code = a->slab ? pool_twin(a, fresh, why) : arena_make_plain(fresh, a->size, a->tail, why);
     if (code)

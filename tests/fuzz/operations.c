@@ -15,9 +15,12 @@ enum { ARENAS = 8, POOLS = 2, MOST = 70016, EXPORTS_MOST = 4 };
 
 struct shadow {
     struct sa_arena a;
-    bool made, closed, sealed; /* sealed: and inside a block that changes */
+    bool made, closed;
+    bool sealed;         /* and inside a block that changes: */
+    struct sa_block block;
+    bool inside, overtaken; /* it is open; a wipe came since */
     bool whole;          /* usable, save while it is being filled */
-    bool broken, failed; /* of the fill: a wipe came by; one end was not whole */
+    bool broken;         /* of the fill: a wipe came by */
     bool unknown;        /* written to behind a wipe */
     bool noisy;          /* some of the content is noise itself */
     int fills, exports;
@@ -30,6 +33,7 @@ struct shadow {
 static struct shadow shadows[ARENAS];
 static struct sa_pool *pools[POOLS];
 static bool pool_closed[POOLS], pool_sealed[POOLS]; /* as an arena */
+static uint64_t pool_stamp[POOLS];
 static uint8_t pattern[MOST + 256], scratch[MOST];
 static bool armed, disarmed, aborting;
 static jmp_buf aborted;
@@ -100,7 +104,7 @@ static bool there(const struct shadow *s) { return s->made && !(s->closed && !s-
 static void wiped(struct shadow *s)
 {
     s->whole = false;
-    s->broken = true;
+    s->broken = s->overtaken = true;
     s->unknown = false;
 }
 
@@ -192,7 +196,7 @@ static void fill_whole(struct shadow *s, unsigned seed)
 static void born(struct shadow *s, size_t size, size_t align, int pool)
 {
     s->made = true;
-    s->sealed = s->closed = s->whole = s->broken = s->failed = s->unknown = s->noisy = false;
+    s->sealed = s->closed = s->whole = s->broken = s->unknown = s->noisy = false;
     s->fills = 1;
     s->exports = 0;
     s->pool = pool;
@@ -268,15 +272,25 @@ static void store_random(struct shadow *s)
         memcpy(s->content, raw(&s->a), s->size);
 }
 
+/* What keeps the content from being written anew. */
+static enum sa_code replacement(const struct shadow *s)
+{
+    return s->closed                ? SA_CLOSED
+           : s->fills               ? SA_FILLING
+           : s->whole && s->exports ? SA_BUSY
+           : s->whole && s->inside  ? SA_FILLING
+                                    : SA_OK;
+}
+
 static void fill_begin(struct shadow *s)
 {
-    if (s->fills >= 3)
+    enum sa_code want = replacement(s);
+    SAME(sa_fill_begin(&s->a, &why), want);
+    if (want)
         return;
-    SAME(sa_fill_begin(&s->a, &why), s->closed ? SA_CLOSED : SA_OK);
-    if (s->closed || s->fills++)
-        return;
-    s->broken = s->failed = s->whole = s->unknown = false;
-    s->noisy = true;
+    s->fills = 1;
+    s->broken = s->whole = s->unknown = false;
+    s->overtaken = s->noisy = true;
     memcpy(s->content, raw(&s->a), s->size);
 }
 
@@ -286,15 +300,35 @@ static void fill_end(struct shadow *s, bool whole)
         return;
     if (whole && !s->closed && !s->broken && next() % 4)
         fill_whole(s, next());
-    bool last = s->fills-- == 1, good = whole && !s->failed && !s->broken;
-    s->failed = s->failed || !whole;
-    SAME(sa_fill_end(&s->a, whole),
-         s->closed ? SA_CLOSED : !last || good || !whole ? SA_OK : SA_WIPED);
-    if (s->closed || !last)
+    bool good = whole && !s->broken;
+    s->fills = 0;
+    SAME(sa_fill_end(&s->a, whole), s->closed ? SA_CLOSED : good || !whole ? SA_OK : SA_WIPED);
+    if (s->closed)
         return;
     if (!good)
         wiped(s);
     s->whole = good;
+}
+
+static void replace(struct shadow *s)
+{
+    struct sa_arena fresh = {0};
+    enum sa_code want = replacement(s), code = sa_twin(&s->a, &fresh, &why);
+    SAME(code, s->closed ? SA_CLOSED : SA_OK);
+    if (code)
+        return;
+    armed = armed || !disarmed;
+    unsigned seed = next();
+    SAME(sa_store(&fresh, 0, pattern + seed, s->size), SA_OK);
+    SAME(sa_fill_end(&fresh, true), SA_OK);
+    SAME(sa_replace(&s->a, &fresh, &why), want);
+    sa_close(&fresh);
+    if (want)
+        return;
+    memcpy(s->content, pattern + seed, s->size);
+    s->whole = s->overtaken = true;
+    s->broken = s->unknown = s->noisy = false;
+    CHECK(!memcmp(raw(&s->a), s->content, s->size));
 }
 
 static void export(struct shadow *s)
@@ -370,6 +404,9 @@ static void close_one(struct shadow *s)
     sa_close(&s->a);
     s->closed = true;
     s->whole = false;
+    if (s->inside)
+        SAME(sa_open_end(&s->block, &why), SA_CLOSED);
+    s->inside = false;
     CHECK(!at || s->exports || s->size == 0 || !sa_is_secure(at, s->size));
     sa_close(&s->a);
 }
@@ -421,18 +458,19 @@ static void while_sealed(struct shadow *s)
 static void inside_blocks(struct shadow *s)
 {
     const uint8_t *bytes;
-    SAME(sa_open(&s->a, false, &why), s->whole ? SA_OK : SA_WIPED);
+    struct sa_block outer, inner;
+    SAME(sa_open(&s->a, false, &outer, &why), s->whole ? SA_OK : SA_WIPED);
     if (!s->whole)
         return;
     SAME(sa_borrow(&s->a, &bytes), SA_OK);
     CHECK(!memcmp(bytes, s->content, s->size));
     SAME(sa_return(&s->a), SA_OK);
     SAME(sa_store(&s->a, 0, pattern, 0), SA_READ_ONLY);
-    SAME(sa_open(&s->a, true, &why), SA_OK);
+    SAME(sa_open(&s->a, true, &inner, &why), SA_OK);
     fill_whole(s, next());
-    SAME(sa_open_end(&s->a, true, &why), SA_OK);
+    SAME(sa_open_end(&inner, &why), SA_OK);
     SAME(sa_store(&s->a, 0, pattern, 0), SA_READ_ONLY);
-    SAME(sa_open_end(&s->a, false, &why), SA_OK);
+    SAME(sa_open_end(&outer, &why), SA_OK);
     SAME(sa_state_of(&s->a), SA_IS_SEALED);
 }
 
@@ -448,19 +486,25 @@ static void seal(struct shadow *s)
     if (s->pool >= 0 || s->closed || s->fills)
         return;
     if (s->exports) {
-        SAME(sa_seal(&s->a, &why), s->sealed ? SA_FILLING : SA_BUSY);
+        SAME(sa_seal(&s->a, &why), s->inside ? SA_FILLING : SA_BUSY);
         return;
     }
-    SAME(s->sealed ? sa_open_end(&s->a, true, &why) : sa_seal(&s->a, &why), SA_OK);
+    if (s->inside)
+        SAME(sa_open_end(&s->block, &why), s->overtaken ? SA_WIPED : SA_OK);
+    else
+        SAME(sa_seal(&s->a, &why), SA_OK);
     s->sealed = true;
+    s->inside = false;
     while_sealed(s);
     if (s->closed)
         return;
     inside_blocks(s);
     if (!s->whole)
         refill(s);
+    s->overtaken = false;
+    s->inside = s->whole;
     if (s->whole)
-        SAME(sa_open(&s->a, true, &why), SA_OK);
+        SAME(sa_open(&s->a, true, &s->block, &why), SA_OK);
     else
         close_one(s); /* a fill that did not end well: it could not be opened */
 }
@@ -478,8 +522,9 @@ static void seal_pool(int p)
     }
     if (exported)
         return;
-    SAME(pool_sealed[p] ? sa_pool_open_end(pools[p], true, &why) : sa_pool_seal(pools[p], &why),
-         SA_OK);
+    enum sa_code code = pool_sealed[p] ? sa_pool_open_end(pools[p], true, pool_stamp[p], &why)
+                                       : sa_pool_seal(pools[p], &why);
+    CHECK(code == SA_OK || (pool_sealed[p] && code == SA_WIPED)); /* by whatever came since */
     pool_sealed[p] = true;
     struct sa_arena none = {0};
     SAME(sa_pool_alloc(pools[p], &none, 5, &why), SA_SEALED);
@@ -487,7 +532,7 @@ static void seal_pool(int p)
     for (int i = 0; i < ARENAS; i++)
         if (shadows[i].made && shadows[i].pool == p && !shadows[i].closed)
             while_sealed(&shadows[i]);
-    SAME(sa_pool_open(pools[p], true, &why), SA_OK);
+    SAME(sa_pool_open(pools[p], true, &pool_stamp[p], &why), SA_OK);
 }
 
 static void compare(struct shadow *s)
@@ -551,7 +596,7 @@ static void pool_end(int p, bool frees)
 
 static void step(void)
 {
-    unsigned operation = below(30);
+    unsigned operation = below(31);
     struct shadow *s = &shadows[below(ARENAS)];
     switch (operation) {
     case 0: case 1: make_one(s); return;
@@ -587,6 +632,7 @@ static void step(void)
     case 26: s->closed ? close_one(s) : damage(s, next() & 1); return;
     case 27: compare(s); return;
     case 29: seal(s); return;
+    case 30: replace(s); return;
     }
 }
 

@@ -85,6 +85,7 @@ static void store_from_outside(struct sa_arena *a)
 static void do_work(struct sa_arena *mine, int turn)
 {
     struct sa_why because;
+    struct sa_block block;
     size_t wiped;
     switch (work) {
     case ROTATE: case ROTATE_LARGE: (void)!sa_rotate(mine, 0, &because); break;
@@ -99,8 +100,8 @@ static void do_work(struct sa_arena *mine, int turn)
         break;
     case SEAL: /* where it is sealed already, that is what it says */
         (void)!sa_seal(mine, &because);
-        if (sa_open(mine, turn % 2, &because) == SA_OK)
-            (void)!sa_open_end(mine, turn % 2, &because);
+        if (sa_open(mine, turn % 2, &block, &because) == SA_OK)
+            (void)!sa_open_end(&block, &because);
         break;
     case REKEY: (void)!sa_rekey(&because); break;
     case LOCKDOWN: /* whatever it leaves is nothing: the control must not see it done */

@@ -14,11 +14,12 @@ static void *moves(void *unused)
 static void *seals(void *unused)
 {
     struct sa_why mine;
+    struct sa_block block;
     if (sa_seal(&sealed, &mine) != SA_OK)
         return unused;
     for (int i = 0;; i++) /* the fault ends it */
-        if (sa_open(&sealed, i % 2, &mine) == SA_OK)
-            (void)!sa_open_end(&sealed, i % 2, &mine);
+        if (sa_open(&sealed, i % 2, &block, &mine) == SA_OK)
+            (void)!sa_open_end(&block, &mine);
     return unused;
 }
 
