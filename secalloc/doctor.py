@@ -213,13 +213,17 @@ def _swap(*, locked: bool) -> Check:
 
 def _hibernation(*, secretmem: bool) -> Check:
     name = "hibernation"
-    if "disk" not in (_text_of("/sys/power/state") or "").split():
-        why = "/sys/power/state does not offer it" if _LINUX else "not known here"
+    if _text_of("/sys/power/image_size") is None:
+        why = "this kernel has it not" if _LINUX else "not known here"
         return Check(name, "ok", "none", why, _NOTHING)
     if secretmem:
         why = "any secretmem in use keeps the whole machine from it"
         mend = "secalloc.configure(secretmem=False), where it is to hibernate"
         return Check(name, "ok", "not while an arena lives", why, mend)
+    # Ours would be a reason as well: only now does this tell of others'.
+    if "disk" not in (_text_of("/sys/power/state") or "").split():
+        why = "another program's secretmem, nohibernate or lockdown keeps the kernel from it"
+        return Check(name, "note", "not now", why, "encrypt swap, if that may end")
     why = "without secretmem it writes all memory to the disk, locked pages too"
     return Check(
         name, "missing", "possible", why, "encrypt swap, or systemctl mask hibernate.target"

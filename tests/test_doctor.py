@@ -132,6 +132,33 @@ def test_seccomp_without_memfd_secret(error: str) -> None:
 
 
 @linux_only
+@pytest.mark.parametrize("secretmem", [True, False])
+@pytest.mark.parametrize(
+    ("size", "state", "without"),
+    [
+        ("1048576", "freeze mem disk", ("missing", "possible")),
+        ("1048576", "freeze mem", ("note", "not now")),
+        (None, "freeze mem", ("ok", "none")),
+    ],
+)
+def test_hibernation(
+    secretmem: bool, size: str | None, state: str, without: tuple[str, str]
+) -> None:
+    """Its own arena takes `disk` out of the kernel's list: that is no proof of anything."""
+    _, checks = examined(f"""
+        secalloc.configure(secretmem={secretmem})
+        real = secalloc.doctor._text_of
+        ours = {{"/sys/power/image_size": {size!r}, "/sys/power/state": {state!r}}}
+        secalloc.doctor._text_of = lambda path: ours[path] if path in ours else real(path)
+    """)
+    found = checks["hibernation"]["state"], checks["hibernation"]["what"]
+    if size and checks["SECRETMEM"]["state"] == "ok":
+        assert found == ("ok", "not while an arena lives")
+    else:
+        assert found == without
+
+
+@linux_only
 def test_dumpable_with_core_files_on() -> None:
     hard = "resource.getrlimit(resource.RLIMIT_CORE)[1]"
     code, checks = examined(

@@ -57,6 +57,10 @@ static inline bool under_tool(void)
     return UNDER_TSAN || UNDER_ASAN || under_valgrind();
 }
 
+/* Seconds after which a test is taken to hang: of no use but to end it, so a loaded or an
+ * emulated machine has all the time that it may want. */
+enum { HANGS = 300 };
+
 /* How often to try what is left to chance. */
 static inline int rounds(int plain)
 {
@@ -137,7 +141,7 @@ static inline void check_run(const char *name, void (*test)(void))
     if (child < 0)
         check_failed(__FILE__, __LINE__, "fork");
     if (child == 0) {
-        alarm(under_tool() ? 300 : 30); /* hanging is failing */
+        alarm(HANGS);
         test();
         exit(0);
     }
@@ -217,7 +221,7 @@ static inline int in_child(void (*body)(void *), void *with)
     if (child < 0)
         check_failed(__FILE__, __LINE__, "fork");
     if (child == 0) {
-        alarm(under_tool() ? 60 : 10);
+        alarm(HANGS);
         body(with);
         _exit(0);
     }

@@ -556,7 +556,7 @@ static int in_namespace(void (*body)(void))
     if (pid < 0)
         return -1;
     if (pid == 0) {
-        alarm(10);
+        alarm(HANGS);
         body();
         _exit(0);
     }

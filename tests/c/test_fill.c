@@ -229,7 +229,7 @@ TEST(store_from_what_was_given_up)
 {
     struct sa_arena from = {0}, to = {0};
     uint8_t *bytes;
-    alarm(5);
+    alarm(HANGS);
     make(&from, 100, 1, 1);
     make(&to, 100, 1, 2);
     OK(sa_export(&from, false, &bytes));

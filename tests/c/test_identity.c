@@ -296,7 +296,7 @@ static void *sets_the_marker(void *with)
 static void child_sets_the_marker(void *unused)
 {
     (void)unused;
-    alarm(5);
+    alarm(HANGS);
     no_marker();
     lockdown();
 }
@@ -323,7 +323,7 @@ static int in_clone(unsigned long flags, void (*body)(void *))
     if (pid < 0)
         return -errno;
     if (pid == 0) {
-        alarm(10);
+        alarm(HANGS);
         body(NULL);
         _exit(0);
     }

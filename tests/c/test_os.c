@@ -279,7 +279,7 @@ TEST(wait_keeps_errno)
 
 #if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
 static uint8_t loaded[32][16], stored[32][16];
-static size_t left_in_frame;
+static size_t left_in_frame, cleared;
 
 /* How often the frame holds eight bytes of what was in the registers. */
 static size_t in_frame(void *context)
@@ -301,6 +301,7 @@ static void clears(int sig, siginfo_t *info, void *context)
     (void)info;
     CHECK(in_frame(context) > 0);
     os_clear_registers(context);
+    cleared++;
     left_in_frame = in_frame(context);
     CHECK(os_stack_pointer(context) > (uintptr_t)loaded); /* of a stack above all data */
 }
@@ -334,8 +335,9 @@ TEST(registers_in_a_frame)
                            "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",
                            "xmm14", "xmm15");
 #else
+    long self = getpid(); /* first: the call may change the registers below */
     register long number __asm__("x8") = SYS_kill;
-    register long to __asm__("x0") = getpid();
+    register long to __asm__("x0") = self;
     register long sig __asm__("x1") = SIGUSR1;
     __asm__ __volatile__(ALL(LOAD) "svc #0\n" ALL(STORE)
                          : "+r"(to)
@@ -343,6 +345,7 @@ TEST(registers_in_a_frame)
                          : "memory", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9",
                            "v10", "v11", "v12", "v13", "v14", "v15");
 #endif
+    SAME(cleared, 1); /* the handler ran, and once */
     SAME(left_in_frame, 0);
     for (size_t i = 0; i < 16; i++)
         for (size_t k = 0; k < 16; k++)

@@ -6,7 +6,7 @@
 #include "registers.h"
 
 enum { REGISTERS = 32, WIDEST = 64 };
-static uint8_t held[REGISTERS][WIDEST]; /* a register's part that is not looked at stays 0 */
+static _Alignas(WIDEST) uint8_t held[REGISTERS][WIDEST]; /* a register's part that is not looked at stays 0 */
 
 #define PLAIN __attribute__((noinline, no_sanitize("thread", "address", "undefined")))
 #define EACH_16(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)

@@ -93,13 +93,17 @@ TEST(exports_forbid_it)
     struct timespec begin;
     make(&a, 100, 1, 5);
     OK(sa_export(&a, false, &bytes));
-    clock_gettime(CLOCK_MONOTONIC, &begin);
-    SAME(sa_rotate(&a, 0, &why), SA_BUSY);
-    CHECK(elapsed_ms(&begin) < 50);
-    clock_gettime(CLOCK_MONOTONIC, &begin);
-    SAME(sa_rotate(&a, 100, &why), SA_BUSY);
-    long waited = elapsed_ms(&begin);
-    CHECK(waited >= 99 && waited < (under_tool() ? 5000 : 400));
+    long at_once, waited, tries = 0;
+    do { /* it is late by chance, where the machine is busy, but not each time */
+        clock_gettime(CLOCK_MONOTONIC, &begin);
+        SAME(sa_rotate(&a, 0, &why), SA_BUSY);
+        at_once = elapsed_ms(&begin);
+        clock_gettime(CLOCK_MONOTONIC, &begin);
+        SAME(sa_rotate(&a, 100, &why), SA_BUSY);
+        waited = elapsed_ms(&begin);
+        CHECK(waited >= 99);
+    } while ((at_once >= 50 || waited >= 400) && ++tries < 50);
+    CHECK(at_once < 50 && waited < 400);
     CHECK(raw(&a) == bytes && is_content(bytes, 100, 5)); /* nothing changed */
     SAME(sa_state_of(&a), SA_USABLE);
     sa_unexport(&a);

@@ -171,7 +171,7 @@ int main(int argc, char **argv)
     place = (enum place)((trial + trial / WORKS) % PLACES);
     chance = trial * 2654435761u >> 7;
     disarmed_control = is(argc, argv, "disarmed");
-    alarm(20);
+    alarm(300);
     int before;
     MUST(sa_set_lockdown_fd(MARKER, &before, &why) == SA_OK);
     struct sigaction look = {.sa_handler = look_everywhere, .sa_flags = SA_ONSTACK};

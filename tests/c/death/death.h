@@ -99,7 +99,7 @@ static inline void prepare(int argc, char **argv, int sig, const char *expected)
     unsigned seed = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
     struct sa_arena *near = calloc(24, sizeof *near);
     int before;
-    alarm(20);
+    alarm(300);
     MUST(near);
     MUST(sa_set_lockdown_fd(MARKER, &before, &why) == SA_OK);
     struct sigaction act = {.sa_handler = observer, .sa_flags = SA_ONSTACK};

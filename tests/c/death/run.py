@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-PATIENCE = 30.0
+PATIENCE = 300.0
 TOLD = b"secalloc: canary damaged: "
 
 
