@@ -13,7 +13,7 @@ from secalloc import LockdownChannel, LockdownChild, LockdownEvent, LockdownKind
 
 CLOSED, FATAL = LockdownKind.CLOSED, LockdownKind.FATAL
 GARBAGE, LOCKDOWN = LockdownKind.GARBAGE, LockdownKind.LOCKDOWN
-SOON = 30
+SOON = 300
 """Seconds that anything may take."""
 
 PRELUDE = "from crash import *\n"

@@ -21,6 +21,9 @@ LINUX = sys.platform == "linux"
 TRIALS = int(os.environ.get("SECALLOC_TRIALS", "40"))
 """How many times a race or an order is tried."""
 
+HANGS = 300.0
+"""Seconds after which a process is taken to hang: a busy or an emulated machine has its time."""
+
 NO_OTHER_RESERVE = {"MIMALLOC_ARENA_RESERVE": "0"}
 """A free-threaded CPython's own allocator reserves 1 GiB else, as the library does."""
 
@@ -55,7 +58,7 @@ def run(  # noqa: PLR0913
     cwd: Path | None = None,
     pass_fds: Sequence[int] = (),
     python: Sequence[str] = (),
-    timeout: float = 40,
+    timeout: float = HANGS,
 ) -> Outcome:
     """Run a snippet, which finds everything in crash.py imported.
 

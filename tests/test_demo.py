@@ -16,7 +16,7 @@ def command(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
         text=True,
         check=False,
         cwd=cwd,
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -60,7 +60,7 @@ def test_demo_fails_when_it_should(what: str, tmp_path: Path) -> None:
         text=True,
         check=False,
         cwd=tmp_path,
-        timeout=60,
+        timeout=300,
         env={"PYTHONPATH": str(tmp_path)},
     )
     if "cannot be shown" in end.stdout and message not in end.stdout:

@@ -71,7 +71,7 @@ def start(code: str, directory: Path, **options: Any) -> "subprocess.Popen[str]"
 
 
 def finish(child: "subprocess.Popen[str]") -> None:
-    out, _ = child.communicate(timeout=60)
+    out, _ = child.communicate(timeout=300)
     assert child.returncode == 0, out
 
 

@@ -25,7 +25,7 @@ NAMES = [
 
 def doctor(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(  # noqa: S603
-        [*COMMAND, *arguments], capture_output=True, check=False, text=True, timeout=60
+        [*COMMAND, *arguments], capture_output=True, check=False, text=True, timeout=300
     )
 
 
@@ -252,7 +252,7 @@ def test_a_reader_that_has_enough(command: str) -> None:
     os.close(ours)
     with open(theirs, "wb") as output:
         end = subprocess.run(  # noqa: S603
-            [*COMMAND[:-1], command], stdout=output, stderr=subprocess.PIPE, check=False, timeout=60
+            [*COMMAND[:-1], command], stdout=output, stderr=subprocess.PIPE, check=False, timeout=300
         )
     assert end.returncode == 1
     assert end.stderr == b""
@@ -267,7 +267,7 @@ def test_standard_output_that_is_closed(command: str) -> None:
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             check=False,
-            timeout=60,
+            timeout=300,
         )
         for to in ("", ">&-")
     ]

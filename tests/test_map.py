@@ -226,7 +226,7 @@ def test_nothing_of_the_content_is_drawn_or_read() -> None:
 def command(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
     options = {"cwd": "/", **options}
     return subprocess.run(  # noqa: S603
-        [*COMMAND, *arguments], capture_output=True, text=True, check=False, timeout=60, **options
+        [*COMMAND, *arguments], capture_output=True, text=True, check=False, timeout=300, **options
     )
 
 
