@@ -87,9 +87,10 @@ static void everything(void)
     CHECK(is_content(raw(&small), 100, 1));
     told->stage = 2;
     OK(sa_seal(&small, &why));
-    OK(sa_open(&small, true, &why));
-    OK(sa_open_end(&small, true, &why));
-    OK(sa_open(&small, false, &why));
+    struct sa_block block;
+    OK(sa_open(&small, true, &block, &why));
+    OK(sa_open_end(&block, &why));
+    OK(sa_open(&small, false, &block, &why));
     told->stage = 3;
     OK(sa_pool_make(&pool, &why));
     OK(sa_pool_alloc(pool, &pooled, 32, &why));
