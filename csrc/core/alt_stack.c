@@ -5,7 +5,6 @@
 #include <pthread.h>
 
 _Thread_local bool alt_stack_seen;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t key; /* holds the thread's stack and frees it at thread end */
 static bool usable;
 
@@ -21,7 +20,8 @@ static void free_stack(void *stack)
     os_unmap_stack(stack, os_alt_stack_size());
 }
 
-static void make_key(void)
+/* When the library is loaded, not by pthread_once: see identity.c. */
+__attribute__((constructor)) static void make_key(void)
 {
     usable = pthread_key_create(&key, free_stack) == 0;
 }
@@ -32,7 +32,7 @@ void alt_stack_make(void)
     stack_t now;
     if (sigaltstack(NULL, &now) || !(now.ss_flags & SS_DISABLE))
         return;
-    if (pthread_once(&once, make_key) || !usable)
+    if (!usable)
         return;
     size_t bytes = os_alt_stack_size();
     stack_t ours = {.ss_sp = os_map_stack(bytes), .ss_size = bytes};

@@ -60,7 +60,8 @@ static void forget_parent(void)
         if (base)
             reserve_around(base, larges[i].bytes, &budget);
     }
-    memset(vault.classes, 0, sizeof vault.classes);
+    if (count || vault.page) /* never started, it is all zeros: not a page of it is touched */
+        memset(vault.classes, 0, sizeof vault.classes);
     vault.maps = vault.live = vault.live_bytes = vault.locked_bytes = 0;
     noise_forked();
     wipers_forked();
@@ -122,21 +123,27 @@ enum sa_code vault_map_table(void **out, size_t bytes, struct sa_why *why)
     return SA_NO_MEMORY;
 }
 
-static pthread_once_t hooks = PTHREAD_ONCE_INIT;
 static int hooks_refused;
 
-static void set_hooks(void)
+/* When the library is loaded: a child forked while any lock of ours is held, by a call that
+ * comes before the first arena too, must reset it. Not by pthread_once, which hangs in a
+ * child forked meanwhile, but for glibc's. */
+__attribute__((constructor)) static void set_hooks(void)
 {
     hooks_refused = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
-    if (!hooks_refused && atexit(at_exit))
-        hooks_refused = ENOMEM;
 }
 
 /* With the lock held. What it made stays for the next try where a step fails. */
 static enum sa_code start(struct sa_why *why)
 {
+    static bool exits;
     void *at;
     enum sa_code code;
+    if (!exits && atexit(at_exit)) {
+        *why = (struct sa_why){.call = "atexit", .error = ENOMEM};
+        return SA_NO_MEMORY;
+    }
+    exits = true;
     vault.page = os_page_size();
     if (!vault.large_words) {
         if ((code = vault_map_table(&at, TABLE_BYTES(LARGES), why)))
@@ -164,10 +171,8 @@ static enum sa_code start(struct sa_why *why)
     return SA_OK;
 }
 
-enum sa_code vault_enter(struct sa_why *why)
+void vault_settle(void)
 {
-    if (vault_started())
-        return SA_OK;
     /* A start was completed here, but the token reads 0: a child by raw clone. One
      * thread cleans up, the others wait. */
     uint32_t epoch = atomic_load(&ran);
@@ -176,13 +181,18 @@ enum sa_code vault_enter(struct sa_why *why)
         forget_parent();
     for (unsigned turn = 0; atomic_load(&ran) == FORGETTING; turn++)
         os_wait(turn);
-    os_probe();
-    /* Before the lock: a child forked while it is held must reset it. */
-    int error = pthread_once(&hooks, set_hooks);
-    if (error || hooks_refused) {
-        *why = (struct sa_why){.call = "pthread_atfork", .error = error ? error : hooks_refused};
+}
+
+enum sa_code vault_enter(struct sa_why *why)
+{
+    if (vault_started())
+        return SA_OK;
+    vault_settle();
+    if (hooks_refused) {
+        *why = (struct sa_why){.call = "pthread_atfork", .error = hooks_refused};
         return SA_NO_MEMORY;
     }
+    os_probe();
     pthread_mutex_lock(&vault.lock);
     enum sa_code code = vault_started() ? SA_OK : start(why);
     pthread_mutex_unlock(&vault.lock);

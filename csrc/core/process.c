@@ -85,6 +85,7 @@ void sa_leave_lockdown_fd(int fd) { marker_leave(fd); }
 void sa_status(struct sa_status *out)
 {
     *out = (struct sa_status){0};
+    vault_settle();
     vault_status(out);
     fatal_status(out);
     out->lockdown_fd = marker_fd();

@@ -286,6 +286,50 @@ TEST(fork_while_threads_work)
     parent_is_whole();
 }
 
+/* Every call that takes a lock and that may come before the first arena. */
+static void *asks_before(void *with)
+{
+    struct sa_why unused;
+    unsigned missing;
+    while (goes_on(&over)) {
+        (void)status();
+        sa_refusal(SA_LOCK, &unused);
+        (void)sa_shortfall(&missing, &unused);
+        (void)sa_use_secretmem(true);
+        OK(sa_rekey(&unused));
+        OK(sa_disarm(&unused));
+        OK(sa_arm(NULL, 0, &unused));
+    }
+    return with;
+}
+
+static void child_asks_and_makes(void *unused)
+{
+    struct sa_arena mine = {0};
+    alarm(5);
+    (void)unused;
+    (void)status();
+    sa_refusal(SA_LOCK, &why);
+    (void)sa_use_secretmem(true);
+    OK(sa_disarm(&why));
+    OK(sa_arm(NULL, 0, &why));
+    make(&mine, 100, 1, 1);
+    sa_close(&mine);
+    lockdown();
+}
+
+TEST(fork_before_the_start)
+{
+    pthread_t thread;
+    no_marker();
+    SAME(pthread_create(&thread, NULL, asks_before, NULL), 0);
+    for (int i = rounds(2000); i--;)
+        SAME(in_child(child_asks_and_makes, NULL), 0);
+    CHECK(!vault_started()); /* or it was another test */
+    atomic_store(&over, true);
+    SAME(pthread_join(thread, NULL), 0);
+}
+
 static void *sets_the_marker(void *with)
 {
     while (goes_on(&over))
@@ -438,6 +482,12 @@ static void squatter(void)
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == squat);
 }
 
+/* Runs before the library's own. */
+__attribute__((constructor(101))) static void squatter_comes_first(void)
+{
+    CHECK(!pthread_atfork(NULL, NULL, squatter));
+}
+
 static void child_beside_a_squatter(void *unused)
 {
     (void)unused;
@@ -452,7 +502,6 @@ TEST(somebody_else_takes_the_place)
 {
     if (UNDER_TSAN || under_valgrind())
         SKIP("needs addresses of its own");
-    CHECK(!pthread_atfork(NULL, NULL, squatter)); /* runs before ours */
     make_all();
     squat = (uint8_t *)atomic_load(&arena_slot(&arenas[1]).region->base) + 64 * os_page_size();
     squat_bytes = 3 * os_page_size();
@@ -507,6 +556,7 @@ int main(int argc, char **argv)
     RUN(signals_in_the_child);
     RUN(fork_while_threads_work);
     RUN(fork_while_the_marker_is_set);
+    RUN(fork_before_the_start);
 #ifdef __linux__
     RUN(raw_clone);
     RUN(raw_clone_of_a_clone);

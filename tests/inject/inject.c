@@ -27,7 +27,7 @@
     X(write, EIO, EAGAIN, EINTR) X(poll, ENOMEM, EINTR) X(fcntl, EBADF)                 \
     X(open, EMFILE, ENOENT, EACCES) X(read, EIO, EINTR) X(getrlimit, EFAULT)            \
     X(setrlimit, EPERM) X(calloc, ENOMEM) X(aligned_alloc, ENOMEM)                      \
-    X(pthread_key_create, EAGAIN) X(pthread_setspecific, ENOMEM)                        \
+    X(pthread_setspecific, ENOMEM)                                                      \
     X(memfd_secret, ENOSYS, EPERM, EMFILE, ENOMEM) X(mlock2, ENOMEM, EPERM, EAGAIN)     \
     X(getrandom, ENOSYS, EAGAIN, EINTR) X(capget, EPERM)                                \
     X(rt_tgsigqueueinfo, EAGAIN, EPERM) X(pwritev2, EOPNOTSUPP, ENOSYS, EAGAIN, EPIPE)
@@ -79,7 +79,6 @@ WRAP(int, getrlimit, -1, (int r, struct rlimit *l), r, l)
 WRAP(int, setrlimit, -1, (int r, const struct rlimit *l), r, l)
 WRAP(void *, calloc, NULL, (size_t n, size_t m), n, m)
 WRAP(void *, aligned_alloc, NULL, (size_t a, size_t n), a, n)
-WRAP(int, pthread_key_create, errno, (pthread_key_t * k, void (*f)(void *)), k, f)
 WRAP(int, pthread_setspecific, errno, (pthread_key_t k, const void *p), k, p)
 
 int __real_close(int fd);
