@@ -157,6 +157,44 @@ def test_a_lockdown_in_a_block_of_a_pool() -> None:
     assert end.fate == (0, b"L"), end.err
 
 
+def test_what_a_single_buffer_cannot_say() -> None:
+    """It goes on over noise; the block around it tells."""
+    arena = secret()
+    with memoryview(arena) as held:
+        on_thread(arena.clear)
+        digest = hmac.digest(held, b"m", "sha256")
+    assert digest != hmac.digest(SECRET, b"m", "sha256")
+    arena[:] = SECRET
+    with pytest.raises(WipedError), arena.open("r") as view, memoryview(view) as held:
+        on_thread(arena.clear)
+        assert hmac.digest(held, b"m", "sha256") != hmac.digest(SECRET, b"m", "sha256")
+
+
+def test_what_stalls_all_the_same() -> None:
+    """For as long as the other waits, and no longer."""
+    arena = secret()
+    held, waits = memoryview(arena), threading.Event()
+    failed: list[BaseException] = []
+
+    def move() -> None:
+        waits.set()
+        try:
+            arena.rotate(timeout=0.5)
+        except BufferError as error:
+            failed.append(error)
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    waits.wait()
+    time.sleep(0.1)
+    begun = time.monotonic()
+    memoryview(arena).release()
+    assert 0.1 < time.monotonic() - begun < 30
+    mover.join()
+    assert failed
+    held.release()
+
+
 # ---- writers and readers ------------------------------------------------------------
 
 

@@ -84,7 +84,7 @@ inline wipe(s)
         if
         :: state[s] != LIVE -> pinned = 0
         :: state[s] == LIVE && !busy[s] ->
-            pins[s]++; stamp[s]++;
+            pins[s]++;
             pinned = 1;
             writable = access[s] == WRITE && !dropped[s]
         fi
@@ -92,10 +92,11 @@ inline wipe(s)
     if
     :: !pinned -> skip
     :: else ->
+        stamp[s]++;
         do
         :: writable -> break
         :: else ->
-            d_step { w_access = access[s]; w_dropped = dropped[s]; w_pins = pins[s]; w_stamp = stamp[s] }
+            d_step { w_access = access[s]; w_dropped = dropped[s]; w_pins = pins[s] }
             if
             :: w_dropped ->
 #ifndef DROP_ONCE
@@ -112,8 +113,7 @@ inline wipe(s)
                 fi;
                 atomic {
                     if
-                    :: access[s] == w_access && dropped[s] == w_dropped && pins[s] == w_pins &&
-                       stamp[s] == w_stamp ->
+                    :: access[s] == w_access && dropped[s] == w_dropped && pins[s] == w_pins ->
                         if
                         :: failed -> dropped[s] = 1
                         :: else -> access[s] = WRITE; writable = 1
@@ -133,7 +133,8 @@ inline wipe(s)
             atomic { assert(mapped[s] && prot[s] == WRITE); content[s] = NOISE; late[s] = 0 }
         :: else
         fi;
-        atomic { pins[s]--; stamp[s]++; w_stamp = stamp[s]; failed = 0; writable = 0 }
+        stamp[s]++;
+        atomic { pins[s]--; failed = 0; writable = 0 }
     fi
 }
 
@@ -175,7 +176,7 @@ inline set_access(t, s, chosen, again)
             :: again && state[s] != LIVE -> got = 0; over = 1
             :: (!again || state[s] == LIVE) && CLEAR(s) ->
                 SET_BUSY(s);
-                a_stamp = stamp[s]; a_access = (again -> wanted[s] : chosen);
+                a_access = (again -> wanted[s] : chosen);
                 got = 1; over = 1
             :: else -> got = 0; over = 0
             fi
@@ -200,7 +201,7 @@ inline set_access(t, s, chosen, again)
                 :: got -> access[s] = (dropped[s] -> access[s] : a_access); wanted[s] = a_access
                 :: else
                 fi;
-                busy[s] = 0; pins[s] = 0; stamp[s] = a_stamp
+                busy[s] = 0; pins[s] = 0
             }
 #endif
         :: else
@@ -211,7 +212,7 @@ inline set_access(t, s, chosen, again)
         :: else -> (CLEAR(s) || (again && state[s] != LIVE))
         fi
     od;
-    atomic { got = 0; over = 0; a_stamp = 0; a_access = 0 }
+    atomic { got = 0; over = 0; a_access = 0 }
 }
 
 /* arena_state.h: arena_whole */
@@ -331,8 +332,8 @@ inline move()
 }
 
 #define WIPER_LOCALS                                                                  \
-    bit pinned, writable, w_dropped, failed; byte w_access, w_pins, w_stamp
-#define ACCESS_LOCALS bit got, over; byte a_stamp, a_access
+    bit pinned, writable, w_dropped, failed; byte w_access, w_pins
+#define ACCESS_LOCALS bit got, over; byte a_access
 
 /* arena.c, fill.c, rotate.c: one thread that uses one arena */
 proctype owner() provided (!interrupted[OWNER])
