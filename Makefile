@@ -1,6 +1,7 @@
 # Everything generated goes to build/. `make help` lists the targets.
 PYTHON ?= python3
-CLANG ?= $(firstword $(shell command -v clang-16 clang))
+# make 3.81, as macOS has it, runs a line without a redirection by itself, and knows no builtins.
+CLANG ?= $(firstword $(shell command -v clang-16 clang 2>/dev/null))
 GCC ?= gcc
 BUILD := $(CURDIR)/build
 
