@@ -87,7 +87,7 @@ CFLAGS := -O1 -g
 RUN :=
 C_TESTS := $(patsubst tests/c/%.c,$(C)/%,$(wildcard tests/c/test_*.c))
 DEATHS := $(patsubst tests/c/death/%.c,$(DEATH)/%,$(wildcard tests/c/death/*.c))
-OBJECTS := $(CORE:csrc/core/%.c=$(C)/core/%.o)
+OBJECTS := $(CORE:csrc/core/%.c=$(C)/core/%.o) $(if $(filter xnu,$(VARIANT)),$(C)/xnu.o)
 COMPILE = @mkdir -p $(@D) && echo "$(CC): $< ($(VARIANT))" && $(CC) $(STANDARD) $(WARNINGS) $(CFLAGS) -Itests/c -MMD -MP
 
 .PHONY: test test-c run-c ready
@@ -112,6 +112,12 @@ $(C)/core/%.o: csrc/core/%.c
 	$(COMPILE) -c -o $@ $<
 
 $(C)/%: tests/c/%.c $(OBJECTS)
+	$(COMPILE) -MF $@.d -o $@ $< $(OBJECTS)
+
+$(C)/xnu.o: tests/c/macos/xnu.c
+	$(COMPILE) -c -o $@ $<
+
+$(C)/%: tests/c/macos/%.c $(OBJECTS)
 	$(COMPILE) -MF $@.d -o $@ $< $(OBJECTS)
 
 $(DEATH)/%: tests/c/death/%.c $(OBJECTS)
@@ -246,7 +252,7 @@ $(VENV)/.attacks: pyproject.toml $(VENV)/.made
 
 # ---- deeper checks ---------------------------------------------------------------
 
-CHECKS := check-warnings check-cppcheck check-lint check-workflows check-sdist check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-works-with check-attacks
+CHECKS := check-warnings check-cppcheck check-lint check-workflows check-sdist check-macos check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-works-with check-attacks
 .PHONY: check $(CHECKS) check-docs check-freethreaded
 check: $(CHECKS) ## all of the checks below
 
@@ -281,6 +287,13 @@ check-tsan: ## the C tests under ThreadSanitizer
 
 check-valgrind: ## the C tests under valgrind
 	$(MAKE) run-c VARIANT=valgrind RUN='valgrind --quiet --suppressions=tests/c/valgrind.supp --error-exitcode=9 --leak-check=full'
+
+# The frame of a signal stays Linux's; the file for macOS is compiled into a test of its own.
+XNU := $(filter-out %linux.c %frame_macos.c,$(wildcard csrc/core/*.c)) csrc/core/os_frame_linux.c \
+       $(wildcard csrc/core/os_syscall_linux.c)
+check-macos: ## the core's macOS side, by C tests on Linux that answers as XNU does
+	$(MAKE) run-c VARIANT=xnu CORE='$(XNU)' C_TESTS='$(C_TESTS:$(C)/%=$(BUILD)/c-xnu/%) $(BUILD)/c-xnu/test_frame' \
+	    CFLAGS='-O1 -g -U__linux__ -Itests/c/macos -include xnu.h'
 
 $(VENV)/.neighbours: pyproject.toml $(VENV)/.pytest
 	$(GROUPS) --group neighbours

@@ -80,7 +80,8 @@ int os_protect(void *at, size_t bytes, enum os_access access); /* [signal] */
 int os_drop_pages(void *at, size_t bytes);
 
 /* For each page of [at, at + bytes), whether it may ever have held anything:
- * vec[i] & 1. Exact on locked pages and secretmem. After os_probe(). [signal] */
+ * vec[i] & 1. Exact on locked pages and secretmem of Linux; on macOS a lock fetches all
+ * pages. After os_probe(). [signal] */
 int os_touched(void *at, size_t bytes, unsigned char *vec);
 
 /* ---- pages and bytes for another process ------------------------------------ */
@@ -98,8 +99,12 @@ int os_share_map(int fd, size_t bytes, void **at);
  * milliseconds or less. [any] */
 int os_socket_wait(int sock, bool writing, int64_t ms);
 
+/* How many bytes a send with MSG_DONTWAIT takes without waiting; SIZE_MAX: it never waits.
+ * Of a stream that nobody else sends to. EAGAIN: none. [any] */
+int os_socket_room(int sock, size_t *bytes);
+
 /* Send what can be sent at once, with a descriptor unless that is -1. EAGAIN: nothing
- * can. Raises no SIGPIPE, on macOS where the socket has SO_NOSIGPIPE. [any] */
+ * can. Raises no SIGPIPE. [any] */
 int os_socket_send(int sock, const void *bytes, size_t n, int fd, size_t *sent);
 
 /* Receive what is there. EAGAIN: nothing is; ECONNRESET: the other end is closed. Where
@@ -206,7 +211,7 @@ uintptr_t os_stack_pointer(const void *context);
 size_t os_red_zone(void);
 
 /* Whether eight bytes at `at` can be read, or written, found out without a fault. The
- * second overwrites four or eight of them. [signal] */
+ * second overwrites one to eight of them. [signal] */
 bool os_may_read(const void *at);
 bool os_may_write(void *at);
 

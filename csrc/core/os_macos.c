@@ -21,7 +21,7 @@
 #include <sys/sysctl.h>
 #include <unistd.h>
 
-/* Kernels before macOS 13 take no notice of it. */
+/* Older headers lack it; the kernel has had it since macOS 11. */
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0x80000
 #endif
@@ -106,7 +106,8 @@ static int lock_pages(void *at, size_t bytes)
     if (mprotect(at, bytes, PROT_READ | PROT_WRITE))
         return errno;
     int error = mlock(at, bytes) ? errno : 0;
-    if (!error) /* advice: should we be killed, the kernel zeroes the pages before reuse */
+    if (!error) /* advice: should we be killed, the kernel zeroes what is writable just then;
+                   not what is sealed, nor what munlock let go first (vm_fault_unwire) */
         (void)madvise(at, bytes, MADV_ZERO_WIRED_PAGES);
     if (mprotect(at, bytes, PROT_NONE))
         return errno;
@@ -197,7 +198,8 @@ int os_unplace_pages(void *at, size_t bytes, bool *hole)
 }
 
 /* vm_map is a message to the kernel, which a handler cannot send: mmap is a
- * system call. Locked pages are zeroed on their way (MADV_ZERO_WIRED_PAGES). */
+ * system call. The kernel lets such pages go as they are: it zeroes writable ones only
+ * (MADV_ZERO_WIRED_PAGES), and all of them when somebody gets them anew. */
 int os_drop_pages(void *at, size_t bytes)
 {
     int before = errno, error = 0;
@@ -319,16 +321,16 @@ static int has_room(int fd)
     return count > 0 ? 0 : count < 0 ? errno : EAGAIN;
 }
 
-/* A pipe or terminal that others fill between the look and the write could make
- * us wait: its O_NONBLOCK is theirs too, and no call here writes without it. A
- * channel of our own has one writer to each pipe. */
+/* A pipe, terminal or socket that others fill between the look and the write could
+ * make us wait: its O_NONBLOCK is theirs too, and no call here writes without it,
+ * nor a send with MSG_DONTWAIT. A channel of our own has one writer to each pipe. */
 static int write_now(int fd, const struct stat *what, const char *byte)
 {
     bool file = S_ISREG(what->st_mode);
     int error = file ? (file_is_full(fd, what) ? EFBIG : 0) : has_room(fd);
     if (error)
         return error;
-    ssize_t wrote = S_ISSOCK(what->st_mode) ? send(fd, byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL)
+    ssize_t wrote = S_ISSOCK(what->st_mode) ? send(fd, byte, 1, MSG_NOSIGNAL)
                                             : write(fd, byte, 1);
     return wrote == 1 ? 0 : wrote < 0 ? errno : EIO;
 }

@@ -23,6 +23,20 @@ int os_maps_end(struct os_maps *walk)
     return 0;
 }
 
+/* The path of the file mapped at `at`, or "". Where none is, the kernel may answer for the
+ * next region; and proc_regionfilename, which does not say for which, wants MAXPATHLEN
+ * bytes of room. */
+static void name_of_file(vm_address_t at, char *name, size_t room)
+{
+    struct proc_regionwithpathinfo region;
+    name[0] = 0;
+    if (proc_pidinfo(getpid(), PROC_PIDREGIONPATHINFO, at, &region, sizeof region) <= 0 ||
+        at < region.prp_prinfo.pri_address ||
+        at - region.prp_prinfo.pri_address >= region.prp_prinfo.pri_size)
+        return;
+    snprintf(name, room, "%s", region.prp_vip.vip_path);
+}
+
 /* What malloc and threads tell the kernel of their memory. */
 static enum os_map_kind kind_of(unsigned tag, const char *name)
 {
@@ -54,8 +68,7 @@ bool os_maps_next(struct os_maps *walk, struct os_map *out)
         .readable = info.protection & VM_PROT_READ,
         .shared = info.share_mode == SM_SHARED || info.share_mode == SM_TRUESHARED,
     };
-    if (proc_regionfilename(getpid(), at, out->name, sizeof out->name) <= 0)
-        out->name[0] = 0;
+    name_of_file(at, out->name, sizeof out->name);
     out->kind = kind_of(info.user_tag, out->name);
     if (out->kind == OS_MAP_STACK || out->kind == OS_MAP_HEAP)
         snprintf(out->name, sizeof out->name, out->kind == OS_MAP_STACK ? "[stack]" : "[heap]");
@@ -89,22 +102,22 @@ bool os_maps_held(struct os_maps *walk, const struct os_map *map, uintptr_t from
     return false;
 }
 
+/* A page at a time, up to the one that cannot be read. What is not small is not copied but
+ * mapped over the pages at `to` (vm_map.c of XNU), which would lose their lock by it and be
+ * shared: from 8 KiB on with pages of 4 KiB, and above 16 KiB with larger ones. */
 size_t os_maps_read(struct os_maps *walk, uintptr_t from, void *to, size_t bytes)
 {
     (void)walk;
-    size_t page = os_page_size(), done = 0, want = bytes;
+    size_t page = os_page_size(), done = 0;
     while (done < bytes) {
+        size_t left = page - (from + done) % page;
+        size_t want = left < bytes - done ? left : bytes - done;
         vm_size_t got = 0;
         if (vm_read_overwrite(mach_task_self(), from + done, want,
-                                   (vm_address_t)((uintptr_t)to + done), &got) == 0 && got) {
-            done += (size_t)got;
-            want = bytes - done < want ? bytes - done : want;
-            continue;
-        }
-        size_t left = page - (from + done) % page;
-        if (want <= left)
+                              (vm_address_t)((uintptr_t)to + done), &got) ||
+            got != want)
             break;
-        want = left; /* a page at a time up to the one that cannot be read */
+        done += want;
     }
     return done;
 }

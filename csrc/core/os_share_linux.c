@@ -54,3 +54,10 @@ int os_share_map(int fd, size_t bytes, void **at)
         return EINVAL;
     return map_alone(fd, bytes, at);
 }
+
+int os_socket_room(int sock, size_t *bytes)
+{
+    (void)sock;
+    *bytes = SIZE_MAX; /* MSG_DONTWAIT is all that it takes */
+    return 0;
+}

@@ -9,9 +9,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* macOS: none, or as in os_macos.c; the caller sets SO_NOSIGPIPE there. */
+/* Older headers lack it; the kernel has had it since macOS 11. */
 #ifndef MSG_NOSIGNAL
-#define MSG_NOSIGNAL 0
+#define MSG_NOSIGNAL 0x80000
 #endif
 #ifndef MSG_CMSG_CLOEXEC
 #define MSG_CMSG_CLOEXEC 0
@@ -46,6 +46,13 @@ int os_socket_send(int sock, const void *bytes, size_t n, int fd, size_t *sent)
         header->cmsg_len = CMSG_LEN(sizeof fd);
         memcpy(CMSG_DATA(header), &fd, sizeof fd);
     }
+    *sent = 0;
+    size_t room;
+    int error = os_socket_room(sock, &room);
+    if (error)
+        return error;
+    if (room < n)
+        all.iov_len = room;
     ssize_t count = sendmsg(sock, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     *sent = count > 0 ? (size_t)count : 0;
     return count >= 0 ? 0 : errno == EWOULDBLOCK || errno == EINTR ? EAGAIN : errno;

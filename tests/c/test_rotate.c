@@ -70,8 +70,11 @@ TEST(large_ones_stay_sparse)
     SAME(os_touched(raw(&a), PAGES * page(), vec), 0);
     for (int i = 0; i < PAGES; i++)
         touched += vec[i] & 1;
+    CHECK(touched >= 2);
+#ifdef __linux__ /* elsewhere a lock fetches all of them */
     if (sa_protection_of(&a) & SA_LOCK && !under_tool())
         SAME(touched, 2);
+#endif
     SAME(raw(&a)[1234 * page()], 0x5a);
     SAME(raw(&a)[PAGES * page() - 1], 0x5b);
     CHECK(is_all(raw(&a) + 2000 * page(), page(), 0));
