@@ -100,6 +100,7 @@ static void after_fork_in_parent(void)
 
 static void after_fork_in_child(void)
 {
+    after_fork_in_parent(); /* given back where this very thread took it */
     held_for_fork = false;
     forget_parent();
 }
