@@ -142,6 +142,9 @@ static void *map_anonymous(size_t bytes, struct os_pages *out)
         errno = error;
         return NULL;
     }
+    /* A page touched is a page had, not 512; and khugepaged, which makes huge pages by copying,
+     * leaves the small ones behind unwiped. EINVAL: the kernel makes none. (2.6.38) */
+    (void)madvise(at, bytes, MADV_NOHUGEPAGE);
     if (os_lock_on_fault(at, bytes) == 0)
         out->granted |= SA_LOCK;
     else

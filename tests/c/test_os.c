@@ -526,6 +526,24 @@ TEST(protections_are_real)
     }
 }
 
+/* A huge one would make 512 touched pages of one, and a copy of each to make it of. */
+TEST(no_huge_pages)
+{
+    if (under_tool())
+        SKIP("tools need memory of their own");
+    if (access("/sys/kernel/mm/transparent_hugepage", F_OK))
+        SKIP("this kernel makes no huge pages");
+    enum { PAGES = 4096 };
+    static unsigned char held[PAGES];
+    os_probe(); /* for os_touched */
+    struct os_pages p = map_open(PAGES * page(), false);
+    CHECK(map_has(p.at, "nh"));
+    ((volatile uint8_t *)p.at)[PAGES / 2 * page()] = 1;
+    SAME(os_touched(p.at, PAGES * page(), held), 0);
+    for (size_t i = 0; i < PAGES; i++)
+        SAME(held[i] & 1, i == PAGES / 2);
+}
+
 TEST(at_the_lock_limit)
 {
     if (under_tool())
@@ -723,6 +741,7 @@ TEST(byte_to_a_pipe)
 
 TEST(byte_to_a_pipe_quietly)
 {
+    os_probe();
     int ends[2];
     SAME(pipe(ends), 0);
     if (!quiet(ends[1]))
@@ -838,6 +857,7 @@ int main(int argc, char **argv)
     RUN(stepping_back);
 #endif
     RUN(protections_are_real);
+    RUN(no_huge_pages);
     RUN(at_the_lock_limit);
     RUN(no_descriptor_stays);
     RUN(secretmem_refused);
