@@ -299,8 +299,8 @@ $(VENV)/.neighbours: pyproject.toml $(VENV)/.pytest
 	$(GROUPS) --group neighbours
 	touch $@
 
-check-neighbours: install $(VENV)/.neighbours ## with other libraries that handle fatal signals
-	$(PY) -P -m pytest -o cache_dir=$(BUILD)/pytest -rs tests/test_neighbours.py
+check-neighbours: install $(VENV)/.neighbours ## with other libraries that handle fatal signals, and in a notebook
+	$(PY) -P -m pytest -o cache_dir=$(BUILD)/pytest -rs tests/test_neighbours.py tests/test_getpass.py::test_in_jupyters_kernel
 
 # The C programs ten times as often as the matrix, which costs about 15 s a round.
 N := 1

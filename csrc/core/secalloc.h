@@ -383,10 +383,22 @@ SA_MUST_USE enum sa_code sa_arm(const int *signals, size_t count, struct sa_why 
  * sa_arm. [any] */
 SA_MUST_USE enum sa_code sa_disarm(struct sa_why *why);
 
-/* Turn a terminal's echo and line editing off; the fatal handler turns them on again, or
- * sa_echo_back. One terminal at a time: EBUSY. [any] */
+/* Turn a terminal's echo, line editing and signal keys off, once the process is in its
+ * foreground. They are on again after sa_echo_back, when the process is stopped until it goes
+ * on, and when it dies of a signal that nobody handles or ends. One terminal at a time: EBUSY.
+ * The descriptor stays the caller's, who closes it after sa_echo_back. [any] */
 SA_MUST_USE enum sa_code sa_echo_off(int fd, struct sa_why *why);
-void sa_echo_back(void);
+/* Restore that terminal and flush what was typed ahead; nothing where another descriptor, or
+ * no terminal, is being read. [any] */
+void sa_echo_back(int fd);
+/* The modes before sa_echo_off, or before the process last went on. [any] */
+#define SA_TERMINAL_KEYS 32 /* NCCS of the C libraries, or more */
+struct sa_terminal {
+    unsigned continued;         /* how often the process stopped and went on, over all calls */
+    unsigned long input, local; /* c_iflag and c_lflag */
+    unsigned char keys[SA_TERMINAL_KEYS];
+};
+void sa_echo_before(struct sa_terminal *out);
 
 enum sa_handler_state { SA_HANDLER_OFF, SA_HANDLER_ARMED, SA_HANDLER_SHADOWED };
 enum sa_alt_stack { SA_STACK_NONE, SA_STACK_OURS, SA_STACK_FOREIGN, SA_STACK_SMALL };

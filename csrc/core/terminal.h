@@ -2,7 +2,8 @@
 #ifndef SECALLOC_TERMINAL_H
 #define SECALLOC_TERMINAL_H
 
-/* What sa_echo_back does, from a handler. [signal] */
+/* Put the modes back in which the terminal was, where this process turned its echo off: from a
+ * handler, or at exit. [signal] */
 void terminal_restore(void);
 
 #endif

@@ -44,27 +44,48 @@ PyObject *py_environ_wipe(PyObject *Py_UNUSED(module), PyObject *name)
     Py_RETURN_NONE;
 }
 
-/* Remove mapping[key] and zero it, bytes, where nobody else holds it: with the mapping's
- * reference gone ours is the only one then. (One that is counted in Python code does not
- * tell: from 3.14 on a variable's may be lent instead.) Shorter ones are the interpreter's.
- * Whether it was zeroed. */
+/* The bytes of an object that a copy of ours may not outlive; NULL where they are not to be
+ * had, or the interpreter shares them. Of a str that is ASCII its UTF-8 is its own memory. */
+static void *bytes_of(PyObject *object, size_t *n)
+{
+    Py_ssize_t size = 0;
+    const char *at = NULL;
+    if (PyBytes_CheckExact(object)) {
+        size = PyBytes_Size(object);
+        at = PyBytes_AsString(object);
+    } else if (PyUnicode_CheckExact(object)) {
+        size = PyUnicode_GetLength(object);
+        for (Py_ssize_t i = 0; i < size; i++)
+            if (PyUnicode_ReadChar(object, i) > 0x7F)
+                return NULL;
+        at = PyUnicode_AsUTF8AndSize(object, &size);
+    }
+    *n = (size_t)size;
+    return size >= 2 ? (void *)(uintptr_t)at : NULL;
+}
+
+/* Remove mapping[key] and zero it, bytes or ASCII text, where nobody else holds it: with the
+ * mapping's reference gone ours is the only one then. (One that is counted in Python code does
+ * not tell: from 3.14 on a variable's may be lent instead.) Shorter ones are the
+ * interpreter's. Whether it was zeroed. */
 PyObject *py_scrub(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject *mapping, *key;
     if (!PyArg_ParseTuple(args, "OO:_scrub", &mapping, &key))
         return NULL;
-    PyObject *bytes = PyObject_GetItem(mapping, key);
-    if (!bytes)
+    PyObject *object = PyObject_GetItem(mapping, key);
+    if (!object)
         return NULL;
     if (PyObject_DelItem(mapping, key) < 0) {
-        Py_DECREF(bytes);
+        Py_DECREF(object);
         return NULL;
     }
-    bool ours = PyBytes_CheckExact(bytes) && PyBytes_Size(bytes) >= 2 && Py_REFCNT(bytes) == 1;
-    if (ours)
-        wipe_scratch(PyBytes_AsString(bytes), (size_t)PyBytes_Size(bytes));
-    Py_DECREF(bytes);
-    return PyBool_FromLong(ours);
+    size_t n = 0;
+    void *at = Py_REFCNT(object) == 1 ? bytes_of(object, &n) : NULL;
+    if (at)
+        wipe_scratch(at, n);
+    Py_DECREF(object);
+    return PyBool_FromLong(at != NULL);
 }
 
 PyObject *py_echo_off(PyObject *module, PyObject *fd)
@@ -73,14 +94,31 @@ PyObject *py_echo_off(PyObject *module, PyObject *fd)
     if (number == -1 && PyErr_Occurred())
         return NULL;
     struct sa_why why = {0};
-    enum sa_code code = sa_echo_off((int)number, &why);
+    enum sa_code code;
+    Py_BEGIN_ALLOW_THREADS /* output may have to be sent first */
+    code = sa_echo_off((int)number, &why);
+    Py_END_ALLOW_THREADS
     if (code != SA_OK)
         return py_fail(py_state_of_module(module), code, &why);
     Py_RETURN_NONE;
 }
 
-PyObject *py_echo_back(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
+PyObject *py_echo_back(PyObject *Py_UNUSED(module), PyObject *fd)
 {
-    sa_echo_back();
+    long number = PyLong_AsLong(fd);
+    if (number == -1 && PyErr_Occurred())
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    sa_echo_back((int)number);
+    Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
+}
+
+/* (times continued, c_iflag, c_lflag, c_cc) */
+PyObject *py_echo_before(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
+{
+    struct sa_terminal old;
+    sa_echo_before(&old);
+    return Py_BuildValue("Ikky#", old.continued, old.input, old.local, (const char *)old.keys,
+                         (Py_ssize_t)sizeof old.keys);
 }

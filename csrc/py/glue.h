@@ -488,7 +488,8 @@ PyObject *py_environ_copy(PyObject *module, PyObject *name);
 PyObject *py_environ_wipe(PyObject *module, PyObject *name);
 PyObject *py_scrub(PyObject *module, PyObject *args);
 PyObject *py_echo_off(PyObject *module, PyObject *fd);
-PyObject *py_echo_back(PyObject *module, PyObject *none);
+PyObject *py_echo_back(PyObject *module, PyObject *fd);
+PyObject *py_echo_before(PyObject *module, PyObject *none);
 
 /* ---- survey.c: what secalloc/doctor.py, map.py and run.py ask, and harden() ------ */
 
