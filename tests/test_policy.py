@@ -144,7 +144,7 @@ def test_a_lock_that_is_refused() -> None:
     lines = out.splitlines()
     for line in lines[:3]:
         assert line.startswith("True")
-        assert "LOCK was required" in line
+        assert "LOCK is required" in line
         assert "RLIMIT_MEMLOCK is 0" in line
         assert "ulimit -l" in line
     assert lines[3] == "0 0 0"

@@ -210,7 +210,8 @@ void arena_settle(struct sa_arena *a, struct slot s, uint64_t stamp, size_t size
     atomic_store_explicit(&a->use, FILL, memory_order_release);
 }
 
-enum sa_code arena_make_plain(struct sa_arena *a, size_t size, size_t tail, struct sa_why *why)
+enum sa_code arena_make_plain(struct sa_arena *a, size_t size, size_t tail, unsigned least,
+                              struct sa_why *why)
 {
     size_t bytes;
     if (__builtin_add_overflow(size, tail, &bytes)) {
@@ -223,7 +224,7 @@ enum sa_code arena_make_plain(struct sa_arena *a, size_t size, size_t tail, stru
     struct slot s;
     bool zeroed;
     enum sa_code code;
-    if ((code = vault_take(bytes, size, &s, &zeroed, why)))
+    if ((code = vault_take(bytes, size, least, &s, &zeroed, why)))
         return code;
     uint64_t stamp = slot_stamp(s); /* while nobody wipes it: a wipe from now on moves it */
     slot_publish(s, false);
@@ -233,12 +234,21 @@ enum sa_code arena_make_plain(struct sa_arena *a, size_t size, size_t tail, stru
     return SA_OK;
 }
 
-enum sa_code sa_arena_make(struct sa_arena *a, size_t size, size_t align, struct sa_why *why)
+enum sa_code sa_arena_make_with(struct sa_arena *a, size_t size, size_t align, unsigned required,
+                                struct sa_why *why)
 {
+    required |= sa_required();
     if (align == 0 || align & (align - 1) || align > os_page_size())
         return SA_BAD_ALIGN;
     enum sa_code code = vault_enter(why);
-    return code ? code : arena_make_plain(a, size, (align - size % align) % align, why);
+    if (code || (code = vault_may_have(required, why)))
+        return code;
+    return arena_make_plain(a, size, (align - size % align) % align, required, why);
+}
+
+enum sa_code sa_arena_make(struct sa_arena *a, size_t size, size_t align, struct sa_why *why)
+{
+    return sa_arena_make_with(a, size, align, 0, why);
 }
 
 /* ---- lend -------------------------------------------------------------------------------- */

@@ -92,9 +92,10 @@ static inline enum os_access arena_wants(uint64_t use)
 void arena_settle(struct sa_arena *a, struct slot s, uint64_t stamp, size_t size, size_t tail,
                   bool zeroed);
 
-/* As sa_arena_make on pages of its own, `tail` bytes behind the content. [any] */
+/* As sa_arena_make on pages of its own, `tail` bytes behind the content, with the protections
+ * in `least` or not at all. [any] */
 SA_MUST_USE enum sa_code arena_make_plain(struct sa_arena *a, size_t size, size_t tail,
-                                          struct sa_why *why);
+                                          unsigned least, struct sa_why *why);
 
 /* Close under the pool's feet; false: it moves just now, try again. [any] */
 bool arena_close_cell(struct sa_arena *a);

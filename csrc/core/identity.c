@@ -63,6 +63,7 @@ static void forget_parent(void)
     if (count || vault.page) /* never started, it is all zeros: not a page of it is touched */
         memset(vault.classes, 0, sizeof vault.classes);
     vault.maps = vault.live = vault.live_bytes = vault.locked_bytes = 0;
+    vault.secretmem_bytes = 0;
     noise_forked();
     wipers_forked();
     blocks_forked();
@@ -159,7 +160,7 @@ static enum sa_code start(struct sa_why *why)
         return SA_OS_ERROR;
     }
     os_raise_lock_limit();
-    vault.lock_limit = os_lock_limit();
+    pages_learn_limits();
     vault.map_limit = os_map_limit();
     if (!atomic_load(&vault_token)) {
         if ((code = vault_map_table(&at, sizeof(uint64_t), why)))

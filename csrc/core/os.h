@@ -53,6 +53,7 @@ struct os_pages {
     unsigned granted;       /* SA_LOCK, SA_SECRETMEM, SA_NODUMP as obtained */
     unsigned refused;       /* the same, as asked for and refused */
     struct sa_why why;      /* of the most telling refusal */
+    bool scarce;            /* a limit refused: less, or later, it may be had */
     bool never_secretmem;   /* memfd_secret does not exist here or is forbidden */
 };
 
@@ -60,10 +61,23 @@ struct os_pages {
 unsigned os_known_protections(void);
 
 /* Map fresh inaccessible pages somewhere, never inherited by fork, each
- * protection tried. No descriptor stays open. Fails, with nothing mapped, where
- * pages or NOFORK are not to be had, or where the lock limit refuses secretmem
- * and `only_locked` is set. [any] */
-int os_map_pages(size_t bytes, bool secretmem, bool only_locked, struct os_pages *out);
+ * protection tried. No descriptor stays open. Secretmem has all its pages where
+ * os_charges_users(): no later store can be refused one. Fails, with nothing mapped,
+ * where pages, NOFORK or one of the protections in `least` are not to be had; then
+ * out->refused and out->why tell. [any] */
+int os_map_pages(size_t bytes, bool secretmem, unsigned least, struct os_pages *out);
+
+/* Whether secretmem is charged to the user, in all processes together, when a page is first
+ * touched, and until all that was mapped of its file is gone: not to the process as it is
+ * mapped. True as long as the kernel was not seen to do the other. [any] */
+bool os_charges_users(void);
+
+/* What a user's secretmem, or that of the process, may take: bytes; SIZE_MAX: no limit. [any] */
+size_t os_secretmem_limit(void);
+
+/* Have the kernel fetch fresh writable pages by stores of its own: one that is not to be had
+ * is then an errno, where our own store would be SIGBUS. What it stored is zeroed. [any] */
+int os_fetch_pages(void *at, size_t bytes);
 
 /* Move inaccessible pages made by os_map_pages onto reserved address space, which
  * they replace; on Linux also the other way round. On failure the reservation is whole again, or *hole is set where
@@ -86,8 +100,8 @@ int os_touched(void *at, size_t bytes, unsigned char *vec);
 
 /* ---- pages and bytes for another process ------------------------------------ */
 
-/* Map fresh secretmem, accessible, never inherited by fork, and give its descriptor,
- * which the caller closes soon: whoever has it can map the pages. ENOTSUP where there
+/* Map fresh secretmem, accessible, never inherited by fork, all its pages fetched, and give its
+ * descriptor, which the caller closes soon: whoever has it can map the pages. ENOTSUP where there
  * is no such thing. [any] */
 int os_share_open(size_t bytes, int *fd, void **at);
 

@@ -114,7 +114,7 @@ static int lock_pages(void *at, size_t bytes)
     return error;
 }
 
-int os_map_pages(size_t bytes, bool secretmem, bool only_locked, struct os_pages *out)
+int os_map_pages(size_t bytes, bool secretmem, unsigned least, struct os_pages *out)
 {
     (void)secretmem; /* no such thing here */
     *out = (struct os_pages){.never_secretmem = true};
@@ -134,15 +134,26 @@ int os_map_pages(size_t bytes, bool secretmem, bool only_locked, struct os_pages
             .limit = "RLIMIT_MEMLOCK or vm.user_wire_limit",
             .allowed = os_lock_limit(),
         };
-        if (only_locked) {
+        out->scarce = true;
+        if (least & SA_LOCK) {
             (void)munmap((void *)at, bytes); /* just made, whole: it cannot fail */
-            return EAGAIN;
+            return error;
         }
     } else {
         out->granted = SA_LOCK;
     }
     out->at = (void *)at;
     return 0;
+}
+
+/* There is no secretmem. */
+bool os_charges_users(void) { return false; }
+size_t os_secretmem_limit(void) { return os_lock_limit(); }
+int os_fetch_pages(void *at, size_t bytes)
+{
+    (void)at;
+    (void)bytes;
+    return ENOTSUP;
 }
 
 static int is_locked(void *at, bool *locked)

@@ -1,5 +1,5 @@
 /* Linux: the address space, and the pages that hold secrets. */
-#include "os.h"
+#include "os_budget_linux.h"
 #include "os_probe_linux.h"
 
 #include <errno.h>
@@ -60,20 +60,42 @@ unsigned os_known_protections(void)
     return SA_GUARD | SA_LOCK | SA_SECRETMEM | SA_NODUMP | SA_NOFORK;
 }
 
-static void refuse(struct os_pages *out, unsigned what, const char *call, int error,
-                   const char *mend)
+/* Of several refusals the lock's is told. */
+static void refuse(struct os_pages *out, unsigned what, struct sa_why why)
 {
     out->refused |= what;
     if (!out->why.call || what == SA_LOCK)
-        out->why = (struct sa_why){.call = call, .error = error, .mend = mend};
+        out->why = why;
 }
 
 static void refuse_lock(struct os_pages *out, unsigned what, const char *call, int error)
 {
     struct rlimit limit;
-    refuse(out, what, call, error, "raise it with ulimit -l or LimitMEMLOCK=");
-    out->why.limit = "RLIMIT_MEMLOCK";
-    out->why.allowed = getrlimit(RLIMIT_MEMLOCK, &limit) ? 0 : (size_t)limit.rlim_cur;
+    size_t allowed = getrlimit(RLIMIT_MEMLOCK, &limit) ? 0 : (size_t)limit.rlim_cur;
+    out->scarce = true;
+    refuse(out, what, (struct sa_why){.call = call, .error = error,
+                                      .mend = "raise it with ulimit -l or LimitMEMLOCK=",
+                                      .limit = "RLIMIT_MEMLOCK",
+                                      .whose = "this process",
+                                      .allowed = allowed});
+}
+
+/* The kernel's answer is EFAULT, which would tell nobody that it is a limit: EAGAIN is what
+ * it says where it refuses to map. */
+static void refuse_touch(struct os_pages *out)
+{
+    size_t limit = os_secretmem_limit();
+    struct sa_why why = {.call = "first touch of secretmem", .error = ENOMEM};
+    if (limit != SIZE_MAX) {
+        why.error = EAGAIN;
+        why.mend = "raise it with ulimit -l or LimitMEMLOCK=, or close arenas, in this user's "
+                   "other processes too";
+        why.limit = "RLIMIT_MEMLOCK";
+        why.whose = "the secretmem of all of this user's processes";
+        why.allowed = limit;
+    }
+    out->scarce = true;
+    refuse(out, SA_SECRETMEM, why);
 }
 
 /* Past RLIMIT_FSIZE, which counts here too, the call raises SIGXFSZ against us. */
@@ -89,23 +111,25 @@ static int size_secretmem(int fd, size_t bytes)
     return error;
 }
 
-/* Inaccessible secretmem (5.14; on by default since 6.5), or NULL. It is locked
- * by nature, charged to RLIMIT_MEMLOCK by its mapped length, and its descriptor
- * must not stay: exec could hand it on and map the pages there. */
+/* Inaccessible secretmem (5.14; on by default since 6.5), or NULL. It is locked by
+ * nature, and its descriptor must not stay: exec could hand it on and map the pages
+ * there. */
 static void *map_secretmem(size_t bytes, struct os_pages *out)
 {
     int fd = os_open_secretmem();
     if (fd < 0) {
         int error = errno;
         out->never_secretmem = error == ENOSYS || error == EPERM || error == EACCES;
-        refuse(out, SA_SECRETMEM, "memfd_secret", error,
-               out->never_secretmem
-                   ? error == ENOSYS ? "Linux 6.5 or later, or secretmem.enable=1 at boot; a "
-                                       "container's seccomp profile must allow memfd_secret"
-                                     : "a seccomp filter must allow it: in a systemd unit "
-                                       "SystemCallFilter=@system-service memfd_secret, else a "
-                                       "profile of the container's own"
-                   : "raise the limit on open files");
+        const char *mend = "raise the limit on open files";
+        if (error == ENOSYS)
+            mend = "Linux 6.5 or later, or secretmem.enable=1 at boot; a container's seccomp "
+                   "profile must allow memfd_secret";
+        else if (out->never_secretmem)
+            mend = "a seccomp filter must allow it: in a systemd unit "
+                   "SystemCallFilter=@system-service memfd_secret, else a profile of the "
+                   "container's own";
+        refuse(out, SA_SECRETMEM,
+               (struct sa_why){.call = "memfd_secret", .error = error, .mend = mend});
         return NULL;
     }
     void *at = MAP_FAILED;
@@ -117,70 +141,139 @@ static void *map_secretmem(size_t bytes, struct os_pages *out)
     }
     (void)close(fd); /* the mapping keeps the file */
     if (at != MAP_FAILED) {
-        out->granted |= SA_SECRETMEM | SA_LOCK;
+        os_learn_who_is_charged(at);
         return at;
     }
     if (sized && error == EAGAIN)
         refuse_lock(out, SA_SECRETMEM, "mmap of secretmem", error);
-    else if (error == EFBIG)
-        refuse(out, SA_SECRETMEM, "ftruncate of secretmem", error, "raise it with ulimit -f");
     else
-        refuse(out, SA_SECRETMEM, sized ? "mmap of secretmem" : "ftruncate of secretmem", error,
-               NULL);
+        refuse(out, SA_SECRETMEM,
+               (struct sa_why){.call = sized ? "mmap of secretmem" : "ftruncate of secretmem",
+                               .error = error,
+                               .mend = error == EFBIG ? "raise it with ulimit -f" : NULL});
     return NULL;
 }
 
-/* Inaccessible anonymous memory, to be locked page by page as it is touched. It
- * is accounted memory, unlike the reservation around it, so that the two never
- * merge into one map. */
-static void *map_anonymous(size_t bytes, struct os_pages *out)
+/* Nobody else is to have them: no child, no core file. Returns an errno. */
+static int keep_to_us(void *at, size_t bytes, struct os_pages *out)
 {
-    void *at = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (at == MAP_FAILED) {
-        int error = errno;
-        out->why = (struct sa_why){.call = "mmap", .error = error};
-        errno = error;
-        return NULL;
-    }
-    /* A page touched is a page had, not 512; and khugepaged, which makes huge pages by copying,
-     * leaves the small ones behind unwiped. EINVAL: the kernel makes none. (2.6.38) */
-    (void)madvise(at, bytes, MADV_NOHUGEPAGE);
-    if (os_lock_on_fault(at, bytes) == 0)
-        out->granted |= SA_LOCK;
-    else
-        refuse_lock(out, SA_LOCK, "mlock2", errno);
-    return at;
-}
-
-int os_map_pages(size_t bytes, bool secretmem, bool only_locked, struct os_pages *out)
-{
-    *out = (struct os_pages){0};
-    void *at = secretmem ? map_secretmem(bytes, out) : NULL;
-    bool at_limit = out->why.limit != NULL;
-    if (!at && !(at_limit && only_locked)) {
-        at = map_anonymous(bytes, out);
-        if (!at)
-            return out->why.error;
-        at_limit = out->refused & SA_LOCK;
-    }
-    if (!at)
-        return EAGAIN;
-    if (at_limit && only_locked) {
-        (void)munmap(at, bytes); /* just made, whole: it cannot fail */
-        return EAGAIN;
-    }
     if (madvise(at, bytes, MADV_DONTFORK)) { /* 2.6.16 */
         int error = errno;
-        (void)munmap(at, bytes); /* as above */
         out->why = (struct sa_why){.call = "madvise(MADV_DONTFORK)", .error = error};
         return error;
     }
     if (madvise(at, bytes, MADV_DONTDUMP) == 0) /* 3.4 */
         out->granted |= SA_NODUMP;
     else
-        refuse(out, SA_NODUMP, "madvise(MADV_DONTDUMP)", errno, NULL);
-    out->at = at;
+        refuse(out, SA_NODUMP, (struct sa_why){.call = "madvise(MADV_DONTDUMP)", .error = errno});
     return 0;
+}
+
+static int set_access(void *at, size_t bytes, int access, struct os_pages *out)
+{
+    if (mprotect(at, bytes, access) == 0)
+        return 0;
+    int error = errno;
+    out->why = (struct sa_why){.call = "mprotect", .error = error};
+    out->scarce = true;
+    return error;
+}
+
+/* Bring all pages of secretmem in, where one could be refused later. Returns an errno. */
+static int fetch_all(void *at, size_t bytes, struct os_pages *out)
+{
+    if (!os_charges_users())
+        return 0;
+    int error = set_access(at, bytes, PROT_READ | PROT_WRITE, out);
+    if (error)
+        return error;
+    if (os_fetch_pages(at, bytes)) {
+        refuse_touch(out);
+        return out->why.error;
+    }
+    return set_access(at, bytes, PROT_NONE, out);
+}
+
+/* Lock each page as it comes. A refusal is no failure; returns an errno where the pages
+ * could not be made inaccessible again. */
+static int lock_anonymous(void *at, size_t bytes, struct os_pages *out)
+{
+    const char *call = "mlock2";
+    int error = os_lock_on_fault(at, bytes) ? errno : 0;
+    /* Before 5.18 it says ENOMEM where nothing is accessible, though it locks. A sandbox, or
+     * a kernel in user space, may not know it: mlock fetches all pages at once. */
+    if (error == ENOMEM || error == ENOSYS) {
+        int failed = set_access(at, bytes, PROT_READ | PROT_WRITE, out);
+        if (failed)
+            return failed;
+        if (error == ENOSYS) {
+            call = "mlock";
+            error = mlock(at, bytes) ? errno : 0;
+        } else {
+            error = os_lock_on_fault(at, bytes) ? errno : 0;
+        }
+        if ((failed = set_access(at, bytes, PROT_NONE, out)))
+            return failed;
+    }
+    if (!error)
+        out->granted |= SA_LOCK;
+    else if (error == ENOMEM || error == EPERM || error == EAGAIN)
+        refuse_lock(out, SA_LOCK, call, error);
+    else
+        refuse(out, SA_LOCK, (struct sa_why){.call = call, .error = error,
+                                             .mend = "a sandbox must allow mlock2 or mlock"});
+    return 0;
+}
+
+static int finish_secretmem(void *at, size_t bytes, struct os_pages *out)
+{
+    int error = keep_to_us(at, bytes, out);
+    if (!error)
+        error = fetch_all(at, bytes, out);
+    if (!error)
+        out->granted |= SA_SECRETMEM | SA_LOCK;
+    return error;
+}
+
+static int finish_anonymous(void *at, size_t bytes, struct os_pages *out)
+{
+    /* A page touched is a page had, not 512; and khugepaged, which makes huge pages by copying,
+     * leaves the small ones behind unwiped. EINVAL: the kernel makes none. (2.6.38) */
+    (void)madvise(at, bytes, MADV_NOHUGEPAGE);
+    int error = keep_to_us(at, bytes, out);
+    return error ? error : lock_anonymous(at, bytes, out);
+}
+
+int os_map_pages(size_t bytes, bool secretmem, unsigned least, struct os_pages *out)
+{
+    *out = (struct os_pages){0};
+    void *at = secretmem ? map_secretmem(bytes, out) : NULL;
+    int error = at ? finish_secretmem(at, bytes, out) : 0;
+    if (at && error && out->refused & SA_SECRETMEM) {
+        (void)munmap(at, bytes); /* just made, whole: it cannot fail */
+        at = NULL;
+        error = 0;
+        out->granted = 0;
+    }
+    if (!at && !(out->refused & least)) {
+        /* Accounted memory, unlike the reservation around it, so that the two never merge
+         * into one map. */
+        at = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (at == MAP_FAILED) {
+            error = errno;
+            out->why = (struct sa_why){.call = "mmap", .error = error};
+            out->scarce = error == ENOMEM || error == EAGAIN;
+            return error;
+        }
+        error = finish_anonymous(at, bytes, out);
+    }
+    if (!error && out->refused & least)
+        error = out->why.error ? out->why.error : EAGAIN;
+    if (!error)
+        out->at = at;
+    else if (at)
+        (void)munmap(at, bytes); /* as above */
+    return error;
 }
 
 /* After a replacing call was refused: the kernel checks limits before it unmaps,

@@ -38,6 +38,8 @@ int os_share_open(size_t bytes, int *fd, void **at)
     if (*fd < 0)
         return errno;
     int error = ftruncate(*fd, (off_t)bytes) ? errno : map_alone(*fd, bytes, at);
+    if (!error && (error = os_fetch_pages(*at, bytes)))
+        (void)munmap(*at, bytes); /* just made, whole: it cannot fail */
     if (error)
         (void)close(*fd); /* nothing is in it */
     return error;

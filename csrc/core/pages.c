@@ -91,8 +91,7 @@ static bool give_back(struct slot s)
         atomic_store(slot_hold(s), SLOT_LOST); /* noise stays mapped: only address space */
         return false;
     }
-    if (hold_granted(atomic_load(slot_hold(s))) & SA_LOCK)
-        vault.locked_bytes -= s.region->data;
+    pages_uncount(s);
     c->mapped--;
     vault.maps -= 2;
     if (hole)
@@ -102,8 +101,7 @@ static bool give_back(struct slot s)
     return true;
 }
 
-/* Give back some parked slots, oldest first; false: none was left. */
-static bool give_back_some(void)
+bool pages_give_some_back(void)
 {
     size_t bytes = 0;
     bool any = false;
@@ -120,7 +118,7 @@ static bool give_back_some(void)
 
 void pages_give_all_back(void)
 {
-    while (give_back_some())
+    while (pages_give_some_back())
         ;
 }
 
@@ -139,7 +137,7 @@ static enum sa_code add_segment(size_t data, struct sa_why *why)
     while (count < SEGMENTS && !(base = os_reserve(bytes, &error)))
         if (bytes / 2 >= least)
             bytes = bytes / 2 / vault.page * vault.page;
-        else if (error != EAGAIN || !give_back_some())
+        else if (error != EAGAIN || !pages_give_some_back())
             break;
     if (!base) {
         *why = (struct sa_why){.call = "mmap", .error = error,
@@ -167,68 +165,12 @@ static enum sa_code add_segment(size_t data, struct sa_why *why)
 
 /* ---- mapping ------------------------------------------------------------------------ */
 
-static void note_shortfall(const struct os_pages *pages)
-{
-    if (pages->refused && !vault.missing) {
-        vault.missing = pages->refused;
-        vault.missing_why = pages->why;
-        atomic_store(&vault.untold, true);
-    }
-    static const unsigned bits[] = {SA_LOCK, SA_SECRETMEM, SA_NODUMP};
-    for (unsigned i = 0; i < sizeof bits / sizeof bits[0]; i++)
-        if (pages->refused & bits[i])
-            vault.refusals[i] = pages->why;
-    if (pages->never_secretmem)
-        vault.no_secretmem = true;
-    vault.got_secretmem = pages->granted & SA_SECRETMEM;
-}
-
-static bool maps_left(size_t wanted)
-{
-    if (vault.maps + wanted <= vault.map_limit / 16 * 15)
-        return true;
-    vault.map_limit = os_map_limit(); /* it may have been raised */
-    return vault.maps + wanted <= vault.map_limit / 16 * 15;
-}
-
-enum sa_code pages_allow_maps(size_t wanted, struct sa_why *why)
-{
-    while (!maps_left(wanted))
-        if (!give_back_some()) {
-            *why = (struct sa_why){.call = "mmap", .error = ENOMEM,
-                                   .mend = "raise it with sysctl vm.max_map_count=, or keep "
-                                           "small secrets together",
-                                   .limit = "vm.max_map_count", .allowed = vault.map_limit};
-            return SA_NO_MEMORY;
-        }
-    return SA_OK;
-}
-
-static bool want_secretmem(void) { return !vault.no_secretmem && !vault.shun_secretmem; }
-
-enum sa_code pages_map(size_t data, size_t *count, struct os_pages *pages, struct sa_why *why)
-{
-    int error;
-    for (size_t n = *count;; n = n / 2 ? n / 2 : 1) {
-        error = os_map_pages(n * data, want_secretmem(), true, pages);
-        *count = n;
-        if (!error)
-            break;
-        if (n == 1 && !give_back_some()) {
-            error = os_map_pages(data, want_secretmem(), false, pages);
-            break;
-        }
-    }
-    if (error) {
-        *why = pages->why;
-        return error == ENOMEM || error == EAGAIN ? SA_NO_MEMORY : SA_OS_ERROR;
-    }
-    note_shortfall(pages);
-    return SA_OK;
-}
-
+/* Where secretmem is charged until all of its file is gone, each slot has a file of its own:
+ * else one live slot would keep a whole batch from those who need it. */
 static size_t batch_slots(size_t data)
 {
+    if (pages_share_budget())
+        return 1;
     size_t pages = vault.lock_limit / vault.page / 8;
     pages = pages > BATCH_PAGES ? BATCH_PAGES : pages;
     return pages * vault.page > data ? pages * vault.page / data : 1;
@@ -263,13 +205,17 @@ static void park(struct class *c, struct slot s, uint64_t hold)
     c->ring[(c->head + c->parked++) % PARKED] = name_of(s);
 }
 
-/* Park a batch of fresh slots. */
-static enum sa_code grow(struct class *c, size_t data, struct sa_why *why)
+/* Park a batch of fresh slots, or one that falls short; `giving` back what is parked, if need
+ * be. */
+static enum sa_code grow(struct class *c, size_t data, unsigned least, bool giving,
+                         struct sa_why *why)
 {
     struct slot s;
     size_t count = batch_slots(data);
-    while (count > 1 && !maps_left(2 * count))
+    while (count > 1 && !pages_maps_left(2 * count))
         count /= 2;
+    if (!giving && !pages_maps_left(2 * count))
+        return SA_NO_MEMORY;
     enum sa_code code = pages_allow_maps(2 * count, why);
     if (code)
         return code;
@@ -277,7 +223,7 @@ static enum sa_code grow(struct class *c, size_t data, struct sa_why *why)
     if (!c->free && !open_segment(data) && (code = add_segment(data, why)))
         return code;
     struct os_pages pages;
-    code = pages_map(data, &count, &pages, why);
+    code = pages_map(data, &count, least, giving, &pages, why);
     if (code)
         return code;
     size_t placed = 0;
@@ -296,8 +242,7 @@ static enum sa_code grow(struct class *c, size_t data, struct sa_why *why)
         park(c, s, hold_of(SLOT_PARKED, OS_NONE, pages.granted));
         c->mapped++;
         vault.maps += 2;
-        if (pages.granted & SA_LOCK)
-            vault.locked_bytes += data;
+        pages_count(pages.granted, data);
     }
     if (placed < count)
         (void)os_release((uint8_t *)pages.at + placed * data, (count - placed) * data);
@@ -306,31 +251,63 @@ static enum sa_code grow(struct class *c, size_t data, struct sa_why *why)
 
 /* ---- taking and putting small slots --------------------------------------------------- */
 
-enum sa_code pages_take(unsigned class, struct slot *out, struct sa_why *why)
+static bool has(struct slot s, unsigned least)
+{
+    return !(least & ~hold_granted(atomic_load(slot_hold(s))));
+}
+
+static enum sa_code own(struct slot s, struct slot *out)
+{
+    uint64_t h = atomic_load(slot_hold(s));
+    atomic_store(slot_hold(s), (h & ~(uint64_t)HOLD_STATE) | SLOT_OWNED);
+    *out = s;
+    return SA_OK;
+}
+
+enum sa_code pages_take(unsigned class, unsigned least, struct slot *out, struct sa_why *why)
 {
     struct class *c = &vault.classes[class];
     size_t data = vault.page << class;
-    enum sa_code code = SA_OK;
-    bool room = vault.lock_limit == SIZE_MAX || vault.lock_limit - data >= vault.locked_bytes;
-    if (c->parked == 0 || (c->parked == 1 && c->ring[c->head % PARKED] + 1 == c->latest && room))
-        code = grow(c, data, why);
-    if (c->parked == 0)
+    unsigned wanted = vault_wanted();
+    bool usual = !(least & ~wanted); /* what is parked has it all */
+    if (usual && c->parked == 1 && c->ring[c->head % PARKED] + 1 == c->latest &&
+        pages_lock_room() >= data) {
+        struct sa_why unused; /* only so that an address does not come back at once */
+        (void)grow(c, data, wanted, false, &unused);
+    }
+    while (usual && c->parked) {
+        struct slot s = slot_named(unpark_any(c));
+        if (has(s, least))
+            return own(s, out);
+        (void)give_back(s);
+    }
+    enum sa_code code = grow(c, data, least, true, why);
+    if (code)
         return code;
-    *out = slot_named(unpark_any(c));
-    uint64_t h = atomic_load(slot_hold(*out));
-    atomic_store(slot_hold(*out), (h & ~(uint64_t)HOLD_STATE) | SLOT_OWNED);
-    return SA_OK;
+    struct slot newest = slot_named(c->ring[(c->head + c->parked - 1) % PARKED]);
+    if (usual && has(newest, wanted)) /* then they are alike, and parked ones there were none */
+        return own(slot_named(unpark_any(c)), out);
+    return own(slot_named(unpark(c, c->parked - 1)), out);
+}
+
+/* What may stay parked for speed. Others of the user may need what they share. */
+static bool park_has_room(const struct class *c, size_t data)
+{
+    if (c->parked >= PARKED * vault.page / data)
+        return false;
+    size_t share = pages_share_budget() ? vault.secretmem_limit / 16 : SIZE_MAX, parked = data;
+    for (unsigned i = 0; i < CLASSES; i++)
+        parked += vault.classes[i].parked * (vault.page << i);
+    return parked <= share || (c->parked < 2 && data <= share);
 }
 
 /* Whether it is worth keeping: a slot that fell short of what can be had now and
  * then is not. */
 static bool keep_parked(const struct class *c, struct slot s)
 {
-    unsigned granted = hold_granted(atomic_load(slot_hold(s)));
-    unsigned wanted = os_known_protections() & (SA_LOCK | SA_NODUMP | SA_SECRETMEM);
-    if (!want_secretmem())
-        wanted &= ~(unsigned)SA_SECRETMEM;
-    return (granted & wanted) == wanted && !(vault.shun_secretmem && granted & SA_SECRETMEM) && c->parked < PARKED * vault.page / s.region->data;
+    unsigned wanted = vault_wanted(), granted = hold_granted(atomic_load(slot_hold(s)));
+    return !(wanted & ~granted) && !(granted & SA_SECRETMEM & ~wanted) &&
+           park_has_room(c, s.region->data);
 }
 
 void pages_put(struct slot s, bool whole)

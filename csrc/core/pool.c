@@ -125,15 +125,16 @@ static bool lock_limit_is_far(void)
 }
 
 /* One empty slab a class and shard keeps its pages, so that a single arena made and
- * closed again and again does not map them each time. Near the lock limit only a
- * page is kept: more may be all that is allowed to others. */
+ * closed again and again does not map them each time: not one that fell short of what may be
+ * had again by now. Near the lock limit only a page is kept: more may be all that is allowed
+ * to others. */
 static void settle_empty(struct sa_slab *s)
 {
     bool closed = atomic_load(&s->pool->closed);
     if (!s->mapped || used(s) || (!closed && atomic_load(spare_of(s)) == s))
         return;
     struct sa_slab *none = NULL;
-    if (closed || s->class == ALONE ||
+    if (closed || s->class == ALONE || vault_wanted() & ~s->granted ||
         (s->slot.region->data > os_page_size() && !lock_limit_is_far()) ||
         !atomic_compare_exchange_strong(spare_of(s), &none, s))
         unmap_slab(s);
@@ -192,9 +193,19 @@ static enum sa_code no_heap(struct sa_why *why)
     return SA_NO_MEMORY;
 }
 
-/* A slab with pages for the shard, locked, all cells free. */
+/* Pages for a slab, fewer before a protection is not to be had. */
+static enum sa_code take_pages(struct sa_slab *s, size_t pages, unsigned least, struct sa_why *why)
+{
+    bool zeroed;
+    enum sa_code code = vault_take(pages * os_page_size(), 0, least, &s->slot, &zeroed, why);
+    if (code == SA_UNPROTECTED && pages > 1)
+        code = vault_take(1, 0, least, &s->slot, &zeroed, why);
+    return code;
+}
+
+/* A slab with pages for the shard, with those protections at least, locked, all cells free. */
 static enum sa_code grow(struct sa_pool *p, unsigned class, unsigned shard, size_t cell,
-                         size_t size, struct sa_slab **out, struct sa_why *why)
+                         size_t size, unsigned least, struct sa_slab **out, struct sa_why *why)
 {
     pthread_mutex_lock(&p->lock);
     struct sa_slab *s = atomic_load(&p->closed) ? NULL : slab_record(p, class);
@@ -204,12 +215,16 @@ static enum sa_code grow(struct sa_pool *p, unsigned class, unsigned shard, size
     size_t bytes;
     bool zeroed;
     enum sa_code code = SA_OK;
-    if (class != ALONE)
-        bytes = next_pages(p, class, shard) * os_page_size();
-    else if (__builtin_add_overflow(size, CANARY_LEAST, &bytes))
-        bytes = SIZE_MAX; /* refused below */
-    if (!(code = vault_take(bytes, 0, &s->slot, &zeroed, why))) {
+    if (class != ALONE) {
+        code = take_pages(s, next_pages(p, class, shard), least, why);
+    } else {
+        if (__builtin_add_overflow(size, CANARY_LEAST, &bytes))
+            bytes = SIZE_MAX; /* refused below */
+        code = vault_take(bytes, 0, least, &s->slot, &zeroed, why);
+    }
+    if (!code) {
         size_t data = s->slot.region->data;
+        s->granted = hold_granted(atomic_load(slot_hold(s->slot)));
         s->cell_bytes = class == ALONE ? data : cell;
         s->cells = (uint32_t)(data / s->cell_bytes);
         s->taken = calloc((s->cells + 63) / 64, sizeof *s->taken);
@@ -240,14 +255,22 @@ static enum sa_code grow(struct sa_pool *p, unsigned class, unsigned shard, size
     return SA_OK;
 }
 
-/* Lock a slab of the shard, or of ANY_SHARD, that has a free cell; NULL: none has. */
-static struct sa_slab *find_room(struct sa_pool *p, unsigned class, unsigned shard)
+static bool has_room(const struct sa_slab *s, unsigned least)
+{
+    return s->mapped && atomic_load_explicit(&s->free, memory_order_relaxed) &&
+           !(least & ~s->granted);
+}
+
+/* Lock a slab of the shard, or of ANY_SHARD, that has a free cell with those protections;
+ * NULL: none has. */
+static struct sa_slab *find_room(struct sa_pool *p, unsigned class, unsigned shard,
+                                 unsigned least)
 {
     for (struct sa_slab *s = atomic_load(&p->slabs[class]); s; s = s->next) {
         if (!get_free(s))
             continue;
         lock_slab(s);
-        if (s->mapped && get_free(s) && (shard == ANY_SHARD || s->shard == shard))
+        if (has_room(s, least) && (shard == ANY_SHARD || s->shard == shard))
             return s;
         unlock_slab(s);
     }
@@ -256,7 +279,8 @@ static struct sa_slab *find_room(struct sa_pool *p, unsigned class, unsigned sha
 
 /* The slab that the shard took from last, locked, if it has room. Where another
  * thread holds it right now the two share a shard: then we go to the next one. */
-static struct sa_slab *recent_slab(struct sa_pool *p, unsigned class, unsigned *shard)
+static struct sa_slab *recent_slab(struct sa_pool *p, unsigned class, unsigned *shard,
+                                   unsigned least)
 {
     struct sa_slab *s = atomic_load_explicit(&p->recent[*shard][class], memory_order_acquire);
     if (s && !try_lock_slab(s)) {
@@ -265,7 +289,7 @@ static struct sa_slab *recent_slab(struct sa_pool *p, unsigned class, unsigned *
         if (s)
             lock_slab(s);
     }
-    if (s && !(s->mapped && get_free(s))) {
+    if (s && !has_room(s, least)) {
         unlock_slab(s);
         return NULL;
     }
@@ -281,9 +305,30 @@ static enum sa_code allowed(struct sa_pool *p, struct sa_slab *s, bool moving)
     return moving || access == OS_WRITE ? SA_OK : access == OS_READ ? SA_READ_ONLY : SA_SEALED;
 }
 
-/* Take a cell for `size` bytes; its slab stays locked. */
+/* A slab with a free cell that has those protections, locked. */
+static enum sa_code slab_with(struct sa_pool *p, unsigned class, unsigned *shard, size_t cell,
+                              size_t size, unsigned least, struct sa_slab **out,
+                              struct sa_why *why)
+{
+    if (class == ALONE)
+        return grow(p, class, *shard, cell, size, least, out, why);
+    *out = recent_slab(p, class, shard, least);
+    if (!*out)
+        *out = find_room(p, class, *shard, least);
+    /* Pages of its own for each shard only while the lock limit is far. */
+    if (!*out && !lock_limit_is_far())
+        *out = find_room(p, class, ANY_SHARD, least);
+    if (*out)
+        return SA_OK;
+    enum sa_code code = grow(p, class, *shard, cell, size, least, out, why);
+    if (code)
+        *out = find_room(p, class, ANY_SHARD, least); /* rather share than fail */
+    return *out ? SA_OK : code;
+}
+
+/* Take a cell for `size` bytes with those protections; its slab stays locked. */
 static enum sa_code take(struct sa_pool *p, struct sa_arena *owner, size_t size, bool moving,
-                         struct cell *out, struct sa_why *why)
+                         unsigned least, struct cell *out, struct sa_why *why)
 {
     enum sa_code code = allowed(p, NULL, moving);
     if (code)
@@ -291,20 +336,14 @@ static enum sa_code take(struct sa_pool *p, struct sa_arena *owner, size_t size,
     size_t cell;
     unsigned class = class_for(size, &cell), shard = shard_here();
     struct sa_slab *s = NULL;
-    if (class != ALONE) {
-        s = recent_slab(p, class, &shard);
-        if (!s)
-            s = find_room(p, class, shard);
-        /* Pages of its own for each shard only while the lock limit is far. */
-        if (!s && !lock_limit_is_far())
-            s = find_room(p, class, ANY_SHARD);
-    }
-    if (!s) {
-        code = grow(p, class, shard, cell, size, &s, why);
-        if (code && class != ALONE)
-            s = find_room(p, class, ANY_SHARD); /* rather share than fail */
-        if (code && !s)
+    least &= SA_LOCK | SA_SECRETMEM | SA_NODUMP; /* the others every slab has */
+    unsigned ask = least;
+    if (class != ALONE) /* the vault does so itself */
+        ask |= vault_wanted() & (SA_LOCK | SA_SECRETMEM);
+    while ((code = slab_with(p, class, &shard, cell, size, ask, &s, why))) {
+        if (code != SA_UNPROTECTED || ask == least)
             return code;
+        ask = pages_ask_less(ask, least);
     }
     _Atomic(struct sa_slab *) *recent = &p->recent[shard][class];
     if (atomic_load_explicit(recent, memory_order_relaxed) != s)
@@ -331,7 +370,7 @@ static enum sa_code take(struct sa_pool *p, struct sa_arena *owner, size_t size,
 enum sa_code pool_another_cell(struct sa_arena *a, struct cell *out, struct sa_why *why)
 {
     struct sa_slab *slab = a->slab;
-    enum sa_code code = take(slab->pool, a, a->size, true, out, why);
+    enum sa_code code = take(slab->pool, a, a->size, true, slab->granted, out, why);
     if (!code)
         unlock_slab(out->slab);
     return code;
@@ -391,7 +430,7 @@ enum sa_code pool_twin(struct sa_arena *a, struct sa_arena *fresh, struct sa_why
     struct sa_slab *slab = a->slab;
     fatal_arm();
     wipers_wait();
-    enum sa_code code = take(slab->pool, fresh, a->size, true, &c, why);
+    enum sa_code code = take(slab->pool, fresh, a->size, true, slab->granted, &c, why);
     if (code)
         return code;
     settle_cell(fresh, c, a->size);
@@ -410,7 +449,9 @@ enum sa_code sa_pool_alloc(struct sa_pool *p, struct sa_arena *a, size_t size,
     alt_stack_ensure();
     fatal_arm();
     wipers_wait();
-    if ((code = take(p, a, size, false, &c, why)))
+    unsigned required = sa_required();
+    if ((code = vault_may_have(required, why)) ||
+        (code = take(p, a, size, false, required, &c, why)))
         return code;
     settle_cell(a, c, size);
     unlock_slab(c.slab);

@@ -25,6 +25,7 @@ struct sa_slab {
     _Atomic bool changing; /* lock over the pages' access and `mapped` */
     /* under the lock: */
     bool mapped, lowering;
+    unsigned granted; /* its pages' LOCK, SECRETMEM and NODUMP */
     struct slot slot;
     size_t cell_bytes, bytes;
     uint32_t cells, hint; /* the bitmap's word to look at first */

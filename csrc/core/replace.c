@@ -7,18 +7,10 @@ enum sa_code sa_twin(struct sa_arena *a, struct sa_arena *fresh, struct sa_why *
     enum sa_code code = arena_alive(a);
     if (code || atomic_load(&a->use) & CLOSED)
         return code ? code : SA_CLOSED;
-    unsigned had = sa_protection_of(a);
-    code = a->slab ? pool_twin(a, fresh, why) : arena_make_plain(fresh, a->size, a->tail, why);
-    if (code)
-        return code;
-    unsigned missing = had & ~sa_protection_of(fresh);
-    if (!missing)
-        return SA_OK;
-    if (sa_fill_end(fresh, false)) { /* closed already, with its pool */
-    }
-    sa_close(fresh);
-    sa_refusal(missing, why);
-    return SA_UNPROTECTED;
+    if (a->slab)
+        return pool_twin(a, fresh, why);
+    unsigned had = hold_granted(atomic_load(slot_hold(arena_slot(a))));
+    return arena_make_plain(fresh, a->size, a->tail, had, why);
 }
 
 /* The arena is wiped, and buffers are exported that tie it to where it lies. */

@@ -24,6 +24,8 @@ static void copy_pages(uint8_t *to, const uint8_t *from, size_t bytes, bool spar
     }
 }
 
+static unsigned granted(struct cell place) { return hold_granted(atomic_load(slot_hold(place.slot))); }
+
 static enum sa_code new_place(struct sa_arena *a, struct cell *to, bool *zeroed,
                               struct sa_why *why)
 {
@@ -32,13 +34,12 @@ static enum sa_code new_place(struct sa_arena *a, struct cell *to, bool *zeroed,
         return pool_another_cell(a, to, why);
     size_t tail = a->tail;
     *to = (struct cell){.tail = tail};
-    enum sa_code code = vault_take(a->size + tail, a->size, &to->slot, zeroed, why);
+    enum sa_code code = vault_take(a->size + tail, a->size, granted(arena_place(a)), &to->slot,
+                                   zeroed, why); /* never less than it has */
     if (!code)
         slot_set_owner(to->slot, a);
     return code;
 }
-
-static unsigned granted(struct cell place) { return hold_granted(atomic_load(slot_hold(place.slot))); }
 
 /* The place holds noise or nothing. A pool's was lifted for the move. */
 static void drop_place(struct sa_arena *a, struct cell place, bool live)
@@ -96,15 +97,10 @@ static enum sa_code move(struct sa_arena *a, struct sa_why *why)
     enum sa_code code = noise_rekey(why);
     if (code || (code = new_place(a, &to, &zeroed, why)))
         return code;
-    unsigned missing = granted(from) & ~granted(to);
-    if (missing) {
-        sa_refusal(missing, why);
-        code = SA_UNPROTECTED;
-    } else if ((moved = move_content(a, from, to, zeroed))) {
+    if ((moved = move_content(a, from, to, zeroed)))
         wipe_place(from);
-    } else {
+    else
         code = SA_WIPED;
-    }
     drop_place(a, moved ? from : to, moved);
     return code;
 }

@@ -43,7 +43,8 @@ enum sa_code {
     SA_BUSY,         /* exported buffers forbid it */
     SA_FILLING,      /* a fill or an open block is under way */
     SA_CROWDED,      /* a counter is full: too many buffers or blocks at once */
-    SA_UNPROTECTED,  /* new pages would protect less than those it has */
+    SA_UNPROTECTED,  /* new pages would protect less than is required, or than the old ones
+                        do: struct sa_why tells */
     SA_BAD_SIGNAL,   /* not one of the fatal signals */
     SA_WRONG_PROCESS /* memory shared with the parent (vfork): nothing is done */
 };
@@ -55,6 +56,8 @@ struct sa_why {
     const char *mend; /* what would help, static; NULL: nothing known */
     const char *limit; /* name of the limit that refused, static; NULL: none did */
     size_t allowed;    /* what that limit allows: bytes, or maps */
+    const char *whose; /* use counts against it, static; NULL: this process's */
+    unsigned missing;  /* sa_protection bits that SA_UNPROTECTED is about */
 };
 
 /* What the kernel granted an arena. */
@@ -93,6 +96,11 @@ struct sa_arena {
  * stays mapped. [any] */
 SA_MUST_USE enum sa_code sa_arena_make(struct sa_arena *a, size_t size, size_t align,
                                        struct sa_why *why);
+
+/* The same with the sa_protection bits in `required`, and those of sa_require(), or not at
+ * all: SA_UNPROTECTED. No shortfall is told of an arena that was refused. [any] */
+SA_MUST_USE enum sa_code sa_arena_make_with(struct sa_arena *a, size_t size, size_t align,
+                                            unsigned required, struct sa_why *why);
 
 /* Begin writing the whole anew: the content turns to noise and the arena reads as wiped
  * until the fill has ended well. One at a time: SA_FILLING. Over usable content nobody may
@@ -214,8 +222,8 @@ struct sa_pool;
 SA_MUST_USE enum sa_code sa_pool_make(struct sa_pool **out, struct sa_why *why);
 
 /* As sa_arena_make, in the pool: on pages shared with its other arenas, start
- * aligned to 16 where the size allows, a canary behind the bytes. SA_CLOSED: the
- * pool is. The arena must be closed before sa_pool_free. [any] */
+ * aligned to 16 where the size allows, a canary behind the bytes. No cell falls short of a
+ * protection while one that does not is free, or to be had. SA_CLOSED: the pool is. The arena must be closed before sa_pool_free. [any] */
 SA_MUST_USE enum sa_code sa_pool_alloc(struct sa_pool *pool, struct sa_arena *a, size_t size,
                                        struct sa_why *why);
 
@@ -407,7 +415,10 @@ struct sa_status {
     size_t arenas;         /* live */
     size_t bytes;          /* their sizes together */
     size_t locked_bytes;   /* what counts against the lock limit, parked pages too */
-    size_t lock_limit;     /* SIZE_MAX: none */
+    size_t lock_limit;     /* of the process; SIZE_MAX: none */
+    size_t secretmem_bytes; /* of the locked ones, in secretmem */
+    size_t secretmem_limit; /* for those; SIZE_MAX: none */
+    bool charges_users;    /* which is the user's, for all processes together */
     bool started;          /* something was mapped */
     bool secretmem;        /* pages mapped last came from memfd_secret */
     int lockdown_fd;       /* -1: nowhere */
@@ -423,15 +434,12 @@ void sa_status(struct sa_status *out); /* [any] */
  * do by default; a pool's pages stay what they are. Returns what held before. [any] */
 bool sa_use_secretmem(bool use);
 
-/* Protections, sa_protection bits, that every arena is to have: for the caller to hold
- * against sa_protection_of. Returns what held before. [any] */
+/* Protections, sa_protection bits, that every arena made from now on has, or it is not made.
+ * Returns what held before. [any] */
 unsigned sa_require(unsigned bits);
 unsigned sa_required(void); /* [any] */
 
-/* Why one of those bits was not granted when pages were mapped last. [any] */
-void sa_refusal(unsigned missing, struct sa_why *why);
-
-/* The first time this process fell short of a protection the platform has:
+/* The first time an arena of this process fell short of a protection the platform has:
  * *missing gets the sa_protection bits, *why the call that refused. True once,
  * then false. [any] */
 bool sa_shortfall(unsigned *missing, struct sa_why *why);

@@ -106,13 +106,15 @@ static bool offer_fits(const struct offer *offer, size_t size)
            offer->bytes / 2 <= size + sa_page_size() && offer->bytes % sa_page_size() == 0;
 }
 
-/* Have the kernel fetch the pages now, not while a slot is held. */
-static void touch(const uint8_t *at, size_t n)
+/* Whether the pages are there, by the kernel's own loads: the receiver brought them in, but
+ * should one be missing that has to come out of a budget that is spent, ours would be SIGBUS. */
+static bool all_there(const uint8_t *at, size_t offset, size_t n)
 {
-    for (size_t i = 0; i < n; i += sa_page_size())
-        (void)*(const volatile uint8_t *)(at + i);
-    if (n)
-        (void)*(const volatile uint8_t *)(at + n - 1);
+    size_t page = sa_page_size();
+    for (size_t i = offset / page * page; i < offset + n; i += page)
+        if (!os_may_read(at + i))
+            return false;
+    return true;
 }
 
 /* Copy into the other's pages, and unmap them in any case. */
@@ -124,7 +126,6 @@ static enum sa_code put_into(struct sa_arena *a, uint8_t *at, const struct offer
     enum sa_code code = sa_borrow(a, &bytes);
     if (!code) {
         struct slot s = arena_slot(a);
-        touch(at + offer->offset, a->size);
         for (unsigned turn = 0; mapped && arena_whole(a); turn++) {
             if (!slot_hold_one(s, &mask)) {
                 slot_wait_clear(turn);
@@ -187,7 +188,8 @@ enum sa_code sa_hand_over(struct sa_arena *a, int sock, uint32_t timeout_ms, str
         int error = receive_offer(sock, &offer, &at, end);
         if (error)
             return failed("recvmsg", error, why);
-        if (offer.kind == PAGES && !(at && offer_fits(&offer, a->size))) {
+        if (offer.kind == PAGES && !(at && offer_fits(&offer, a->size) &&
+                                     all_there(at, (size_t)offer.offset, a->size))) {
             if (at)
                 (void)os_release(at, (size_t)offer.bytes); /* just mapped, whole */
             answer = REFUSED;
@@ -244,7 +246,9 @@ static enum sa_code make_shared(struct sa_arena *a, size_t size, int sock, bool 
     struct slot s;
     bool zeroed, lost = false;
     int fd = -1;
-    if ((code = vault_take(size, size, &s, &zeroed, why)))
+    unsigned required = sa_required();
+    if ((code = vault_may_have(required, why)) ||
+        (code = vault_take(size, size, required, &s, &zeroed, why)))
         return code;
     pthread_mutex_lock(&vault.lock); /* no fork while the descriptor is open */
     *shared = hold_granted(atomic_load(slot_hold(s))) & SA_SECRETMEM && other_pages(s, &fd, &lost);

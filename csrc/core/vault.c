@@ -27,7 +27,7 @@ static void drop_large(struct sa_region *r, uint8_t *base)
     (void)os_release(base + vault.page + r->data, vault.page); /* address space lost */
 }
 
-static enum sa_code take_large(size_t data, struct slot *out, struct sa_why *why)
+static enum sa_code take_large(size_t data, unsigned least, struct slot *out, struct sa_why *why)
 {
     enum sa_code code = pages_allow_maps(4, why);
     if (code)
@@ -45,7 +45,7 @@ static enum sa_code take_large(size_t data, struct slot *out, struct sa_why *why
         return SA_NO_MEMORY;
     }
     struct os_pages pages;
-    code = pages_map(data, &one, &pages, why);
+    code = pages_map(data, &one, least, true, &pages, why);
     if (code) {
         (void)os_release(base, bytes); /* nothing in it yet */
         return code;
@@ -77,16 +77,14 @@ static enum sa_code take_large(size_t data, struct slot *out, struct sa_why *why
     if (index == atomic_load(&vault.large_count))
         atomic_store(&vault.large_count, index + 1);
     vault.maps += 4;
-    if (pages.granted & SA_LOCK)
-        vault.locked_bytes += data;
+    pages_count(pages.granted, data);
     *out = (struct slot){r, 0};
     return SA_OK;
 }
 
 static void put_large(struct slot s)
 {
-    if (hold_granted(atomic_load(slot_hold(s))) & SA_LOCK)
-        vault.locked_bytes -= s.region->data;
+    pages_uncount(s);
     vault.maps -= 4;
     uint8_t *base = atomic_load(&s.region->base);
     drop_large(s.region, base);
@@ -103,7 +101,7 @@ static void set_owned_access(struct slot s, enum os_access access)
     atomic_store(slot_hold(s), hold_with(atomic_load(slot_hold(s)), access, access));
 }
 
-enum sa_code vault_take(size_t bytes, size_t size, struct slot *out, bool *zeroed,
+enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *out, bool *zeroed,
                         struct sa_why *why)
 {
     size_t pages = bytes / vault.page + (bytes % vault.page != 0);
@@ -114,12 +112,14 @@ enum sa_code vault_take(size_t bytes, size_t size, struct slot *out, bool *zeroe
         *why = (struct sa_why){.call = "mmap", .error = ENOMEM};
         return SA_NO_MEMORY;
     }
+    least &= SA_LOCK | SA_SECRETMEM | SA_NODUMP; /* the others every slot has */
     bool large = pages > (size_t)1 << (CLASSES - 1);
     unsigned class = 0;
     while (!large && (size_t)1 << class < pages)
         class++;
     pthread_mutex_lock(&vault.lock);
-    enum sa_code code = large ? take_large(data, out, why) : pages_take(class, out, why);
+    enum sa_code code = large ? take_large(data, least, out, why)
+                              : pages_take(class, least, out, why);
     if (!code) {
         vault.live++;
         vault.live_bytes += size;
@@ -259,14 +259,11 @@ size_t vault_wipe_sized(size_t least, size_t most)
 size_t vault_lock_room(void)
 {
     pthread_mutex_lock(&vault.lock);
-    size_t limit = vault.lock_limit, used = vault.locked_bytes, parked = 0;
+    size_t room = pages_lock_room(), parked = 0;
     for (unsigned i = 0; i < CLASSES; i++)
         parked += vault.classes[i].parked * (vault.page << i); /* given back on demand */
     pthread_mutex_unlock(&vault.lock);
-    if (limit == SIZE_MAX)
-        return SIZE_MAX;
-    used = used > parked ? used - parked : 0;
-    return limit > used ? limit - used : 0;
+    return room > SIZE_MAX - parked ? SIZE_MAX : room + parked;
 }
 
 void vault_status(struct sa_status *out)
@@ -279,6 +276,9 @@ void vault_status(struct sa_status *out)
     out->bytes = vault.live_bytes + bytes;
     out->locked_bytes = vault.locked_bytes;
     out->lock_limit = os_lock_limit();
+    out->secretmem_bytes = vault.secretmem_bytes;
+    out->secretmem_limit = os_secretmem_limit();
+    out->charges_users = os_charges_users();
     out->secretmem = vault.got_secretmem;
     pthread_mutex_unlock(&vault.lock);
 }

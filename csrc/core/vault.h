@@ -37,10 +37,21 @@ static inline bool vault_started(void) { return vault_here() != 0; }
 uint32_t vault_epoch(void);
 
 /* Get a slot with at least `bytes` of data, accessible, SLOT_OWNED, holding noise
- * or, where *zeroed, nothing. `size` is what its arena counts for in the status.
- * It goes back with vault_put, retired or never published. [any] */
-SA_MUST_USE enum sa_code vault_take(size_t bytes, size_t size, struct slot *out, bool *zeroed,
-                                    struct sa_why *why);
+ * or, where *zeroed, nothing. `size` is what its arena counts for in the status. It has as
+ * many protections as are to be had, and at least those of LOCK, SECRETMEM and NODUMP that
+ * are in `least`; else SA_UNPROTECTED, and nobody is told of a shortfall. It goes back with
+ * vault_put, retired or never published. [any] */
+SA_MUST_USE enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *out,
+                                    bool *zeroed, struct sa_why *why);
+
+/* Of LOCK, SECRETMEM and NODUMP those that new pages have as long as no limit is met, and
+ * what to ask for after `ask` was refused, on the way down to `least`. [any] */
+unsigned vault_wanted(void);
+unsigned pages_ask_less(unsigned ask, unsigned least);
+
+/* As SA_UNPROTECTED where arenas cannot have the protections in `required` for another reason
+ * than a limit: the platform or the program's own choice. [any] */
+SA_MUST_USE enum sa_code vault_may_have(unsigned required, struct sa_why *why);
 /* `whole`: its pages are as they were given. [any] */
 void vault_put(struct slot s, size_t size, bool whole);
 

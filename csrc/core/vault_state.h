@@ -36,11 +36,12 @@ struct vault {
     size_t page;
     size_t maps, map_limit;         /* memory maps used, and allowed to the process */
     size_t lock_limit, locked_bytes;
+    size_t secretmem_limit, secretmem_bytes; /* of the locked ones */
     size_t live, live_bytes;
     uint64_t random;
-    bool no_secretmem;              /* not to be had here */
-    bool shun_secretmem;            /* not wanted */
-    struct sa_why refusals[3];      /* the last of LOCK, SECRETMEM and NODUMP each */
+    _Atomic bool no_secretmem;      /* not to be had here */
+    struct sa_why never_why;        /* and why */
+    _Atomic bool shun_secretmem;    /* not wanted */
     bool got_secretmem;             /* the last time that pages were mapped */
     unsigned missing;               /* protections of the first shortfall */
     struct sa_why missing_why;
@@ -55,19 +56,42 @@ SA_MUST_USE enum sa_code vault_map_table(void **out, size_t bytes, struct sa_why
 
 /* ---- pages.c, all with the lock held ---------------------------------------- */
 
-/* Pages for up to *count slots of `data` bytes: fewer where limits bite, and parked
- * ones are given back before less than one locked slot is accepted. The caller
- * owns the pages. */
-SA_MUST_USE enum sa_code pages_map(size_t data, size_t *count, struct os_pages *pages,
-                                   struct sa_why *why);
+/* Pages for up to *count slots of `data` bytes: fewer where limits bite, and, if `giving`,
+ * parked ones are given back before less than one slot with all protections is accepted; but
+ * none without those in `least`: SA_UNPROTECTED. The caller owns the pages. */
+SA_MUST_USE enum sa_code pages_map(size_t data, size_t *count, unsigned least, bool giving,
+                                   struct os_pages *pages, struct sa_why *why);
+
+/* Whether secretmem is to be had and wanted, and whether it then comes out of a budget that all
+ * processes of the user share. */
+bool pages_want_secretmem(void);
+bool pages_share_budget(void);
+
+/* Ask for the limits anew. */
+void pages_learn_limits(void);
+
+/* Count pages with what they were granted, or no more. */
+void pages_count(unsigned granted, size_t data);
+void pages_uncount(struct slot s);
+
+/* Bytes that may still be locked, or taken of secretmem where that is another budget; SIZE_MAX:
+ * no limit. An estimate: others of the user may have some of it. */
+size_t pages_lock_room(void);
 
 /* Whether the process may have that many more maps, parked slots being given back
  * for it; the program around us keeps a sixteenth of them. */
 SA_MUST_USE enum sa_code pages_allow_maps(size_t wanted, struct sa_why *why);
 
 /* Take a parked slot, mapping more where there is none; it is SLOT_OWNED and
- * inaccessible. */
-SA_MUST_USE enum sa_code pages_take(unsigned class, struct slot *out, struct sa_why *why);
+ * inaccessible, and has the protections in `least`: else SA_UNPROTECTED. */
+SA_MUST_USE enum sa_code pages_take(unsigned class, unsigned least, struct slot *out,
+                                    struct sa_why *why);
+
+/* Whether that many more maps may be had without giving any back. */
+bool pages_maps_left(size_t wanted);
+
+/* Give back some parked slots, oldest first; false: none was left. */
+bool pages_give_some_back(void);
 
 /* Give all parked slots back: what is mapped from now on is to be of another kind. */
 void pages_give_all_back(void);

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum kind { MEMORY, OS, VALUE, INDEX, BUFFER, WIPED, SEALED, FORKED, PROTECTION };
+enum kind { MEMORY, OS, VALUE, INDEX, BUFFER, WIPED, SEALED, FORKED };
 
 /* What happened and what mends it; for MEMORY and OS, where the core names the call
  * that failed, only what mends it if the core does not say. */
@@ -32,9 +32,9 @@ static const struct {
     [SA_FILLING] = {BUFFER, "inside an open() block, of this thread or another: leave it first"},
     [SA_CROWDED] = {BUFFER, "too many at once: 65535 buffers, and as many open() blocks of "
                             "either kind, are what an arena counts"},
-    [SA_UNPROTECTED] = {PROTECTION, "new pages would protect less than those it has"},
     [SA_BAD_SIGNAL] = {VALUE, "not a fatal signal: status().handlers lists those that can be "
                               "armed"},
+    [SA_UNPROTECTED] = {OS, "a required protection is not to be had"},
     [SA_WRONG_PROCESS] = {FORKED, "this process shares its memory with its parent (vfork): "
                                   "exec first"},
 };
@@ -50,12 +50,12 @@ static PyObject *exception_of(const struct py_state *state, enum kind kind)
     case WIPED: return state->wiped_error;
     case SEALED: return state->sealed_error;
     case FORKED: return state->forked_error;
-    case PROTECTION: return state->protection_error;
     }
     return PyExc_SystemError;
 }
 
-/* "mlock2: Cannot allocate memory (RLIMIT_MEMLOCK is 65536); raise it with ulimit -l" */
+/* "mlock2: Cannot allocate memory (RLIMIT_MEMLOCK is 65536 for this process); raise it with
+ * ulimit -l" */
 PyObject *py_reason(const struct sa_why *why, const char *mend)
 {
     static const struct sa_why nothing = {0};
@@ -63,32 +63,49 @@ PyObject *py_reason(const struct sa_why *why, const char *mend)
         why = &nothing;
     if (why->mend)
         mend = why->mend;
-    char limit[80] = "";
+    char limit[128] = "";
     if (why->limit && why->allowed != SIZE_MAX)
-        snprintf(limit, sizeof limit, " (%s is %zu)", why->limit, why->allowed);
+        snprintf(limit, sizeof limit, " (%s is %zu%s%s)", why->limit, why->allowed,
+                 why->whose ? " for " : "", why->whose ? why->whose : "");
     return PyUnicode_FromFormat("%s%s%s%s%s%s", why->call ? why->call : "refused",
                                 why->error ? ": " : "", why->error ? strerror(why->error) : "",
                                 limit, mend ? "; " : "", mend ? mend : "");
 }
 
+static void *fail_protection(struct py_state *state, const struct sa_why *why)
+{
+    PyObject *names = py_protection_names(why->missing);
+    PyObject *because = names ? py_reason(why, NULL) : NULL;
+    PyObject *text = because ? PyUnicode_FromFormat("%U is required and not to be had: %U",
+                                                    names, because)
+                             : NULL;
+    PyObject *error = text ? PyObject_CallFunction(state->protection_error, "iO",
+                                                   why->error ? why->error : ENOTSUP, text)
+                           : NULL;
+    if (error)
+        PyErr_SetObject(state->protection_error, error);
+    Py_XDECREF(error);
+    Py_XDECREF(text);
+    Py_XDECREF(because);
+    Py_XDECREF(names);
+    return NULL;
+}
+
 void *py_fail(struct py_state *state, enum sa_code code, const struct sa_why *why)
 {
+    if (code == SA_UNPROTECTED && why)
+        return fail_protection(state, why);
     size_t i = (size_t)code;
     if (i >= sizeof answers / sizeof answers[0]) {
         PyErr_Format(PyExc_SystemError, "secalloc: unknown result %d", (int)code);
         return NULL;
     }
     PyObject *exception = exception_of(state, answers[i].kind);
-    if (answers[i].kind != MEMORY && answers[i].kind != OS && answers[i].kind != PROTECTION) {
+    if (answers[i].kind != MEMORY && answers[i].kind != OS) {
         PyErr_SetString(exception, answers[i].message);
         return NULL;
     }
     PyObject *message = py_reason(why, answers[i].message);
-    if (message && answers[i].kind == PROTECTION) {
-        PyObject *reason = message;
-        message = PyUnicode_FromFormat("%s: %U", answers[i].message, reason);
-        Py_DECREF(reason);
-    }
     if (!message)
         return NULL;
     if (answers[i].kind == MEMORY) {
@@ -174,27 +191,6 @@ int py_warn_shortfall(struct py_state *state)
     return result;
 }
 
-void *py_fail_protection(struct py_state *state, unsigned missing)
-{
-    struct sa_why why = {0};
-    sa_refusal(missing, &why);
-    PyObject *names = py_protection_names(missing);
-    PyObject *because = names ? py_reason(&why, NULL) : NULL;
-    PyObject *text = because ? PyUnicode_FromFormat("%U was required and is not to be had: %U",
-                                                    names, because)
-                             : NULL;
-    PyObject *error = text ? PyObject_CallFunction(state->protection_error, "iO",
-                                                   why.error ? why.error : ENOTSUP, text)
-                           : NULL;
-    if (error)
-        PyErr_SetObject(state->protection_error, error);
-    Py_XDECREF(error);
-    Py_XDECREF(text);
-    Py_XDECREF(because);
-    Py_XDECREF(names);
-    return NULL;
-}
-
 static int add_exception(PyObject *module, PyObject **slot, const char *name, const char *doc,
                          PyObject *base)
 {
@@ -224,7 +220,8 @@ int py_errors_init(PyObject *module, struct py_state *state)
                       PyExc_ValueError) < 0)
         return -1;
     if (add_exception(module, &state->protection_error, "ProtectionError",
-                      "A protection that was required is not to be had; errno tells why.",
+                      "A protection that is required, or that the old pages have, is not to be had.\n\n"
+                      "errno tells why.",
                       PyExc_OSError) < 0)
         return -1;
     return add_exception(module, &state->protection_warning, "ProtectionWarning",

@@ -257,8 +257,6 @@ int py_warn_shortfall(struct py_state *state);
 
 /* Keep a text to be warned of at the first arena; with one kept already, both. */
 PyObject *py_warn_later(PyObject *module, PyObject *text);
-/* Raise ProtectionError for what is missing of what was required. Always NULL. */
-void *py_fail_protection(struct py_state *state, unsigned missing);
 
 /* sa_protection bits as "GUARD|LOCK"; "none". New reference. */
 PyObject *py_protection_names(unsigned bits);

@@ -19,18 +19,13 @@ PyObject *py_arena_begin(struct py_state *state, size_t size, struct home home)
         if (code != SA_OK)
             py_pool_fail(state, code, &why);
     } else {
-        code = sa_arena_make(py_core_of(self), size, home.align, &why);
+        code = sa_arena_make_with(py_core_of(self), size, home.align, home.required, &why);
         if (code != SA_OK)
             py_fail(state, code, &why);
     }
     if (code != SA_OK) {
         Py_DECREF(self);
         return NULL;
-    }
-    unsigned missing = (home.required | sa_required()) & ~sa_protection_of(py_core_of(self));
-    if (missing) {
-        Py_DECREF(self); /* before anything secret is in it */
-        return py_fail_protection(state, missing);
     }
     if (py_warn_shortfall(state) < 0)
         Py_CLEAR(self);
@@ -248,11 +243,6 @@ PyObject *py_take_over(PyObject *module, PyObject *args)
     if (code != SA_OK) {
         Py_DECREF(self);
         return py_fail(state, code, &why);
-    }
-    unsigned missing = sa_required() & ~sa_protection_of(py_core_of(self));
-    if (missing) { /* changed since adopt() looked */
-        Py_DECREF(self);
-        return py_fail_protection(state, missing);
     }
     if (py_warn_shortfall(state) < 0)
         Py_CLEAR(self);

@@ -293,7 +293,6 @@ static void *asks_before(void *with)
     unsigned missing;
     while (goes_on(&over)) {
         (void)status();
-        sa_refusal(SA_LOCK, &unused);
         (void)sa_shortfall(&missing, &unused);
         (void)sa_use_secretmem(true);
         OK(sa_rekey(&unused));
@@ -309,7 +308,6 @@ static void child_asks_and_makes(void *unused)
     alarm(5);
     (void)unused;
     (void)status();
-    sa_refusal(SA_LOCK, &why);
     (void)sa_use_secretmem(true);
     OK(sa_disarm(&why));
     OK(sa_arm(NULL, 0, &why));

@@ -20,7 +20,7 @@ static struct slot take(size_t bytes)
 {
     struct slot s;
     bool zeroed;
-    OK(vault_take(bytes, bytes, &s, &zeroed, &why));
+    OK(vault_take(bytes, bytes, 0, &s, &zeroed, &why));
     SAME(hold_state(atomic_load(slot_hold(s))), SLOT_OWNED);
     SAME(hold_access(atomic_load(slot_hold(s))), OS_WRITE);
     if (zeroed)
