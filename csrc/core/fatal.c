@@ -236,7 +236,6 @@ void fatal_arm(void)
         atomic_load_explicit(&disarmed, memory_order_relaxed))
         return;
     pthread_mutex_lock(&arming);
-    marker_start();
     os_learn_frame();
     /* What is refused stays to be armed, and the status shows it. */
     (void)arm_mask(atomic_load(&to_arm) & ((1u << SA_SIGNALS) - 1));
@@ -254,7 +253,6 @@ enum sa_code sa_arm(const int *chosen, size_t count, struct sa_why *why)
         mask |= 1u << i;
     }
     pthread_mutex_lock(&arming);
-    marker_start();
     os_learn_frame();
     int error = arm_mask(mask);
     atomic_store(&to_arm, 0); /* the choice is the user's from now on */
@@ -323,7 +321,7 @@ void fatal_tampered(void)
     sigaddset(&raised, SIGXFSZ);
     sigaddset(&raised, SIGTTOU);
     pthread_sigmask(SIG_BLOCK, &raised, NULL); /* we die of the abort, not of the message */
-    if (poll(&ready, 1, 0) == 1 && ready.revents & POLLOUT &&
+    if (marker_standard_error() && poll(&ready, 1, 0) == 1 && ready.revents & POLLOUT &&
         write(STDERR_FILENO, text, sizeof text - 1) < 0) {
         /* nobody is left to tell */
     }

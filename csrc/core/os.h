@@ -252,6 +252,10 @@ int64_t os_now_ms(void);
 /* Take one pending signal of the calling thread, if there is one. [signal] */
 void os_consume(int sig);
 
+/* Whether a descriptor is open, and not to be closed by exec: one that came over an exec is
+ * not. [any] */
+bool os_came_over_exec(int fd);
+
 /* What is behind a descriptor, as fstat. [signal] */
 struct stat;
 int os_look_at(int fd, struct stat *file);

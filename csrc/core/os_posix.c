@@ -2,6 +2,7 @@
 #include "os.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -78,6 +79,12 @@ SA_HOT int os_read_byte(int fd, char *byte, bool *end)
     while (got < 0 && errno == EINTR);
     *end = got == 0;
     return got < 0 ? errno == EWOULDBLOCK ? EAGAIN : errno : 0;
+}
+
+bool os_came_over_exec(int fd)
+{
+    int flags = fcntl(fd, F_GETFD);
+    return flags >= 0 && !(flags & FD_CLOEXEC);
 }
 
 int os_look_at(int fd, struct stat *file)

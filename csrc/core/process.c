@@ -3,6 +3,7 @@
 #include "fatal.h"
 #include "marker.h"
 #include "noise.h"
+#include "os.h"
 #include "pool.h"
 #include "process.h"
 #include "vault.h"
@@ -19,6 +20,12 @@ void process_forked(void)
 {
     pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
     memcpy(&locking_down, &fresh, sizeof fresh);
+}
+
+/* Before the program closes descriptors. */
+__attribute__((constructor)) static void at_load(void)
+{
+    marker_start();
 }
 
 enum sa_code sa_clear(void *p, size_t n, struct sa_why *why)
@@ -42,7 +49,6 @@ enum sa_code sa_lockdown_begin(struct sa_why *why)
     if (!vault_is_ours())
         return SA_WRONG_PROCESS;
     alt_stack_ensure();
-    marker_start();
     pthread_mutex_lock(&locking_down);
     return SA_OK;
 }
@@ -81,6 +87,8 @@ enum sa_code sa_set_lockdown_fd(int fd, int *previous, struct sa_why *why)
 enum sa_code sa_take_lockdown_fd(int fd, struct sa_why *why) { return marker_take(fd, why); }
 
 void sa_leave_lockdown_fd(int fd) { marker_leave(fd); }
+
+void sa_no_standard_error(void) { marker_no_default(); }
 
 void sa_status(struct sa_status *out)
 {

@@ -371,7 +371,9 @@ size_t sa_lockdown_small(void); /* slots wiped, to be passed on */
 SA_MUST_USE enum sa_code sa_lockdown_end(size_t slots, size_t *wiped, struct sa_why *why);
 
 /* Where the marker goes: a descriptor, or -1 for nowhere. *previous gets the one
- * before, -1 for nowhere. The descriptor stays the caller's. [any] */
+ * before, -1 for nowhere. The descriptor stays the caller's. The default is standard error
+ * as it was when the library was loaded; nowhere, if that was closed, or is closed by exec
+ * and so was opened by the program itself. [any] */
 SA_MUST_USE enum sa_code sa_set_lockdown_fd(int fd, int *previous, struct sa_why *why);
 
 /* The same for a descriptor that came over a channel: only the process that took
@@ -379,7 +381,11 @@ SA_MUST_USE enum sa_code sa_set_lockdown_fd(int fd, int *previous, struct sa_why
  * caller's. [any] */
 SA_MUST_USE enum sa_code sa_take_lockdown_fd(int fd, struct sa_why *why);
 
-/* Put the default back, standard error as it is now, where the marker still goes to
+/* Standard error was closed when the program began, and what has its number is something
+ * else: the default is nowhere. For a library that was loaded later than that. [any] */
+void sa_no_standard_error(void);
+
+/* Put the default back, standard error as it was at load, where the marker still goes to
  * a descriptor `fd` that was taken over. [any] */
 void sa_leave_lockdown_fd(int fd);
 

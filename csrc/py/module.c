@@ -16,9 +16,18 @@ static int defer_numpy(PyTypeObject *type)
     return PyObject_SetAttrString((PyObject *)type, "__array_ufunc__", Py_None);
 }
 
+/* Python looks when it starts, and has None for what was closed. */
+static void look_for_standard_error(void)
+{
+    PyObject *file = PySys_GetObject("__stderr__"); /* borrowed; NULL: deleted */
+    if (file && Py_IsNone(file))
+        sa_no_standard_error();
+}
+
 static int module_exec(PyObject *module)
 {
     struct py_state *state = py_state_of_module(module);
+    look_for_standard_error();
     if (py_errors_init(module, state) < 0)
         return -1;
     if (!(state->arena_type = add_type(module, &py_arena_spec)) ||

@@ -413,7 +413,8 @@ PyMethodDef py_module_methods[] = {
                "nowhere. Returns the previous one.\n\n"
                "The marker is one byte: 'F' when a fatal signal has wiped all, one or more where\n"
                "several threads fault together, 'L' from lockdown(). SIGTERM and SIGHUP write it\n"
-               "only to a descriptor that was set. The default is 2, standard error.\n\n"
+               "only to a descriptor that was set. The default is 2, standard error as it was when\n"
+               "the library was imported, None if it was closed; on a terminal a newline follows.\n\n"
                "The descriptor stays the caller's. The file behind it is remembered: when the\n"
                "number is reused for another, nothing is written. OSError: not an open\n"
                "descriptor; the previous one stays.")},

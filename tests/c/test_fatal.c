@@ -2,6 +2,7 @@
  * faults themselves, each in a program of its own, are in death/. */
 #include "arenas.h"
 #include "fatal.h"
+#include "marker.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -341,6 +342,7 @@ static int marker_ends[2];
 static void is_sent_with_default(void *with)
 {
     SAME(dup2(marker_ends[1], 2), 2);
+    marker_start(); /* as if loaded now */
     begin();
     raise(*(int *)with);
 }

@@ -66,7 +66,8 @@ TEST(to_a_pipe)
 {
     int ends[2];
     SAME(pipe(ends), 0);
-    SAME(set(ends[1]), 2); /* standard error was the default */
+    int standard_error = marker_fd();
+    SAME(set(ends[1]), standard_error); /* which was the default */
     SAME(marker_fd(), ends[1]);
     marker_write('F', false);
     arrives(ends[0], "F");
@@ -100,20 +101,28 @@ TEST(the_default)
     SAME(pipe(ends), 0);
     int kept = dup(2);
     SAME(dup2(ends[1], 2), 2);
-    marker_write('F', false); /* nobody looked at it yet */
+    marker_write('F', false); /* not what it was at load */
     arrives(ends[0], "");
-    marker_start();
+    marker_start(); /* as if loaded now */
+    SAME(marker_fd(), 2);
     marker_write('F', true); /* nobody chose it */
     arrives(ends[0], "");
     marker_write('F', false);
-    arrives(ends[0], "F");
-    marker_start();
-    marker_write('F', false);
-    arrives(ends[0], "F");
+    marker_write('L', false);
+    arrives(ends[0], "FL");
     SAME(dup2(kept, 2), 2); /* something else by now */
-    marker_start();
     marker_write('F', false);
     arrives(ends[0], "");
+    SAME(dup2(ends[1], 2), 2);
+    marker_write('F', false);
+    arrives(ends[0], "F");
+    marker_no_default();
+    SAME(marker_fd(), -1);
+    marker_write('F', false);
+    arrives(ends[0], "");
+    SAME(set(ends[1]), -1);
+    marker_no_default(); /* another was set */
+    SAME(marker_fd(), ends[1]);
 }
 
 TEST(a_closed_default)
@@ -129,6 +138,62 @@ TEST(a_closed_default)
     size_t n = arrived(ends[0], got, sizeof got);
     SAME(dup2(kept, 2), 2);
     SAME(n, 0);
+}
+
+/* Number 2 was taken before the library was loaded: what is closed by exec did not come
+ * over it, and is no standard error. */
+TEST(a_default_that_the_program_opened)
+{
+    int kept = dup(2), file = scratch_file();
+    SAME(dup2(file, 2), 2);
+    SAME(fcntl(2, F_SETFD, FD_CLOEXEC), 0);
+    marker_start();
+    marker_write('F', false);
+    int fd = marker_fd();
+    SAME(dup2(kept, 2), 2);
+    SAME(fd, -1);
+    SAME(size_of(file), 0);
+}
+
+/* This program anew, with that standard error; -1: closed. What it does is in main. */
+static const char *program;
+
+static void again(const char *what, int errors)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        if (errors < 0)
+            close(2);
+        else
+            dup2(errors, 2);
+        execl(program, program, what, (char *)NULL);
+        _exit(1);
+    }
+    SAME(check_wait(child), 0);
+}
+
+TEST(as_it_was_at_load)
+{
+    int ends[2], file = scratch_file();
+    SAME(pipe(ends), 0);
+    again("writes", ends[1]);
+    arrives(ends[0], "F");
+    again("closes-and-writes", ends[1]); /* no arena was made before */
+    arrives(ends[0], "");
+    again("writes", file);
+    SAME(size_of(file), 1);
+    again("closes-and-writes", -1);
+}
+
+/* The program itself, begun by the test above. Another file has number 2 by then. */
+static int closes_and_writes(void)
+{
+    close(2);
+    FILE *other = tmpfile();
+    if (!other || dup2(fileno(other), 2) != 2)
+        return 2;
+    marker_write('F', false);
+    return size_of(2) != 0;
 }
 
 TEST(bad_descriptors)
@@ -345,6 +410,17 @@ TEST(a_stopped_terminal)
     arrives(other, "F");
 }
 
+/* A person reads it: there alone a newline follows, so that nothing is glued to it. */
+TEST(a_terminal_as_standard_error)
+{
+    int other, terminal = open_terminal(&other);
+    again("writes", terminal);
+    arrives(other, "F\r\n");
+    set(terminal); /* chosen, it is one byte */
+    marker_write('F', false);
+    arrives(other, "F");
+}
+
 /* In the background of a terminal that stops those who write: SIGTTOU. */
 static void background(void *unused)
 {
@@ -458,6 +534,7 @@ TEST(taken_over)
     SAME(pipe(ends), 0);
     SAME(pipe(errors), 0);
     SAME(dup2(errors[1], 2), 2);
+    marker_start(); /* as if loaded now */
     SAME(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
     SAME(fcntl(errors[0], F_SETFL, O_NONBLOCK), 0);
     SAME(marker_take(-5, &why), SA_OS_ERROR);
@@ -492,11 +569,21 @@ TEST(taken_over)
 
 int main(int argc, char **argv)
 {
+    program = argv[0];
+    if (argc > 1 && !strcmp(argv[1], "writes")) {
+        marker_write('F', true); /* nobody chose it */
+        marker_write('F', false);
+        return 0;
+    }
+    if (argc > 1 && !strcmp(argv[1], "closes-and-writes"))
+        return closes_and_writes();
     check_begin("test_marker", argc, argv);
     RUN(to_a_pipe);
     RUN(to_a_socket_and_a_file);
     RUN(the_default);
     RUN(a_closed_default);
+    RUN(a_default_that_the_program_opened);
+    RUN(as_it_was_at_load);
     RUN(bad_descriptors);
     RUN(a_number_used_again);
     RUN(full_pipe);
@@ -515,6 +602,7 @@ int main(int argc, char **argv)
     RUN(a_pending_signal_on_an_older_kernel);
 #endif
     RUN(a_stopped_terminal);
+    RUN(a_terminal_as_standard_error);
     RUN(a_terminal_in_the_background);
     RUN(no_flag_flickers);
     RUN(written_while_set);
