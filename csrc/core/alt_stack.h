@@ -5,8 +5,9 @@
 
 #include "secalloc.h"
 
-/* Give the calling thread a signal stack of its own, unless it has one; freed
- * when the thread ends. Where none is to be had the thread goes without. [any] */
+/* Give the calling thread a signal stack of its own, unless it has one now; freed
+ * when the thread ends. One of ours that another library took away is put back.
+ * Where none is to be had the thread goes without. [any] */
 void alt_stack_make(void);
 
 /* The same, once a thread. Never in a handler: the thread-local may be allocated
@@ -20,5 +21,9 @@ static inline void alt_stack_ensure(void)
 
 /* What the calling thread has. [any] */
 enum sa_alt_stack alt_stack_kind(void);
+
+/* Where the calling thread's own stack lies, [*low, *high), whole words, as it was when its
+ * signal stack was made. False: its signal stack is not ours, or nobody knew. [signal] */
+bool alt_stack_bounds(uintptr_t *low, uintptr_t *high);
 
 #endif

@@ -218,7 +218,7 @@ enum sa_code arena_make_plain(struct sa_arena *a, size_t size, size_t tail, unsi
         *why = (struct sa_why){.call = "mmap"};
         return SA_NO_MEMORY;
     }
-    alt_stack_ensure();
+    alt_stack_make(); /* or anew, where another library took it away */
     fatal_arm();
     wipers_wait();
     struct slot s;

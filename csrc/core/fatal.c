@@ -1,5 +1,6 @@
 #include "fatal.h"
 
+#include "alt_stack.h"
 #include "marker.h"
 #include "os.h"
 #include "remains.h"
@@ -252,6 +253,7 @@ enum sa_code sa_arm(const int *chosen, size_t count, struct sa_why *why)
             return SA_BAD_SIGNAL;
         mask |= 1u << i;
     }
+    alt_stack_make();
     pthread_mutex_lock(&arming);
     os_learn_frame();
     int error = arm_mask(mask);

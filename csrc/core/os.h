@@ -224,6 +224,14 @@ void os_clear_registers(void *context);
 uintptr_t os_stack_pointer(const void *context);
 size_t os_red_zone(void);
 
+/* Ask where the calling thread's stack lies, if it is the first thread, and remember it:
+ * glibc looks into /proc, which a chroot takes away. Once, early. [any] */
+void os_learn_stack(void);
+
+/* Where the calling thread's stack lies, or for the first thread may grow: [*low, *high),
+ * whole words. False: nobody knows. [any] */
+bool os_stack_bounds(uintptr_t *low, uintptr_t *high);
+
 /* Whether eight bytes at `at` can be read, or written, found out without a fault. The
  * second overwrites one to eight of them. [signal] */
 bool os_may_read(const void *at);
@@ -273,10 +281,12 @@ SA_MUST_USE int os_write_quietly(int fd, const struct stat *what, char byte);
  * SIGTTOU; likewise. [signal] */
 int os_write_byte(int fd, const struct stat *what, char byte);
 
-/* Bytes that an alternate signal stack should have here. [any] */
-size_t os_alt_stack_size(void);
+/* Bytes that an alternate signal stack has to have here, for a frame of the kernel's and
+ * the handler on it, and another on top. [any] */
+size_t os_alt_stack_least(void);
 
-/* Map a stack of that many bytes with a guard page below it; NULL: refused. [any] */
+/* Map a stack of that many bytes, not locked, with a guard of 64 KiB below it; NULL:
+ * refused. [any] */
 void *os_map_stack(size_t bytes);
 void os_unmap_stack(void *stack, size_t bytes);
 

@@ -232,13 +232,10 @@ int os_write_byte(int fd, const struct stat *what, char byte)
     return error;
 }
 
-size_t os_alt_stack_size(void)
+size_t os_alt_stack_least(void)
 {
     /* Not MINSIGSTKSZ: glibc 2.34 and later make that a call which gives four times
      * as much. 5120 is what AArch64 asks for, 2048 x86-64. */
     size_t least = (size_t)getauxval(AT_MINSIGSTKSZ);
-    if (least < 5120)
-        least = 5120;
-    size_t page = os_page_size();
-    return (2 * least + 8192 + page - 1) / page * page;
+    return 2 * (least < 5120 ? 5120 : least) + 8192;
 }

@@ -364,11 +364,8 @@ int os_write_byte(int fd, const struct stat *what, char byte)
     return error;
 }
 
-size_t os_alt_stack_size(void)
+size_t os_alt_stack_least(void)
 {
     size_t least = 2 * (size_t)MINSIGSTKSZ;
-    if (least < (size_t)SIGSTKSZ)
-        least = (size_t)SIGSTKSZ;
-    size_t page = os_page_size();
-    return (least + 8192 + page - 1) / page * page;
+    return (least < (size_t)SIGSTKSZ ? (size_t)SIGSTKSZ : least) + 8192;
 }

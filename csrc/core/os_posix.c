@@ -123,21 +123,22 @@ void os_unblock_on_return(int sig, void *context)
     (void)sigdelset(&((ucontext_t *)context)->uc_sigmask, sig); /* a signal it surely is */
 }
 
+enum { STACK_GUARD = 65536 }; /* a multiple of every page size */
+
 void *os_map_stack(size_t bytes)
 {
-    size_t page = os_page_size();
-    char *at = mmap(NULL, bytes + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
+    char *at = mmap(NULL, bytes + STACK_GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANON, -1, 0);
     if (at == MAP_FAILED)
         return NULL;
-    if (mprotect(at, page, PROT_NONE)) {
-        (void)munmap(at, bytes + page); /* whole and ours: it cannot fail */
+    (void)munlock(at, bytes + STACK_GUARD); /* under MCL_FUTURE it was locked on arrival */
+    if (mprotect(at + STACK_GUARD, bytes, PROT_READ | PROT_WRITE)) {
+        os_unmap_stack(at + STACK_GUARD, bytes);
         return NULL;
     }
-    return at + page;
+    return at + STACK_GUARD;
 }
 
 void os_unmap_stack(void *stack, size_t bytes)
 {
-    size_t page = os_page_size();
-    (void)munmap((char *)stack - page, bytes + page); /* whole and ours: it cannot fail */
+    (void)munmap((char *)stack - STACK_GUARD, bytes + STACK_GUARD); /* whole and ours */
 }

@@ -22,10 +22,11 @@ void process_forked(void)
     memcpy(&locking_down, &fresh, sizeof fresh);
 }
 
-/* Before the program closes descriptors. */
+/* Before the program closes descriptors, or goes where there is no /proc. */
 __attribute__((constructor)) static void at_load(void)
 {
     marker_start();
+    os_learn_stack();
 }
 
 enum sa_code sa_clear(void *p, size_t n, struct sa_why *why)
@@ -94,6 +95,8 @@ void sa_status(struct sa_status *out)
 {
     *out = (struct sa_status){0};
     vault_settle();
+    if (alt_stack_seen) /* or else a look would give a thread one */
+        alt_stack_make();
     vault_status(out);
     fatal_status(out);
     out->lockdown_fd = marker_fd();

@@ -1,10 +1,9 @@
 #include "remains.h"
 
+#include "alt_stack.h"
 #include "os.h"
 #include "wipe.h"
 
-/* What the handler may use of a stack: the kernel's frame, 11 KiB with AMX, and ours. */
-enum { HANDLER = 65536 };
 /* What the frames of this file take, and what is wiped below the first by hand. */
 enum { FRAMES = 512, ROOM = FRAMES + 512 };
 
@@ -53,19 +52,18 @@ BARE __attribute__((noinline)) void remains_clear(void *context)
 {
     const uintptr_t word = sizeof(uint64_t);
     uintptr_t here = (uintptr_t)__builtin_frame_address(0) / word * word;
-    uintptr_t top = os_stack_pointer(context) / word * word, bottom = 0;
+    uintptr_t top = os_stack_pointer(context) / word * word, low, high;
     os_clear_registers(context);
-    if (here < top && top - here < HANDLER) {
-        /* On the very stack, the dead part of which goes on below the handler's frames,
-         * and ends where an alternate stack does. */
-        stack_t alternate;
-        (void)zero(top - os_red_zone(), top); /* in use a moment ago: it can be written */
+    /* Outside, it is a coroutine's stack or a wild pointer, and below may lie anything:
+     * a file, or memory of another process. */
+    if (!alt_stack_bounds(&low, &high) || top < low || top > high)
+        return;
+    if (here >= low && here < top) {
+        /* On the very stack, called by a handler that has no stack of its own: the dead
+         * part goes on below our frames. */
+        (void)zero(top - low > os_red_zone() ? top - os_red_zone() : low, top);
         zero_own();
-        if (sigaltstack(NULL, &alternate) == 0 && alternate.ss_flags & SS_ONSTACK)
-            bottom = ((uintptr_t)alternate.ss_sp + word - 1) / word * word;
-        top = here - FRAMES;
-    } else if (here < top) {
-        bottom = here + HANDLER; /* should no guard lie between the two stacks */
+        top = here - low > FRAMES ? here - FRAMES : low;
     }
-    zero_down(top, bottom);
+    zero_down(top, low);
 }

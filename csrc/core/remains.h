@@ -4,7 +4,8 @@
 
 /* Clear the vector registers that wait in a handler's frame, and the interrupted
  * stack below its pointer: what functions that returned left there. All that is in
- * use above the pointer stays, for a backtrace. Only where the thread is bound to die
+ * use above the pointer stays, for a backtrace. The stack is left alone where its bounds
+ * are not known, or the pointer is outside of them. Only where the thread is bound to die
  * when the handler returns, and no other process shares the memory. [signal] */
 void remains_clear(void *context);
 

@@ -240,7 +240,7 @@ static enum sa_code make_shared(struct sa_arena *a, size_t size, int sock, bool 
     enum sa_code code = vault_enter(why);
     if (code)
         return code;
-    alt_stack_ensure();
+    alt_stack_make();
     fatal_arm();
     wipers_wait();
     struct slot s;

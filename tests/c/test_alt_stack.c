@@ -27,7 +27,7 @@ static void *gets_one(void *with)
     alt_stack_ensure();
     SAME(alt_stack_kind(), SA_STACK_OURS);
     stack_t now = mine();
-    CHECK(now.ss_size >= os_alt_stack_size());
+    CHECK(now.ss_size >= os_alt_stack_least() && now.ss_size > 250 * 1024);
     CHECK(!readable((char *)now.ss_sp - 1)); /* a guard below */
     memset(now.ss_sp, 0x5a, now.ss_size);
     alt_stack_ensure();
@@ -106,7 +106,7 @@ static void *keeps_a_foreign_one(void *with)
     SAME(sigaltstack(&set, NULL), 0);
     alt_stack_ensure();
     CHECK(mine().ss_sp == foreign && mine().ss_size == set.ss_size);
-    SAME(alt_stack_kind(), set.ss_size < os_alt_stack_size() ? SA_STACK_SMALL : SA_STACK_FOREIGN);
+    SAME(alt_stack_kind(), set.ss_size < os_alt_stack_least() ? SA_STACK_SMALL : SA_STACK_FOREIGN);
     stack_t off = {.ss_flags = SS_DISABLE};
     SAME(sigaltstack(&off, NULL), 0);
     return with;
@@ -114,7 +114,7 @@ static void *keeps_a_foreign_one(void *with)
 
 TEST(a_foreign_one_is_left_alone)
 {
-    size_t large = sizeof foreign, small = os_alt_stack_size() / 2;
+    size_t large = sizeof foreign, small = os_alt_stack_least() / 2;
     on_thread(keeps_a_foreign_one, &large);
     on_thread(keeps_a_foreign_one, &small);
     CHECK(readable(foreign));
