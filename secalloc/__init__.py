@@ -27,46 +27,61 @@ Importing maps nothing and installs no handler; the first arena does. `random` a
 `getpass` are not in `__all__`, as they would shadow standard modules.
 """
 
-import sys
+from _thread import RLock as _RLock
 from os import environ as _environ
+from os import register_at_fork as _register_at_fork
+from sys import platform as _platform
 
-if sys.platform not in ("linux", "darwin"):
-    raise ImportError(f"secalloc works on Linux and macOS, not on {sys.platform}.")
+if _platform not in ("linux", "darwin"):
+    raise ImportError(f"secalloc works on Linux and macOS, not on {_platform}.")
 
-from secalloc._core import (
-    Arena,
-    ArenaView,
-    ForkedError,
-    Pool,
-    ProtectionError,
-    ProtectionWarning,
-    SealedError,
-    WipedError,
-    arm,
-    b64decode,
-    b64encode,
-    clear,
-    compare_digest,
-    concat,
-    configure,
-    disarm,
-    encode,
-    fromhex,
-    harden,
-    hexlify,
-    is_secure,
-    lockdown,
-    rekey,
-    require,
-    rotate,
-    set_lockdown_fd,
-    status,
-    take,
-)
+try:
+    from secalloc._core import (
+        Arena,
+        ArenaView,
+        ForkedError,
+        Pool,
+        ProtectionError,
+        ProtectionWarning,
+        SealedError,
+        WipedError,
+        _import_with,
+        arm,
+        b64decode,
+        b64encode,
+        clear,
+        compare_digest,
+        concat,
+        configure,
+        disarm,
+        encode,
+        fromhex,
+        harden,
+        hexlify,
+        is_secure,
+        lockdown,
+        rekey,
+        require,
+        rotate,
+        set_lockdown_fd,
+        status,
+        take,
+    )
+except ModuleNotFoundError as _error:
+    if _error.name != "secalloc._core":
+        raise
+    raise ImportError(
+        f"secalloc's extension was not built for this Python in {__path__[0]}: install it by "
+        "python -m pip install ., and in a clone run Python elsewhere or with -P, as that "
+        "directory comes first",
+        name="secalloc._core",
+    ) from None
+
 from secalloc._core import random as random
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from secalloc import map as map
     from secalloc import residue as residue
     from secalloc._handover import AdoptError, adopt
     from secalloc._terminal import getpass as getpass
@@ -118,21 +133,66 @@ __all__ = [
 ]
 
 
-# enum and typing cost more to import than all the rest, so these wait until asked for
+# enum and typing cost more to import than all the rest, so these wait until asked for, or
+# until the first arena: afterwards the process may be where no file of theirs is in reach.
 _LAZY = {
+    "_values": ("Hardening", "Protection", "Status"),
     "_handover": ("AdoptError", "adopt"),
     "_terminal": ("getpass",),
-    "_values": ("Hardening", "Protection", "Status"),
     "channel": ("LockdownChannel", "LockdownChild", "LockdownEvent", "LockdownKind"),
+    "map": (),
     "residue": (),
     "sources": ("getenv", "read"),
 }
+_importing = _RLock()
+_FORK_WAITS = 10.0  # seconds
+
+
+def _import(module: str | None) -> None:
+    """Import one of these modules; None, at the first arena: all of them that can be had."""
+    with _importing:
+        if module is not None:
+            __import__(f"secalloc.{module}")
+            return
+        for each in _LAZY:
+            try:  # noqa: SIM105 - contextlib is large
+                __import__(f"secalloc.{each}")
+            except Exception:  # noqa: S110 - an arena can be had without; who asks for it is told
+                pass
+
+
+def _before_fork() -> None:
+    """A child would wait for ever for what another thread is importing. But no import keeps
+    a program from forking for long."""
+    _importing.acquire(timeout=_FORK_WAITS)
+
+
+def _after_fork() -> bool:
+    try:
+        _importing.release()
+    except RuntimeError:  # it was not to be had in time
+        return False
+    return True
+
+
+def _in_child() -> None:
+    global _importing  # noqa: PLW0603
+    if not _after_fork():
+        _importing = _RLock()  # its holder does not exist here
+
+
+_register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork,
+    after_in_child=_in_child,
+)
+_import_with(_import)
 
 
 def __getattr__(name: str) -> object:
     for module, names in _LAZY.items():
         if name == module or name in names:
-            __import__(f"secalloc.{module}")
+            _import(module)
             if name == module:
                 return globals()[name]
             value: object = getattr(globals()[module], name)
@@ -148,4 +208,5 @@ if "SECALLOC_LOCKDOWN_FD" in _environ or "SECALLOC_SECRETS_FD" in _environ:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    own = [name for name in globals() if name.startswith("__")]
+    return sorted({*own, *__all__, "getpass", "map", "random", "residue"})

@@ -1,7 +1,6 @@
 """Colour for people who look at a terminal, and how wide that is."""
 
 import os
-import shutil
 from typing import TextIO
 
 COLOURS = {"green": 32, "yellow": 33, "red": 31, "cyan": 36, "dim": 2, "bold": 1}
@@ -30,4 +29,7 @@ def width_of(file: TextIO) -> int:
             return os.get_terminal_size(fd).columns or 80
     except (AttributeError, OSError, ValueError):
         pass
-    return 80 if "COLUMNS" not in os.environ else shutil.get_terminal_size().columns
+    try:
+        return max(int(os.environ.get("COLUMNS", "")), 0) or 80
+    except ValueError:
+        return 80

@@ -1,8 +1,12 @@
-"""What queries answer with: the extension imports this at the first answer."""
+"""What queries answer with: the extension keeps these from the first answer, or arena, on."""
 
 from enum import IntFlag
 from signal import Signals
 from typing import Literal, NamedTuple
+
+from secalloc import _core
+
+_NUMBERS = "bcdoxXneEfFgG%"
 
 
 class Protection(IntFlag):
@@ -21,6 +25,16 @@ class Protection(IntFlag):
     """Left out of core files."""
     NOFORK = 16
     """Not inherited by a child process."""
+
+    def __str__(self) -> str:
+        """Names, as "GUARD|LOCK"; "none"."""
+        return self.name or (repr(int(self)) if self else "none")
+
+    def __format__(self, spec: str) -> str:
+        """The names; by a format of numbers the bits."""
+        if spec and spec[-1] in _NUMBERS:
+            return int.__format__(self, spec)
+        return str(self).__format__(spec)
 
 
 class Status(NamedTuple):
@@ -65,3 +79,5 @@ class Hardening(NamedTuple):
 
 
 Hardening.__module__ = Protection.__module__ = Status.__module__ = "secalloc"
+
+_core._answer_with(Protection, Status, Hardening, Signals)

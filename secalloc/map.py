@@ -5,9 +5,9 @@ example, or runs a script and draws what still lives when that ends. No content 
 only addresses, sizes, states and protections.
 """
 
+import os
 import sys
 import textwrap
-from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple, TextIO
 
@@ -210,13 +210,14 @@ def _example() -> None:
 
 def _run(script: str, arguments: list[str]) -> None:
     """Run a script as the main program, and draw what lives when it ends."""
-    code = compile(Path(script).read_bytes(), script, "exec")
+    with open(script, "rb") as file:
+        code = compile(file.read(), script, "exec")
     main = ModuleType("__main__")
     main.__file__ = script
     sys.modules["__main__"] = main
     sys.argv = [script, *arguments]
     if not sys.flags.safe_path:
-        sys.path[0] = str(Path(script).resolve().parent)
+        sys.path[0] = os.path.dirname(os.path.realpath(script))
     try:
         exec(code, vars(main))  # noqa: S102 - it is what the caller wants to be run
     finally:

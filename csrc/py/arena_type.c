@@ -193,10 +193,8 @@ static PyObject *arena_protection(PyObject *self, void *Py_UNUSED(closure))
     if (code != SA_OK)
         return py_fail(py_state_of(self), code, NULL);
     unsigned bits = sa_protection_of(py_core_of(self));
-    PyObject *values = PyImport_ImportModule("secalloc._values");
-    PyObject *result = values ? PyObject_CallMethod(values, "Protection", "I", bits) : NULL;
-    Py_XDECREF(values);
-    return result;
+    PyObject *flags = py_answer(py_state_of(self), PY_PROTECTION);
+    return flags ? PyObject_CallFunction(flags, "I", bits) : NULL;
 }
 
 static PyObject *arena_address(PyObject *self, void *Py_UNUSED(closure))

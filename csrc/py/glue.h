@@ -205,6 +205,9 @@ static inline enum block_mode py_block_mode(PyObject *block) { return block_data
 
 /* ---- module state ---------------------------------------------------------- */
 
+/* What answers are made of: classes of secalloc/_values.py, and signal.Signals. */
+enum py_answer { PY_PROTECTION, PY_STATUS, PY_HARDENING, PY_SIGNALS, PY_ANSWERS };
+
 struct py_state {
     PyTypeObject *arena_type;
     PyTypeObject *view_type;
@@ -218,6 +221,9 @@ struct py_state {
     PyObject *protection_error;
     PyObject *protection_warning;
     _Atomic(PyObject *) late_warning; /* strong; a str to be given at the first arena, or NULL */
+    _Atomic(PyObject *) answers[PY_ANSWERS]; /* strong; NULL until _values is imported */
+    _Atomic(PyObject *) import;              /* strong; see imports.c */
+    _Atomic bool complete;                   /* the rest of the package is imported */
 };
 
 static inline struct py_state *py_state_of_module(PyObject *module)
@@ -260,6 +266,22 @@ PyObject *py_warn_later(PyObject *module, PyObject *text);
 
 /* sa_protection bits as "GUARD|LOCK"; "none". New reference. */
 PyObject *py_protection_names(unsigned bits);
+
+/* ---- imports.c ---------------------------------------------------------------- */
+
+/* The class, borrowed: the state keeps it. NULL with an exception: it is not imported yet,
+ * and cannot be. May run foreign code. */
+PyObject *py_answer(struct py_state *state, enum py_answer which);
+
+/* Before an interpreter's first arena: import what it may need when files are out of
+ * reach. -1 with an exception, such as KeyboardInterrupt; where modules cannot be had it
+ * goes without. Runs foreign code, once. */
+SA_MUST_USE int py_import_rest(struct py_state *state);
+
+/* For secalloc/_values.py, which hands over what answers are made of; for __init__.py,
+ * which hands over how to import. */
+PyObject *py_answer_with(PyObject *module, PyObject *args);
+PyObject *py_import_with(PyObject *module, PyObject *function);
 
 /* ---- buffers.c ------------------------------------------------------------- */
 
@@ -489,8 +511,9 @@ PyObject *py_echo_off(PyObject *module, PyObject *fd);
 PyObject *py_echo_back(PyObject *module, PyObject *fd);
 PyObject *py_echo_before(PyObject *module, PyObject *none);
 
-/* ---- survey.c: what secalloc/doctor.py, map.py and run.py ask, and harden() ------ */
+/* ---- survey.c: status(), what secalloc/doctor.py, map.py and run.py ask, harden() ---- */
 
+PyObject *py_status(PyObject *module, PyObject *none);
 PyObject *py_harden(PyObject *module, PyObject *none);
 PyObject *py_census(PyObject *module, PyObject *none);
 PyObject *py_dumpable(PyObject *module, PyObject *none);

@@ -8,6 +8,8 @@ const struct home py_own_pages = {.align = 1};
 
 PyObject *py_arena_begin(struct py_state *state, size_t size, struct home home)
 {
+    if (py_import_rest(state) < 0)
+        return NULL;
     PyObject *self = PyType_GenericAlloc(state->arena_type, 0); /* zeroed: a closed arena */
     if (!self)
         return NULL;

@@ -61,6 +61,9 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->forked_error);
     Py_VISIT(state->protection_error);
     Py_VISIT(state->protection_warning);
+    for (int i = 0; i < PY_ANSWERS; i++)
+        Py_VISIT(atomic_load(&state->answers[i]));
+    Py_VISIT(atomic_load(&state->import));
     return 0;
 }
 
@@ -79,6 +82,9 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->protection_error);
     Py_CLEAR(state->protection_warning);
     Py_XDECREF(atomic_exchange(&state->late_warning, NULL));
+    for (int i = 0; i < PY_ANSWERS; i++)
+        Py_XDECREF(atomic_exchange(&state->answers[i], NULL));
+    Py_XDECREF(atomic_exchange(&state->import, NULL));
     return 0;
 }
 

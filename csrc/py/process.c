@@ -148,60 +148,6 @@ static PyObject *core_is_secure(PyObject *Py_UNUSED(module), PyObject *object)
     return answer < 0 ? NULL : PyBool_FromLong(answer);
 }
 
-static PyObject *handlers_of(const struct sa_status *status)
-{
-    static const char *const names[] = {
-        [SA_HANDLER_OFF] = "off",
-        [SA_HANDLER_ARMED] = "armed",
-        [SA_HANDLER_SHADOWED] = "shadowed",
-    };
-    PyObject *handlers = PyDict_New();
-    PyObject *signals = handlers ? PyImport_ImportModule("signal") : NULL;
-    bool ok = signals != NULL;
-    for (size_t i = 0; ok && i < SA_SIGNALS; i++) {
-        PyObject *key = PyObject_CallMethod(signals, "Signals", "i", status->signals[i]);
-        PyObject *value = key ? PyUnicode_FromString(names[status->handlers[i]]) : NULL;
-        ok = value && PyDict_SetItem(handlers, key, value) == 0;
-        Py_XDECREF(value);
-        Py_XDECREF(key);
-    }
-    Py_XDECREF(signals);
-    if (!ok)
-        Py_CLEAR(handlers);
-    return handlers;
-}
-
-static PyObject *core_status(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
-{
-    static const char *const stacks[] = {
-        [SA_STACK_NONE] = "none",
-        [SA_STACK_OURS] = "ours",
-        [SA_STACK_FOREIGN] = "foreign",
-        [SA_STACK_SMALL] = "small",
-    };
-    struct sa_status status;
-    sa_status(&status);
-    const char *backend = !status.started ? "none" : status.secretmem ? "secretmem" : "anonymous";
-    PyObject *values = PyImport_ImportModule("secalloc._values");
-    PyObject *handlers = values ? handlers_of(&status) : NULL;
-    PyObject *limit = status.lock_limit == SIZE_MAX ? Py_NewRef(Py_None)
-                                                    : PyLong_FromSize_t(status.lock_limit);
-    PyObject *fd = status.lockdown_fd < 0 ? Py_NewRef(Py_None)
-                                          : PyLong_FromLong(status.lockdown_fd);
-    PyObject *result = NULL;
-    if (handlers && limit && fd)
-        result = PyObject_CallMethod(
-            values, "Status", "KKKOsOOKKs", (unsigned long long)status.arenas,
-            (unsigned long long)status.bytes, (unsigned long long)status.locked_bytes, limit,
-            backend, handlers, fd, (unsigned long long)status.rekeys,
-            (unsigned long long)status.lockdowns, stacks[status.alt_stack]);
-    Py_XDECREF(fd);
-    Py_XDECREF(limit);
-    Py_XDECREF(handlers);
-    Py_XDECREF(values);
-    return result;
-}
-
 /* ---- moving and handlers -------------------------------------------------------------- */
 
 static PyObject *core_rotate(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
@@ -290,17 +236,15 @@ static PyObject *core_configure(PyObject *Py_UNUSED(module), PyObject *args, PyO
     return PyBool_FromLong(sa_use_secretmem(Py_IsTrue(use)));
 }
 
-static PyObject *core_require(PyObject *Py_UNUSED(module), PyObject *protection)
+static PyObject *core_require(PyObject *module, PyObject *protection)
 {
     unsigned bits = 0;
     if (py_protection_of(protection, &bits) < 0)
         return NULL;
-    PyObject *values = PyImport_ImportModule("secalloc._values");
-    if (!values) /* first: nothing was changed */
+    PyObject *flags = py_answer(py_state_of_module(module), PY_PROTECTION);
+    if (!flags) /* first: nothing was changed */
         return NULL;
-    PyObject *before = PyObject_CallMethod(values, "Protection", "I", sa_require(bits));
-    Py_DECREF(values);
-    return before;
+    return PyObject_CallFunction(flags, "I", sa_require(bits));
 }
 
 PyMethodDef py_module_methods[] = {
@@ -308,6 +252,8 @@ PyMethodDef py_module_methods[] = {
     {"_environ_wipe", py_environ_wipe, METH_O, NULL},
     {"_find", py_find, METH_VARARGS, NULL},
     {"_scrub", py_scrub, METH_VARARGS, NULL},
+    {"_answer_with", py_answer_with, METH_VARARGS, NULL},
+    {"_import_with", py_import_with, METH_O, NULL},
     {"_echo_off", py_echo_off, METH_O, NULL},
     {"_echo_back", py_echo_back, METH_O, NULL},
     {"_echo_before", py_echo_before, METH_NOARGS, NULL},
@@ -435,7 +381,7 @@ PyMethodDef py_module_methods[] = {
      PyDoc_STR("disarm()\n--\n\n"
                "Put back what handled the signals before, where ours is still in place.\n\n"
                "It sticks: later arenas do not arm again until arm() is called.")},
-    {"status", core_status, METH_NOARGS,
+    {"status", py_status, METH_NOARGS,
      PyDoc_STR("status()\n--\n\n"
                "What holds at this moment, as a Status: a named tuple. Before the first arena, too.")},
     {"_hand_over", core_hand_over, METH_VARARGS,

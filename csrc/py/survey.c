@@ -1,7 +1,62 @@
-/* What secalloc/doctor.py, map.py and run.py ask of the process, and harden(). */
+/* What the process is asked: status(), what secalloc/doctor.py, map.py and run.py want to
+ * know, and harden(). */
 #include "glue.h"
 
 #include <string.h>
+
+static PyObject *handlers_of(const struct sa_status *status, PyObject *signals)
+{
+    static const char *const names[] = {
+        [SA_HANDLER_OFF] = "off",
+        [SA_HANDLER_ARMED] = "armed",
+        [SA_HANDLER_SHADOWED] = "shadowed",
+    };
+    PyObject *handlers = PyDict_New();
+    bool ok = handlers != NULL;
+    for (size_t i = 0; ok && i < SA_SIGNALS; i++) {
+        PyObject *key = PyObject_CallFunction(signals, "i", status->signals[i]);
+        PyObject *value = key ? PyUnicode_FromString(names[status->handlers[i]]) : NULL;
+        ok = value && PyDict_SetItem(handlers, key, value) == 0;
+        Py_XDECREF(value);
+        Py_XDECREF(key);
+    }
+    if (!ok)
+        Py_CLEAR(handlers);
+    return handlers;
+}
+
+PyObject *py_status(PyObject *module, PyObject *Py_UNUSED(none))
+{
+    static const char *const stacks[] = {
+        [SA_STACK_NONE] = "none",
+        [SA_STACK_OURS] = "ours",
+        [SA_STACK_FOREIGN] = "foreign",
+        [SA_STACK_SMALL] = "small",
+    };
+    struct py_state *state = py_state_of_module(module);
+    PyObject *type = py_answer(state, PY_STATUS), *signals = py_answer(state, PY_SIGNALS);
+    if (!type || !signals)
+        return NULL;
+    struct sa_status status;
+    sa_status(&status);
+    const char *backend = !status.started ? "none" : status.secretmem ? "secretmem" : "anonymous";
+    PyObject *handlers = handlers_of(&status, signals);
+    PyObject *limit = status.lock_limit == SIZE_MAX ? Py_NewRef(Py_None)
+                                                    : PyLong_FromSize_t(status.lock_limit);
+    PyObject *fd = status.lockdown_fd < 0 ? Py_NewRef(Py_None)
+                                          : PyLong_FromLong(status.lockdown_fd);
+    PyObject *result = NULL;
+    if (handlers && limit && fd)
+        result = PyObject_CallFunction(
+            type, "KKKOsOOKKs", (unsigned long long)status.arenas,
+            (unsigned long long)status.bytes, (unsigned long long)status.locked_bytes, limit,
+            backend, handlers, fd, (unsigned long long)status.rekeys,
+            (unsigned long long)status.lockdowns, stacks[status.alt_stack]);
+    Py_XDECREF(fd);
+    Py_XDECREF(limit);
+    Py_XDECREF(handlers);
+    return result;
+}
 
 static PyObject *entry(const struct sa_live *e)
 {
@@ -56,22 +111,20 @@ static PyObject *refusals(const struct sa_hardening *done)
     return texts;
 }
 
-PyObject *py_harden(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
+PyObject *py_harden(PyObject *module, PyObject *Py_UNUSED(none))
 {
-    PyObject *values = PyImport_ImportModule("secalloc._values");
-    if (!values) /* first: nothing was changed */
+    PyObject *type = py_answer(py_state_of_module(module), PY_HARDENING);
+    if (!type) /* first: nothing was changed */
         return NULL;
     struct sa_hardening done;
     sa_harden(&done);
     PyObject *texts = refusals(&done);
     PyObject *result = NULL;
     if (texts)
-        result = PyObject_CallMethod(values, "Hardening", "OOOO",
-                                     done.no_core_files ? Py_True : Py_False,
-                                     done.not_dumpable ? Py_True : Py_False,
-                                     done.no_debugger ? Py_True : Py_False, texts);
+        result = PyObject_CallFunction(type, "OOOO", done.no_core_files ? Py_True : Py_False,
+                                       done.not_dumpable ? Py_True : Py_False,
+                                       done.no_debugger ? Py_True : Py_False, texts);
     Py_XDECREF(texts);
-    Py_DECREF(values);
     return result;
 }
 

@@ -1,0 +1,69 @@
+/* Classes and modules of the package that `import secalloc` leaves for later.
+ *
+ * They are there before a program can be in a place where they cannot be had: after
+ * chroot, as another user, in a child forked while another thread was importing. So they
+ * are imported before the first arena at the latest, and by the package, whose lock a
+ * fork waits for: an import from here would take the interpreter's locks alone, which a
+ * child never gets if another thread held them. */
+#include "glue.h"
+
+/* Call what __init__.py gave: import one module, or all with NULL. */
+static int import_by_package(struct py_state *state, const char *name)
+{
+    PyObject *import = atomic_load(&state->import);
+    if (!import) /* the interpreter ends */
+        return 0;
+    Py_INCREF(import);
+    PyObject *done = PyObject_CallFunction(import, "z", name);
+    Py_DECREF(import);
+    Py_XDECREF(done);
+    return done ? 0 : -1;
+}
+
+PyObject *py_answer(struct py_state *state, enum py_answer which)
+{
+    PyObject *answer = atomic_load(&state->answers[which]);
+    if (answer)
+        return answer;
+    if (import_by_package(state, "_values") < 0)
+        return NULL;
+    if (!(answer = atomic_load(&state->answers[which])))
+        PyErr_SetString(PyExc_RuntimeError, "secalloc is being unloaded, or not loaded yet");
+    return answer;
+}
+
+int py_import_rest(struct py_state *state)
+{
+    if (atomic_load_explicit(&state->complete, memory_order_acquire))
+        return 0;
+    if (import_by_package(state, NULL) < 0)
+        return -1;
+    atomic_store(&state->complete, true);
+    return 0;
+}
+
+/* Keep it, unless something is kept: whoever borrowed that may use it still. */
+static void keep(_Atomic(PyObject *) *place, PyObject *object)
+{
+    PyObject *none = NULL;
+    if (!atomic_compare_exchange_strong(place, &none, Py_NewRef(object)))
+        Py_DECREF(object);
+}
+
+PyObject *py_answer_with(PyObject *module, PyObject *args)
+{
+    struct py_state *state = py_state_of_module(module);
+    if (PyTuple_Size(args) != PY_ANSWERS) {
+        PyErr_SetString(PyExc_TypeError, "four classes are needed");
+        return NULL;
+    }
+    for (int i = 0; i < PY_ANSWERS; i++)
+        keep(&state->answers[i], PyTuple_GetItem(args, i));
+    Py_RETURN_NONE;
+}
+
+PyObject *py_import_with(PyObject *module, PyObject *function)
+{
+    keep(&py_state_of_module(module)->import, function);
+    Py_RETURN_NONE;
+}
