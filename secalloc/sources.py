@@ -96,12 +96,14 @@ os.register_at_fork(after_in_child=_consuming._at_fork_reinit)  # type: ignore[a
 def getenv(name: "str | bytes", *, consume: bool = True) -> Arena | None:
     """Take a variable out of the environment: a new Arena with its value, and it is gone.
 
-    Copied from the C environment. Its bytes there, which the kernel shows in the process's
-    environ file, are overwritten, as is the copy that os.environ kept, unless the program
+    Copied from the C environment. Its bytes there are overwritten, in each entry of that name,
+    and so are those that the kernel shows in the process's environ file, where the variable was
+    set anew or removed before, too; as is the copy that os.environ kept, unless the program
     holds a reference to it or it is of length 1 or less; and the name is removed from
     os.environ. With consume=False all is left as it is. None: there is no such variable.
-    Copies that the program made by os.environ[name] are its own. ValueError: the name is
-    empty, or has '=' or NUL in it. As os.environ.pop.
+    Copies that the program made by os.environ[name] are its own, and those of values that it
+    had set before the C library's. ValueError: the name is empty, or has '=' or NUL in it. As
+    os.environ.pop.
     """
     if not isinstance(name, str | bytes):
         raise TypeError(f"a name is a str or bytes, not {type(name).__name__}")
@@ -110,8 +112,9 @@ def getenv(name: "str | bytes", *, consume: bool = True) -> Arena | None:
         raise ValueError("a name is not empty, and has no '=' and no NUL")
     with _consuming:
         value = _environ_copy(key)
-        if value is not None and consume:
+        if consume:
             _environ_wipe(key)
+        if value is not None and consume:
             if key in os.environb:
                 _scrub(os.environb, key)  # removes it from the C environment, too
             else:

@@ -276,6 +276,77 @@ def test_the_environ_file() -> None:
     assert out.split() == ["True", "True", "True", "False", "None", "True"]
 
 
+# Begins with an environment that a dict cannot hold, and looks at it as others see it.
+MOVED = """
+import ctypes, os, sys
+if sys.argv[1:] == ["again"]:
+    import secalloc
+    getenv = secalloc.getenv  # before its module cannot be found
+    file = os.open("/proc/self/environ", os.O_RDONLY)  # stays when /proc is gone
+    def shown():
+        data = b"".join(os.pread(file, 4096, at) for at in range(0, 65536, 4096))
+        return sorted(e for e in data.split(bytes(1)) if b"TOKEN" in e)
+    before = shown()
+    {moved}
+    got = getenv("TOKEN")
+    print(before, None if got is None else bytes(got), shown(), os.environ.get("TOKEN"))
+    sys.exit(0)
+entries = [b"PATH=/bin", *{entries!r}, b"LAST=1"]
+entries += [os.fsencode(f"{{k}}={{os.environ[k]}}") for k in ("PYTHONPATH",) if k in os.environ]
+arguments = [os.fsencode(a) for a in (sys.executable, "-P", "-W", "ignore", *{script!r}, "again")]
+listed = lambda items: (ctypes.c_char_p * (len(items) + 1))(*items, None)
+ctypes.CDLL(None).execve(arguments[0], listed(arguments), listed(entries))
+"""
+ENTRIES = [b"ATOKEN=other", b"TOKEN=first one", b"TOKENS=more", b"TOKEN=second one",
+           b"OTHER=TOKEN=not an entry"]  # fmt: skip
+KEPT = [b"ATOKEN=other", b"OTHER=TOKEN=not an entry", b"TOKEN=", b"TOKEN=", b"TOKENS=more"]
+
+
+@linux_only
+@pytest.mark.parametrize(
+    ("moved", "expected"),
+    [
+        ("pass", b"first one"),
+        ("os.environ['TOKEN'] = 'set anew'", b"set anew"),
+        ("os.putenv('TOKEN', 'set anew')", b"set anew"),
+        ("os.environ['NEW'] = 'moves the list'", b"first one"),
+        ("del os.environ['TOKEN']", None),
+        ("os.chroot('/var/empty' if os.path.isdir('/var/empty') else '/mnt')", b"first one"),
+    ],
+)
+def test_the_environ_file_where_the_entry_was_moved_or_doubled(
+    moved: str, expected: bytes | None, tmp_path: Path
+) -> None:
+    if "chroot" in moved and os.geteuid() != 0:
+        pytest.skip("chroot is root's")
+    script = tmp_path / "script.py"
+    script.write_text(MOVED.format(moved=moved, entries=ENTRIES, script=[str(script)]))
+    import subprocess  # noqa: PLC0415
+
+    end = subprocess.run(  # noqa: S603
+        [sys.executable, "-P", str(script)], capture_output=True, check=False, timeout=60
+    )
+    assert end.returncode == 0, end
+    assert end.stdout.decode().strip() == f"{sorted(ENTRIES)!r} {expected!r} {KEPT!r} None"
+
+
+@linux_only
+def test_an_entry_that_cannot_be_written() -> None:
+    """As of a literal that a C library gave to putenv."""
+    out = check(
+        """
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.mmap.restype = ctypes.c_void_p
+        page = libc.mmap(None, ctypes.c_size_t(4096), 3, 0x22, -1, ctypes.c_long(0))
+        ctypes.memmove(page, b"TOKEN=a literal", 15)
+        assert libc.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(4096), 1) == 0
+        assert libc.putenv(ctypes.c_void_p(page)) == 0
+        print(bytes(secalloc.getenv("TOKEN")), secalloc.getenv("TOKEN"))
+        """
+    )
+    assert out == "b'a literal' None"
+
+
 # ---- what stays behind -------------------------------------------------------------------
 
 MASK = 0x5A

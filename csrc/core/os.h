@@ -190,6 +190,11 @@ size_t os_maps_read(struct os_maps *walk, uintptr_t from, void *to, size_t bytes
  * lazily. NULL: refused. [any] */
 void *os_map_table(size_t bytes, int *error);
 
+/* The memory in which the kernel keeps the environment that the process began with, and shows
+ * it to others: one string after the other. It is the program's, which may have changed it.
+ * False: not to be told. [any] */
+bool os_environ(char **start, char **end);
+
 /* Copy up to 512 bytes from where there may be nothing. False: there is not. [any] */
 bool os_peek(uintptr_t at, void *out, size_t bytes);
 

@@ -397,6 +397,11 @@ SA_MUST_USE enum sa_code sa_arm(const int *signals, size_t count, struct sa_why 
  * sa_arm. [any] */
 SA_MUST_USE enum sa_code sa_disarm(struct sa_why *why);
 
+/* Zero the values of a variable: in all entries of that name in the C environment, and in the
+ * environment that the process began with, as the kernel shows it. No entry is removed. Other
+ * threads must not change the environment meanwhile. [any] */
+void sa_environ_wipe(const char *name);
+
 /* Turn a terminal's echo, line editing and signal keys off, once the process is in its
  * foreground. They are on again after sa_echo_back, when the process is stopped until it goes
  * on, and when it dies of a signal that nobody handles or ends. One terminal at a time: EBUSY.

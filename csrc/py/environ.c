@@ -33,14 +33,12 @@ PyObject *py_environ_copy(PyObject *module, PyObject *name)
     return py_arena_end(state, self, n == core->size ? sa_store(core, 0, value, n) : SA_WIPED);
 }
 
-/* In place: the block that the kernel shows as /proc/self/environ is just that memory. */
 PyObject *py_environ_wipe(PyObject *Py_UNUSED(module), PyObject *name)
 {
-    char *value = value_of(name);
-    if (value)
-        wipe_scratch(value, strlen(value));
-    else if (PyErr_Occurred())
+    const char *text = PyBytes_AsString(name);
+    if (!text)
         return NULL;
+    sa_environ_wipe(text);
     Py_RETURN_NONE;
 }
 
