@@ -61,10 +61,11 @@ static inline bool under_tool(void)
  * emulated machine has all the time that it may want. */
 enum { HANGS = 300 };
 
-/* How often to try what is left to chance. */
+/* How often to try what is left to chance; an emulated machine asks for a part of that. */
 static inline int rounds(int plain)
 {
-    int part = under_valgrind() ? 20 : under_tool() ? 5 : 1;
+    const char *asked = getenv("SECALLOC_PART");
+    int part = under_valgrind() ? 20 : under_tool() ? 5 : asked && atoi(asked) > 0 ? atoi(asked) : 1;
     return plain / part ? plain / part : 1;
 }
 

@@ -152,6 +152,7 @@ TEST(wipes_whatever_the_access)
 TEST(wipes_large_ones)
 {
     enum { PAGES = 700 };
+    os_probe(); /* for os_touched */
     begin(PAGES);
     size_t page = os_page_size();
     CHECK(slot_wipe(slot(0)));
