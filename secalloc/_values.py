@@ -45,9 +45,9 @@ class Status(NamedTuple):
     bytes: int
     """Their sizes together."""
     locked_bytes: int
-    """All that counts against the lock limit, pages kept for reuse too."""
+    """All that this process has locked, secretmem and pages kept for reuse too."""
     lock_limit: int | None
-    """Bytes that may be locked; None: no limit."""
+    """Bytes that this process may lock; None: no limit."""
     backend: Literal["none", "secretmem", "anonymous"]
     """Where new arenas come from; "none" before the first."""
     handlers: dict[Signals, Literal["armed", "shadowed", "off"]]
@@ -60,6 +60,14 @@ class Status(NamedTuple):
     """How often lockdown() ran."""
     alt_stack: Literal["none", "ours", "foreign", "small"]
     """The calling thread's signal stack; "small": another's, too small for the handler."""
+    secretmem_bytes: int
+    """Of the locked bytes those that this process has of secretmem."""
+    secretmem_limit: int | None
+    """Bytes of secretmem that may be had, by whom secretmem_shared tells; None: no limit."""
+    secretmem_shared: bool
+    """Whether that limit is one for all processes of this user (Linux since the fix of
+    CVE-2026-93243), rather than part of this process's lock_limit. Before the first arena
+    lies in secretmem it is not known, and True."""
 
 
 class Hardening(NamedTuple):

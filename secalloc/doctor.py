@@ -85,14 +85,16 @@ def _protection(flag: Protection) -> Check:
     )
 
 
+_MORE_LOCKED = (
+    "ulimit -l 8192 (in KiB); LimitMEMLOCK=8M in a systemd unit; --ulimit memlock=8388608 "
+    "for a container; or a memlock line in /etc/security/limits.conf"
+)
+
+
 def _lock_limit() -> Check:
     with secalloc.Arena(1):
         status = secalloc.status()
     used = f"{_bytes(status.locked_bytes)} in use by one arena and what is kept for more"
-    mend = (
-        "ulimit -l 8192 (in KiB); LimitMEMLOCK=8M in a systemd unit; --ulimit memlock=8388608 "
-        "for a container; or a memlock line in /etc/security/limits.conf"
-    )
     if status.lock_limit is None:
         why = "the process may lock all memory (root, CAP_IPC_LOCK or an unlimited limit)"
         return Check("lock limit", "ok", f"none; {used}", why, _NOTHING)
@@ -103,7 +105,30 @@ def _lock_limit() -> Check:
     )
     few = status.lock_limit < _ENOUGH
     what = f"{_bytes(status.lock_limit)}; {used}"
-    return Check("lock limit", "missing" if few else "ok", what, why, mend if few else _NOTHING)
+    mend = _MORE_LOCKED if few else _NOTHING
+    return Check("lock limit", "missing" if few else "ok", what, why, mend)
+
+
+def _secretmem_limit() -> Check:
+    name = "user limit"
+    with secalloc.Arena(1):
+        status = secalloc.status()
+    if status.backend != "secretmem":
+        return Check(name, "ok", "none", "arenas do not lie in secretmem here", _NOTHING)
+    if not status.secretmem_shared:
+        why = "this kernel counts secretmem as memory that the process has locked"
+        return Check(name, "ok", "none of its own", why, _NOTHING)
+    used = f"{_bytes(status.secretmem_bytes)} in use by one arena and what is kept for more"
+    if status.secretmem_limit is None:
+        return Check(name, "ok", f"none; {used}", "RLIMIT_MEMLOCK is unlimited", _NOTHING)
+    why = (
+        "this kernel counts secretmem for all processes of a user together, root's too: "
+        f"{status.secretmem_limit // mmap.PAGESIZE} pages; arenas past it lie in memory that is "
+        "only locked"
+    )
+    few = status.secretmem_limit < _ENOUGH
+    what = f"{_bytes(status.secretmem_limit)} for all processes of this user; {used}"
+    return Check(name, "missing" if few else "ok", what, why, _MORE_LOCKED if few else _NOTHING)
 
 
 def _map_limit() -> Check:
@@ -270,6 +295,7 @@ def examine() -> list[Check]:
         return [
             *checks,
             _lock_limit(),
+            _secretmem_limit(),
             _map_limit(),
             _core_files(),
             _dumpable(),

@@ -18,7 +18,7 @@ from secalloc._paint import has_colour, width_of
 COMMAND = [sys.executable, "-P", "-m", "secalloc", "doctor"]
 NAMES = [
     *("GUARD", "LOCK", "SECRETMEM", "NODUMP", "NOFORK"),
-    *("lock limit", "map limit", "core files", "dumpable", "debuggers", "swap", "hibernation"),
+    *("lock limit", "user limit", "map limit", "core files", "dumpable", "debuggers", "swap", "hibernation"),
     *("handlers", "signal stack", "freed memory"),
 ]
 

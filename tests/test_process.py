@@ -373,6 +373,11 @@ def test_status() -> None:
         "lockdowns",
     )
     assert before.alt_stack in ("ours", "foreign", "small")
+    in_secretmem = secalloc.Protection.SECRETMEM in arena.protection
+    assert (before.secretmem_bytes >= 8192) == in_secretmem
+    assert before.secretmem_bytes <= before.locked_bytes
+    if in_secretmem and not before.secretmem_shared:
+        assert before.secretmem_limit == before.lock_limit
     assert isinstance(before.backend, str)
     assert set(before.handlers) == ALWAYS | IF_DEFAULT
     assert set(before.handlers.values()) <= {"armed", "shadowed", "off"}

@@ -25,6 +25,11 @@ static PyObject *handlers_of(const struct sa_status *status, PyObject *signals)
     return handlers;
 }
 
+static PyObject *limit_of(size_t bytes)
+{
+    return bytes == SIZE_MAX ? Py_NewRef(Py_None) : PyLong_FromSize_t(bytes);
+}
+
 PyObject *py_status(PyObject *module, PyObject *Py_UNUSED(none))
 {
     static const char *const stacks[] = {
@@ -41,18 +46,21 @@ PyObject *py_status(PyObject *module, PyObject *Py_UNUSED(none))
     sa_status(&status);
     const char *backend = !status.started ? "none" : status.secretmem ? "secretmem" : "anonymous";
     PyObject *handlers = handlers_of(&status, signals);
-    PyObject *limit = status.lock_limit == SIZE_MAX ? Py_NewRef(Py_None)
-                                                    : PyLong_FromSize_t(status.lock_limit);
+    PyObject *limit = limit_of(status.lock_limit);
+    PyObject *secretmem_limit = limit_of(status.secretmem_limit);
     PyObject *fd = status.lockdown_fd < 0 ? Py_NewRef(Py_None)
                                           : PyLong_FromLong(status.lockdown_fd);
     PyObject *result = NULL;
-    if (handlers && limit && fd)
+    if (handlers && limit && secretmem_limit && fd)
         result = PyObject_CallFunction(
-            type, "KKKOsOOKKs", (unsigned long long)status.arenas,
+            type, "KKKOsOOKKsKOO", (unsigned long long)status.arenas,
             (unsigned long long)status.bytes, (unsigned long long)status.locked_bytes, limit,
             backend, handlers, fd, (unsigned long long)status.rekeys,
-            (unsigned long long)status.lockdowns, stacks[status.alt_stack]);
+            (unsigned long long)status.lockdowns, stacks[status.alt_stack],
+            (unsigned long long)status.secretmem_bytes, secretmem_limit,
+            status.charges_users ? Py_True : Py_False);
     Py_XDECREF(fd);
+    Py_XDECREF(secretmem_limit);
     Py_XDECREF(limit);
     Py_XDECREF(handlers);
     return result;
