@@ -71,6 +71,51 @@ TEST(none_is_left)
     CHECK(count_maps() <= before + 2);
 }
 
+static bool is_touched(uint8_t *at)
+{
+    unsigned char touched;
+    uintptr_t page = os_page_size();
+    SAME(mincore((void *)((uintptr_t)at / page * page), page, &touched), 0);
+    return touched & 1;
+}
+
+/* Room for other libraries' handlers; what ours takes is there, the rest costs nothing. */
+static void *is_roomy(void *with)
+{
+    if (have_one_already())
+        return with;
+    alt_stack_ensure();
+    stack_t now = mine();
+    uint8_t *low = now.ss_sp, *high = low + now.ss_size;
+    SAME((uintptr_t)(high + 64) % os_page_size(), 0);
+    CHECK(high + 64 - low >= 256 << 10);
+    for (size_t at = 0; at < 16 << 10; at += 1024)
+        CHECK(is_touched(high - 1 - at));
+    CHECK(!map_has(low, "lo"));
+    CHECK(!is_touched(low) && !is_touched(high - (64 << 10)));
+    struct map guard;
+    CHECK(map_at(low - 1, &guard) && guard.end == (uintptr_t)low);
+    CHECK(guard.end - guard.start >= 64 << 10 && !memcmp(guard.access, "---", 3));
+    return with;
+}
+
+TEST(roomy)
+{
+    if (under_tool())
+        SKIP("needs its own maps");
+    is_roomy(NULL);
+    on_thread(is_roomy, NULL);
+}
+
+TEST(not_locked_though_all_is)
+{
+    if (under_tool())
+        SKIP("needs its own maps");
+    if (mlockall(MCL_FUTURE))
+        SKIP("mlockall is refused");
+    is_roomy(NULL);
+}
+
 /* All at once, so that no stack is another's. */
 static pthread_barrier_t line;
 static void *stacks[16];
@@ -141,6 +186,64 @@ TEST(another_one_later)
     CHECK(!stack || !readable(stack));
 }
 
+/* Another took ours off, and left nothing. */
+static void take_off(void)
+{
+    stack_t off = {.ss_flags = SS_DISABLE};
+    SAME(sigaltstack(&off, NULL), 0);
+    SAME(alt_stack_kind(), SA_STACK_NONE);
+}
+
+static void *gets_it_back(void *with)
+{
+    struct sa_why why;
+    struct sa_arena a = {0}, pooled = {0};
+    struct sa_pool *pool;
+    void *stack = NULL;
+    uintptr_t low, high;
+    gets_one(&stack);
+    if (!stack)
+        return with;
+    take_off();
+    CHECK(!alt_stack_bounds(&low, &high));
+    OK(sa_pool_make(&pool, &why));
+    OK(sa_pool_alloc(pool, &pooled, 1, &why));
+    OK(sa_clear(&low, sizeof low, &why));
+    SAME(alt_stack_kind(), SA_STACK_NONE); /* a system call each would double their cost */
+    make(&a, 1, 1, 1);
+    SAME(alt_stack_kind(), SA_STACK_OURS);
+    CHECK(mine().ss_sp == stack && alt_stack_bounds(&low, &high));
+    take_off();
+    OK(sa_arm(NULL, 0, &why));
+    SAME(alt_stack_kind(), SA_STACK_OURS);
+    take_off();
+    SAME(status().alt_stack, SA_STACK_OURS);
+    CHECK(mine().ss_sp == stack); /* not another each time */
+    sa_close(&pooled);
+    sa_close(&a);
+    sa_pool_close(pool);
+    return with;
+}
+
+TEST(put_back_where_it_was_taken_off)
+{
+    gets_it_back(NULL);
+    on_thread(gets_it_back, NULL);
+}
+
+static void *only_looks(void *with)
+{
+    bool had = have_one_already();
+    CHECK(had || status().alt_stack == SA_STACK_NONE);
+    return with;
+}
+
+TEST(a_look_makes_none)
+{
+    only_looks(NULL);
+    on_thread(only_looks, NULL);
+}
+
 /* Making an arena is enough to get one. */
 static void *makes_an_arena(void *with)
 {
@@ -178,6 +281,36 @@ static void *is_signalled(void *with)
     return with;
 }
 
+/* As one that unwinds for a report. */
+static volatile sig_atomic_t reported;
+
+static void wants_room(int sig)
+{
+    volatile char room[200 << 10];
+    for (size_t i = 0; i < sizeof room; i += 1024)
+        room[i] = (char)sig;
+    reported = room[0] == SIGUSR1;
+}
+
+static void *is_reported(void *with)
+{
+    alt_stack_ensure();
+    if (alt_stack_kind() != SA_STACK_OURS)
+        return with;
+    raise(SIGUSR1);
+    SAME(reported, 1);
+    return with;
+}
+
+TEST(a_large_handler_has_room)
+{
+    if (UNDER_TSAN || UNDER_ASAN)
+        SKIP("handlers of a tool's run elsewhere");
+    struct sigaction act = {.sa_handler = wants_room, .sa_flags = SA_ONSTACK};
+    SAME(sigaction(SIGUSR1, &act, NULL), 0);
+    on_thread(is_reported, NULL);
+}
+
 TEST(handlers_run_there)
 {
     if (UNDER_TSAN || UNDER_ASAN)
@@ -194,11 +327,16 @@ int main(int argc, char **argv)
     RUN(freed_with_the_thread);
 #ifdef __linux__
     RUN(none_is_left);
+    RUN(roomy);
+    RUN(not_locked_though_all_is);
     RUN(all_at_once);
 #endif
     RUN(a_foreign_one_is_left_alone);
     RUN(another_one_later);
+    RUN(put_back_where_it_was_taken_off);
+    RUN(a_look_makes_none);
     RUN(comes_with_the_first_arena);
     RUN(handlers_run_there);
+    RUN(a_large_handler_has_room);
     return check_end();
 }
