@@ -37,6 +37,28 @@ fault("segv")
     )
 
 
+def test_the_lock_limit_is_raised_and_handed_on() -> None:
+    """A stated effect on other programs; importing alone has none."""
+    check("""
+        import subprocess
+        become_nobody()
+        hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
+        if not 0 <= hard <= 2**20:
+            hard = 2**20
+        limit(resource.RLIMIT_MEMLOCK, hard // 2, hard)
+        def soft(before=""):
+            command = ["sh", "-c", f"{before} ulimit -Sl"]
+            return int(subprocess.run(command, capture_output=True, check=True).stdout) * 1024
+        if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] // 1024 * 1024 != soft():
+            sys.exit()  # a shell that counts otherwise
+        a = Arena(1)
+        assert resource.getrlimit(resource.RLIMIT_MEMLOCK) == (hard, hard)
+        assert soft() == hard // 1024 * 1024
+        low = hard // 2048
+        assert soft(f"ulimit -Sl {low};") == low * 1024
+    """)
+
+
 @pytest.mark.parametrize("kib", [16, 64, 100, 8192])
 def test_as_many_as_fit_are_locked(kib: int) -> None:
     """The rest works all the same, and one warning says so."""
