@@ -4,31 +4,50 @@
 #include <cpuid.h>
 #include <stdatomic.h>
 
-/* What the processor has and the kernel saves: cpuid alone may promise more. */
-enum vectors { UNKNOWN, SSE, AVX, AVX512 };
-
-static enum vectors ask(void)
+enum registers_held registers_held(unsigned features, unsigned extended, unsigned saved)
 {
     enum { OSXSAVE = 1u << 27, AVX512F = 1u << 16, YMM = 0x6, ZMM = 0xe6 };
-    unsigned a, b, c, d, saved, high;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & OSXSAVE))
-        return SSE;
+    if (!(features & OSXSAVE) || (saved & YMM) != YMM)
+        return HELD_SSE;
+    return (saved & ZMM) == ZMM && extended & AVX512F ? HELD_AVX512 : HELD_AVX;
+}
+
+/* What the kernel saves, of this thread. */
+static unsigned ask_saved(void)
+{
+    unsigned saved, high;
     __asm__ __volatile__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
-    if ((saved & YMM) != YMM)
-        return SSE;
-    if ((saved & ZMM) != ZMM || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & AVX512F))
-        return AVX;
-    return AVX512;
+    return saved;
+}
+
+/* On Darwin a thread has AVX-512 from its first such instruction on (fpu.c of XNU), so that
+ * each has to be asked anew; the bits that it turns on then. */
+#ifdef __APPLE__
+enum { TURNED_ON = 0xe0 };
+#else
+enum { TURNED_ON = 0 };
+#endif
+
+static enum registers_held ask(void)
+{
+    unsigned a, b, c, d, features, extended;
+    if (!__get_cpuid(1, &a, &b, &features, &d))
+        return HELD_SSE;
+    if (registers_held(features, 0, ~0u) == HELD_SSE) /* has no xgetbv */
+        return HELD_SSE;
+    if (!__get_cpuid_count(7, 0, &a, &extended, &c, &d))
+        extended = 0;
+    return registers_held(features, extended, ask_saved() | TURNED_ON);
 }
 
 /* Nothing is said of clobbered vector registers: the compiler counts on none over a call. */
 __attribute__((noinline)) void registers_forget(void)
 {
-    static _Atomic(enum vectors) known; /* cpuid leaves a virtual machine: once */
-    enum vectors have = atomic_load_explicit(&known, memory_order_relaxed);
+    static _Atomic(enum registers_held) known; /* cpuid leaves a virtual machine: once */
+    enum registers_held have = atomic_load_explicit(&known, memory_order_relaxed);
     if (!have)
         atomic_store_explicit(&known, have = ask(), memory_order_relaxed);
-    if (have == AVX512)
+    if (have == HELD_AVX512 && (!TURNED_ON || (ask_saved() & TURNED_ON) == TURNED_ON))
         __asm__ __volatile__("vpxord %zmm16, %zmm16, %zmm16\n\tvpxord %zmm17, %zmm17, %zmm17\n\t"
                              "vpxord %zmm18, %zmm18, %zmm18\n\tvpxord %zmm19, %zmm19, %zmm19\n\t"
                              "vpxord %zmm20, %zmm20, %zmm20\n\tvpxord %zmm21, %zmm21, %zmm21\n\t"
@@ -37,7 +56,7 @@ __attribute__((noinline)) void registers_forget(void)
                              "vpxord %zmm26, %zmm26, %zmm26\n\tvpxord %zmm27, %zmm27, %zmm27\n\t"
                              "vpxord %zmm28, %zmm28, %zmm28\n\tvpxord %zmm29, %zmm29, %zmm29\n\t"
                              "vpxord %zmm30, %zmm30, %zmm30\n\tvpxord %zmm31, %zmm31, %zmm31");
-    if (have >= AVX) /* the upper parts too, of 512 bits as well */
+    if (have >= HELD_AVX) /* the upper parts too, of 512 bits as well */
         __asm__ __volatile__("vzeroall");
     else
         __asm__ __volatile__("pxor %xmm0, %xmm0\n\tpxor %xmm1, %xmm1\n\tpxor %xmm2, %xmm2\n\t"

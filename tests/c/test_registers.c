@@ -73,6 +73,31 @@ static size_t bytes_set(void)
     return n;
 }
 
+#if defined(__x86_64__)
+/* The same processor, as the kernel saves more and more: on macOS for one thread alone. */
+TEST(what_a_thread_can_hold)
+{
+    enum { OSXSAVE = 1 << 27, AVX512F = 1 << 16 };
+    static const struct {
+        unsigned features, extended, saved;
+        enum registers_held held;
+    } table[] = {
+        {0, 0, 0, HELD_SSE},
+        {0, AVX512F, 0xe7, HELD_SSE}, /* xgetbv would fault */
+        {OSXSAVE, AVX512F, 0x1, HELD_SSE},
+        {OSXSAVE, AVX512F, 0x3, HELD_SSE},
+        {OSXSAVE, AVX512F, 0x7, HELD_AVX},
+        {OSXSAVE, AVX512F, 0x27, HELD_AVX},
+        {OSXSAVE, AVX512F, 0xe7, HELD_AVX512},
+        {OSXSAVE, AVX512F, 0x602e7, HELD_AVX512},
+        {OSXSAVE, 0, 0xe7, HELD_AVX},
+        {OSXSAVE, 0, 0x7, HELD_AVX},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        SAME(registers_held(table[i].features, table[i].extended, table[i].saved), table[i].held);
+}
+#endif
+
 TEST(forgets)
 {
     for (int i = 0; i < 3; i++) { /* the first time it asks the processor */
@@ -175,6 +200,9 @@ int main(int argc, char **argv)
 {
     look_at_processor();
     check_begin("test_registers", argc, argv);
+#if defined(__x86_64__)
+    RUN(what_a_thread_can_hold);
+#endif
     RUN(forgets);
     RUN(nothing_stays_of_what_was_read);
     RUN(nothing_stays_of_what_was_copied);
