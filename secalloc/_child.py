@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -11,6 +12,9 @@ from secalloc import _takeover
 
 if TYPE_CHECKING:
     from secalloc._handover import Offer
+
+_SO_NOSIGPIPE = 0x1022
+"""From sys/socket.h of macOS: Python's module has no name for it."""
 
 
 class Copy:
@@ -242,8 +246,7 @@ def _installed(name: str, *fds: Any) -> LockdownChild:
 def socket_pair() -> tuple[socket.socket, socket.socket]:
     """A stream in both directions whose writer gets an error, not SIGPIPE, at its end."""
     pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    no_signal = getattr(socket, "SO_NOSIGPIPE", None)
-    if no_signal is not None:
+    if sys.platform == "darwin":
         for end in pair:
-            end.setsockopt(socket.SOL_SOCKET, no_signal, 1)
+            end.setsockopt(socket.SOL_SOCKET, _SO_NOSIGPIPE, 1)
     return pair

@@ -4,6 +4,7 @@ Each check says what holds, why, and what mends it. It is about a process starte
 one was: limits, the dumpable flag and handlers are a process's own.
 """
 
+import ctypes
 import json
 import mmap
 import os
@@ -54,6 +55,16 @@ def _text_of(path: str) -> str | None:
         return Path(path).read_text(errors="replace").strip()
     except OSError:
         return None
+
+
+def _core_pattern() -> str:
+    """Where core files go."""
+    if _LINUX:
+        return _text_of("/proc/sys/kernel/core_pattern") or "core"
+    text = ctypes.create_string_buffer(1025)
+    size = ctypes.c_size_t(len(text) - 1)
+    ctypes.CDLL(None).sysctlbyname(b"kern.corefile", text, ctypes.byref(size), None, 0)
+    return os.fsdecode(text.value) or "/cores/core.%P"
 
 
 def _bytes(n: int) -> str:
@@ -147,7 +158,7 @@ def _core_files() -> Check:
     if dumpable is False:
         return Check(name, "ok", "none", "the process is not dumpable", _NOTHING)
     soft = resource.getrlimit(resource.RLIMIT_CORE)[0]
-    pattern = _text_of("/proc/sys/kernel/core_pattern") or "core"
+    pattern = _core_pattern()
     piped = pattern.startswith("|")
     mend = "secalloc.harden() in the program, or python -m secalloc run"
     if soft == 0 and not piped:

@@ -4,6 +4,7 @@ import importlib
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,10 @@ TRIALS = int(os.environ.get("SECALLOC_TRIALS", "40"))
 
 HANGS = 300.0
 """Seconds after which a process is taken to hang: a busy or an emulated machine has its time."""
+
+GUARD_FAULT = signal.SIGBUS if sys.platform == "darwin" else signal.SIGSEGV
+"""What ends a process that touches an inaccessible page: KERN_PROTECTION_FAILURE is the one
+on macOS, KERN_INVALID_ADDRESS the other (ux_exception.c of XNU)."""
 
 NO_OTHER_RESERVE = {"MIMALLOC_ARENA_RESERVE": "0"}
 """A free-threaded CPython's own allocator reserves 1 GiB else, as the library does."""

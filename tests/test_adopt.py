@@ -5,7 +5,6 @@ import hashlib
 import math
 import multiprocessing
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from channel_children import (
     spawn,
     variables,
 )
-from support import LINUX, TESTS, check, linux_only
+from support import GUARD_FAULT, LINUX, TESTS, check, linux_only
 
 import secalloc
 from secalloc import Arena, LockdownChannel
@@ -217,23 +216,23 @@ def test_multiprocessing(method: str) -> None:
         process.start()
         assert next_event(channel).kind is FATAL
         process.join(SOON)
-        assert process.exitcode == -signal.SIGSEGV
+        assert process.exitcode == -GUARD_FAULT
         process.close()
 
 
 def test_multiprocessing_by_fork() -> None:
     check(
-        """
+        f"""
         import multiprocessing, hashlib
         from channel_children import adopt_and_fall
         context = multiprocessing.get_context("fork")
         with secalloc.LockdownChannel() as channel, secalloc.random(32) as key:
             process = context.Process(target=adopt_and_fall, args=(
-                channel.child(secrets={"key": key}), hashlib.sha256(key).digest()))
+                channel.child(secrets={{"key": key}}), hashlib.sha256(key).digest()))
             process.start()
             assert channel.wait(30).kind == "FATAL"
             process.join()
-            assert process.exitcode == -11
+            assert process.exitcode == -{GUARD_FAULT}
         """,
         python=["-W", "error"],
     )

@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 from crash import SECRET, raw, secret
-from support import check, linux_only, run
+from support import GUARD_FAULT, check, linux_only, run
 
 import secalloc
 from secalloc import Arena, Protection
@@ -187,7 +187,7 @@ def test_align_of_wrong_type(align: object) -> None:
 @pytest.mark.parametrize("size", [1, 100, PAGE, PAGE + 7, 16 * PAGE, 17 * PAGE, 40 * PAGE + 1])
 def test_one_byte_past_the_end_faults(size: int) -> None:
     fate = run(f"a = Arena({size}); overrun(a); print('alive')").fate
-    assert fate == (-11, b"F")
+    assert fate == (-GUARD_FAULT, b"F")
 
 
 @pytest.mark.parametrize("size", [1, PAGE, 16 * PAGE, 17 * PAGE])
@@ -197,7 +197,7 @@ def test_one_byte_before_the_pages_faults(size: int) -> None:
         ctypes.string_at(a.address & -mmap.PAGESIZE, 1)
         ctypes.string_at((a.address & -mmap.PAGESIZE) - 1, 1)
     """).fate
-    assert fate == (-11, b"F")
+    assert fate == (-GUARD_FAULT, b"F")
 
 
 @linux_only

@@ -174,6 +174,23 @@ def test_dumpable_with_core_files_on() -> None:
     assert checks["dumpable"]["state"] == "note"
 
 
+@pytest.mark.parametrize("said", [b"", b"/private/tmp/core.%N"])
+def test_where_core_files_go_on_macos(said: bytes) -> None:
+    """From kern.corefile, asked of the C library; made up here."""
+    _, checks = examined(f"""
+        class Library:
+            def sysctlbyname(self, name, text, size, none, zero):
+                assert (name, size._obj.value, none, zero) == (b"kern.corefile", 1024, None, 0)
+                text.value = {said!r}
+                return 0
+        secalloc.doctor._LINUX = False
+        secalloc.doctor._core._dumpable = lambda: None
+        secalloc.doctor.ctypes.CDLL = lambda path: Library()
+    """)
+    why = checks["core files"]["why"]
+    assert why == f"their limit is 0; else they would go to {said.decode() or '/cores/core.%P'}"
+
+
 @x86_or_arm_linux
 def test_harden_that_is_refused() -> None:
     code, checks = examined("deny('prctl', errno.EPERM)")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from crash import SECRET, raw
 from states import OPERATIONS, POOLED, STATES, TABLE, in_state, outcome
-from support import TRIALS, check, linux_only, run, spy, x86_or_arm_linux
+from support import GUARD_FAULT, TRIALS, check, linux_only, run, spy, x86_or_arm_linux
 from test_arena import HUGE, PAGE, Index, Rude
 from test_limits import ORDINARY
 from test_observer import EXIT, observed
@@ -656,7 +656,7 @@ spy.spy_watch(ctypes.c_void_p(a.address), ctypes.c_size_t(a.size), masked, len(m
 @pytest.mark.parametrize("size", [2041, PAGE, 100_000])
 def test_one_byte_past_a_large_one_faults(size: int) -> None:
     end = run(f"pool = secalloc.Pool(); a = pool.alloc({size}); overrun(a); print('alive')")
-    assert end.fate == (-11, b"F"), end
+    assert end.fate == (-GUARD_FAULT, b"F"), end
 
 
 # ---- crashes and exit ------------------------------------------------------------------

@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 from crash import SECRET, raw, readable, secret
-from support import TRIALS, check, dies
+from support import GUARD_FAULT, TRIALS, check, dies
 
 import secalloc
 from secalloc import Arena, Pool, SealedError, WipedError
-
-SEGV = 11
 
 
 def pooled() -> Arena:
@@ -405,7 +403,7 @@ STRAY = """
 
 @pytest.mark.parametrize("which", [0, 7])
 def test_a_stray_read_of_sealed_pages_is_fatal(which: int) -> None:
-    dies(STRAY + f"    ctypes.string_at(kept[{which}].address, 1)", SEGV)
+    dies(STRAY + f"    ctypes.string_at(kept[{which}].address, 1)", GUARD_FAULT)
 
 
 @pytest.mark.parametrize("target", ["kept[0]", "pool"])
@@ -420,7 +418,7 @@ def test_a_stale_write_while_open_for_reading_is_fatal(target: str) -> None:
         ctypes.memset(at, 0, 1)
     """
     )
-    dies(code, SEGV)
+    dies(code, GUARD_FAULT)
 
 
 def test_nothing_of_sealed_content_is_left_after_a_lockdown() -> None:
