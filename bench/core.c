@@ -77,11 +77,13 @@ static void openssl(long n)
 }
 
 static char *own_map;
+static size_t own_page;
 
 static void mprotect_pair(long n)
 {
     for (long i = 0; i < n; i++)
-        if (mprotect(own_map, 4096, PROT_READ | PROT_WRITE) || mprotect(own_map, 4096, PROT_NONE))
+        if (mprotect(own_map, own_page, PROT_READ | PROT_WRITE) ||
+            mprotect(own_map, own_page, PROT_NONE))
             exit(1);
 }
 
@@ -103,7 +105,7 @@ static void pass(long n)
 /* memcpy of the same noise over the same pages. */
 static void copy_over(long n)
 {
-    static uint8_t source[4096];
+    static uint8_t source[65536]; /* a page, of any size */
     size_t page = sa_page_size();
     for (long i = 0; i < n; i++)
         for (size_t k = 0; k < PAGES; k++) {
@@ -214,9 +216,12 @@ int main(void)
     open_libraries();
     puts("{");
 
-    own_map = mmap(NULL, 3 * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    own_map += 4096;
-    if (mprotect(own_map, 4096, PROT_READ | PROT_WRITE))
+    own_page = sa_page_size();
+    own_map = mmap(NULL, 3 * own_page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (own_map == MAP_FAILED)
+        return 1;
+    own_map += own_page;
+    if (mprotect(own_map, own_page, PROT_READ | PROT_WRITE))
         return 1;
     *own_map = 1;
     must(sa_pool_make(&pool, &why));
@@ -247,11 +252,11 @@ int main(void)
 
     /* A fresh page's first touch, before anything is parked for it. */
     struct sa_arena fresh = {0};
-    make(&fresh, (size_t)4 << 20);
+    make(&fresh, 1024 * own_page);
     volatile char *bytes = (volatile char *)sa_address_of(&fresh);
     start = now_ns();
     for (size_t i = 1; i < 1000; i++)
-        bytes[i * 4096] = 1;
+        bytes[i * own_page] = 1;
     printf("\"first_touch\": %.0f,\n", (now_ns() - start) / 999);
     sa_close(&fresh);
 

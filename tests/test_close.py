@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from crash import SECRET, secret
+from crash import PAGE, SECRET, secret
 from support import check, linux_only, run
 
 import secalloc
@@ -98,7 +98,7 @@ def test_exports_see_noise_at_once() -> None:
 
 @linux_only
 def test_pages_go_when_the_last_export_does() -> None:
-    for size in (100, 40 * 4096):
+    for size in (100, 40 * PAGE):
         check(f"""
             a = secret({size})
             address = a.address
@@ -114,7 +114,7 @@ def test_pages_go_when_the_last_export_does() -> None:
 
 @linux_only
 def test_a_stale_pointer_faults_after_close() -> None:
-    for size in (100, 40 * 4096):
+    for size in (100, 40 * PAGE):
         fate = run(f"""
             a = secret({size})
             address = a.address

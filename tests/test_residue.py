@@ -203,8 +203,8 @@ def test_what_it_lies_in() -> None:
 def test_a_stack_and_what_is_mapped_right_behind_it(region: mmap.mmap) -> None:
     """Of which the kernel makes one mapping: a heap's objects are not the stack's for that."""
     base = address_of(region)
-    none = ctypes.CDLL(None).mprotect
-    assert none(ctypes.c_void_p(base), ctypes.c_size_t(4096), 0) == 0  # a guard, as stacks have
+    protect, page = ctypes.CDLL(None).mprotect, ctypes.c_size_t(mmap.PAGESIZE)
+    assert protect(ctypes.c_void_p(base), page, 0) == 0  # a guard, as stacks have
     try:
         with secalloc.random(40) as secret:
             region[100_000:100_040] = secret
@@ -218,7 +218,7 @@ def test_a_stack_and_what_is_mapped_right_behind_it(region: mmap.mmap) -> None:
             assert kinds.get(100_000) == "thread stack"
             assert kinds.get(inside) == "bytes"
     finally:
-        none(ctypes.c_void_p(base), ctypes.c_size_t(4096), mmap.PROT_READ | mmap.PROT_WRITE)
+        protect(ctypes.c_void_p(base), page, mmap.PROT_READ | mmap.PROT_WRITE)
 
 
 def test_another_thread_that_works_leaves_no_copy() -> None:

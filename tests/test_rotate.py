@@ -4,15 +4,15 @@ import threading
 import time
 
 import pytest
-from crash import SECRET, raw, secret
+from crash import PAGE, SECRET, raw, secret
 from support import check, linux_only, run
 
 import secalloc
 from secalloc import Arena
 
 
-@pytest.mark.parametrize("size", [0, 1, 96, 4096, 5000, 16 * 4096, 40 * 4096 + 1])
-@pytest.mark.parametrize("align", [1, 64, 4096])
+@pytest.mark.parametrize("size", [0, 1, 96, PAGE, PAGE + 904, 16 * PAGE, 40 * PAGE + 1])
+@pytest.mark.parametrize("align", [1, 64, PAGE])
 def test_content_moves(size: int, align: int) -> None:
     content = (SECRET * (size // len(SECRET) + 1))[:size]
     arena = secret(0) if size == 0 else Arena(content, align=align)
@@ -47,7 +47,7 @@ def test_noise_is_rekeyed() -> None:
 
 @linux_only
 def test_a_stale_pointer_faults() -> None:
-    for size in (100, 40 * 4096):
+    for size in (100, 40 * PAGE):
         end = run(f"""
             a = secret({size})
             old = a.address

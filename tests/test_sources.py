@@ -573,15 +573,17 @@ def test_the_echo_is_on_again(setup: str, typed: bytes, expected: bytes) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGTERM, signal.SIGQUIT])
-def test_the_echo_is_on_again_after_a_fatal_signal(number: signal.Signals) -> None:
-    terminal = Terminal(
-        setup="a = secalloc.Arena(1)\nif os.fork() > 0: os._exit(os.wait()[1] & 127)"
-    )
+def test_the_echo_is_on_again_after_a_fatal_signal(number: signal.Signals, tmp_path: Path) -> None:
+    setup = f"""
+a = secalloc.Arena(1)
+if os.fork() > 0: os._exit(os.wait()[1] & 127)
+with open({str(tmp_path / "pid")!r}, "w") as file: file.write(str(os.getpid()))
+"""
+    terminal = Terminal(setup=setup)
     terminal.expect(b"Secret: ")
     assert not terminal.echo()
     terminal.type(b"part")
-    own = Path(f"/proc/{terminal.child}/task/{terminal.child}/children").read_text().split()
-    os.kill(int(own[0]), number)
+    os.kill(int((tmp_path / "pid").read_text()), number)
     for _ in range(300):
         if terminal.echo():
             break
@@ -590,6 +592,7 @@ def test_the_echo_is_on_again_after_a_fatal_signal(number: signal.Signals) -> No
     assert terminal.end() == number
 
 
+@linux_only
 def test_residue_of_getpass() -> None:
     text = "".join("abcdefghijklmnop"[b % 16] for b in os.urandom(1024))
     masked = bytes(b ^ MASK for b in text.encode()).hex()
