@@ -104,7 +104,7 @@ enum sa_code pages_map(size_t data, size_t *count, unsigned least, bool giving,
     unsigned ask = least | SA_LOCK | (secretmem ? SA_SECRETMEM : 0);
     int error;
     pages_learn_limits(); /* they may have been changed */
-    while ((error = os_map_pages(n * data, ask & SA_SECRETMEM, ask, pages))) {
+    while ((error = vault_map_pages(n * data, ask & SA_SECRETMEM, ask, pages))) {
         if (pages->never_secretmem) {
             atomic_store(&vault.no_secretmem, true);
             vault.never_why = pages->why;

@@ -77,24 +77,42 @@ static void forget_parent(void)
 
 /* Between two calls that map pages a child would inherit them, readable: fork waits
  * until no page is on its way. Not for ever, as a crash reporter may fork inside a
- * handler that interrupted the holder. */
+ * handler that interrupted the holder: then it is counted, and whoever maps begins anew. */
 static pthread_t forking;
-static bool held_for_fork;
+static _Atomic bool held_for_fork;
+static unsigned nested; /* forks of a handler that interrupted the one that holds the lock */
+static _Atomic unsigned passing; /* forks under way without it */
+static _Atomic uint64_t passed;  /* of those, how many began */
+
+static bool holds_for_fork(void)
+{
+    return atomic_load(&held_for_fork) && pthread_equal(forking, pthread_self());
+}
 
 static void before_fork(void)
 {
+    if (holds_for_fork()) {
+        nested++;
+        return;
+    }
     for (unsigned turn = 0; turn < 64 + 1000; os_wait(turn++))
         if (pthread_mutex_trylock(&vault.lock) == 0) {
             forking = pthread_self();
-            held_for_fork = true;
+            atomic_store(&held_for_fork, true);
             return;
         }
+    atomic_fetch_add(&passing, 1);
+    atomic_fetch_add(&passed, 1);
 }
 
 static void after_fork_in_parent(void)
 {
-    if (held_for_fork && pthread_equal(forking, pthread_self())) {
-        held_for_fork = false;
+    if (!holds_for_fork()) {
+        atomic_fetch_sub(&passing, 1);
+    } else if (nested) {
+        nested--;
+    } else {
+        atomic_store(&held_for_fork, false);
         pthread_mutex_unlock(&vault.lock);
     }
 }
@@ -102,8 +120,46 @@ static void after_fork_in_parent(void)
 static void after_fork_in_child(void)
 {
     after_fork_in_parent(); /* given back where this very thread took it */
-    held_for_fork = false;
+    atomic_store(&held_for_fork, false);
+    atomic_store(&passing, 0);
+    nested = 0;
     forget_parent();
+}
+
+void alone_begin(struct alone *alone)
+{
+    os_mask_sent(&alone->mask);
+    alone->passed = atomic_load(&passed);
+    for (unsigned turn = 0; turn < 64 + 1000 && atomic_load(&passing); turn++)
+        os_wait(turn); /* not for ever: it may wait for what waits for our lock */
+    alone->crowded = atomic_load(&passing) != 0;
+}
+
+bool alone_still(const struct alone *alone)
+{
+    return !alone->crowded && atomic_load(&passed) == alone->passed;
+}
+
+bool alone_end(const struct alone *alone)
+{
+    bool was = alone_still(alone);
+    os_unmask(&alone->mask);
+    return was;
+}
+
+int vault_map_pages(size_t bytes, bool secretmem, unsigned least, struct os_pages *out)
+{
+    for (unsigned tries = 0; tries < 8; tries++) {
+        struct alone alone;
+        alone_begin(&alone);
+        int error = os_map_pages(bytes, secretmem, least, out);
+        if (alone_end(&alone))
+            return error;
+        if (!error)
+            (void)os_release(out->at, bytes); /* never accessible */
+    }
+    *out = (struct os_pages){.why = {.call = "mmap beside forks", .error = EAGAIN}};
+    return EAGAIN;
 }
 
 static void at_exit(void)

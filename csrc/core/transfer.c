@@ -7,7 +7,8 @@
  * arenas ever holds it, and there is nothing to wipe. A receiver that never comes, or
  * dies, leaves nothing behind.
  *
- * A fork waits, as for all pages on their way, while a descriptor is open.
+ * A fork waits, as for all pages on their way, while a descriptor is open; where one did not
+ * wait, the handing over fails.
  */
 #include "alt_stack.h"
 #include "arena_state.h"
@@ -82,7 +83,9 @@ static int receive_offer(int sock, struct offer *offer, void **at, int64_t end)
         size_t got;
         int fd = -1;
         *at = NULL;
+        struct alone alone;
         pthread_mutex_lock(&vault.lock); /* no fork while the descriptor is open */
+        alone_begin(&alone);
         int error = os_socket_receive(sock, offer, sizeof *offer, &fd, &got);
         if (fd >= 0) {
             if (!error && got == sizeof *offer && offer->kind == PAGES &&
@@ -90,7 +93,13 @@ static int receive_offer(int sock, struct offer *offer, void **at, int64_t end)
                 *at = NULL;
             os_close(fd);
         }
+        bool shared = !alone_end(&alone) && fd >= 0;
         pthread_mutex_unlock(&vault.lock);
+        if (shared) { /* with a child, whoever made the pages */
+            if (*at)
+                (void)os_release(*at, (size_t)offer->bytes); /* just mapped, whole */
+            return ECONNABORTED;
+        }
         if (!error) /* an offer is sent whole, and so it comes */
             return got == sizeof *offer ? 0 : EPROTO;
         if ((error = wait_more(sock, false, end, error)))
@@ -250,7 +259,9 @@ static enum sa_code make_shared(struct sa_arena *a, size_t size, int sock, bool 
     if ((code = vault_may_have(required, why)) ||
         (code = vault_take(size, size, required, &s, &zeroed, why)))
         return code;
+    struct alone alone;
     pthread_mutex_lock(&vault.lock); /* no fork while the descriptor is open */
+    alone_begin(&alone);
     *shared = hold_granted(atomic_load(slot_hold(s))) & SA_SECRETMEM && other_pages(s, &fd, &lost);
     if (lost) { /* somebody else mapped something there: nothing of it is ours any more */
         atomic_store(slot_hold(s), SLOT_LOST);
@@ -268,12 +279,22 @@ static enum sa_code make_shared(struct sa_arena *a, size_t size, int sock, bool 
                               .offset = s.region->data - size,
                               .bytes = s.region->data};
         size_t sent;
-        int error = os_socket_send(sock, &offer, sizeof offer, fd, &sent);
-        *shared = !error && sent == sizeof offer;
+        *shared = alone_still(&alone) &&
+                  os_socket_send(sock, &offer, sizeof offer, fd, &sent) == 0 &&
+                  sent == sizeof offer;
         os_close(fd);
     }
+    bool forked = !alone_end(&alone) && fd >= 0;
+    if (forked && !lost) /* a child has its pages, too: they are not to be used again */
+        atomic_fetch_and(slot_hold(s), ~((uint64_t)(SA_SECRETMEM | SA_NODUMP)
+                                         << HOLD_GRANTED_SHIFT));
     pthread_mutex_unlock(&vault.lock);
-    return lost ? failed("mremap", ENOMEM, why) : SA_OK;
+    if (lost)
+        return failed("mremap", ENOMEM, why);
+    if (!forked)
+        return SA_OK;
+    sa_close(a);
+    return failed("fork", EAGAIN, why);
 }
 
 /* Straight into the arena, which is being filled. */

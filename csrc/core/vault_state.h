@@ -54,6 +54,23 @@ extern struct sa_region larges[LARGES];
 /* Zeroed memory that a child sees zeroed. [any] */
 SA_MUST_USE enum sa_code vault_map_table(void **out, size_t bytes, struct sa_why *why);
 
+/* Around calls that open or map what a child must not have: after the second, it is closed
+ * or marked. No handler runs on the thread in between, to which a fork in it would be no
+ * reason to wait. False, as the third tells beforehand: a fork came in between, and what was
+ * made is to be given up. With the lock held, for which fork waits, but not for ever. [any] */
+struct alone {
+    sigset_t mask;
+    uint64_t passed;
+    bool crowded;
+};
+void alone_begin(struct alone *alone);
+SA_MUST_USE bool alone_end(const struct alone *alone);
+bool alone_still(const struct alone *alone);
+
+/* os_map_pages, so that no child has any of them. With the lock held. [any] */
+SA_MUST_USE int vault_map_pages(size_t bytes, bool secretmem, unsigned least,
+                                struct os_pages *out);
+
 /* ---- pages.c, all with the lock held ---------------------------------------- */
 
 /* Pages for up to *count slots of `data` bytes: fewer where limits bite, and, if `giving`,
