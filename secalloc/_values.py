@@ -50,8 +50,9 @@ class Status(NamedTuple):
     """Bytes that this process may lock; None: no limit."""
     backend: Literal["none", "secretmem", "anonymous"]
     """Where new arenas come from; "none" before the first."""
-    handlers: dict[Signals, Literal["armed", "shadowed", "off"]]
-    """Each fatal signal: ours outermost, ours below another's, or not ours."""
+    handlers: dict[Signals | int, Literal["armed", "shadowed", "off"]]
+    """Each fatal signal, and others that arm() was told of, the real-time ones without a name
+    by number: ours outermost, ours below another's, or not ours."""
     lockdown_fd: int | None
     """Where the marker goes; None: nowhere."""
     rekeys: int

@@ -271,7 +271,8 @@ def _handlers() -> Check:
         handlers = secalloc.status().handlers
     names = {Signals[f"SIG{name}"]: name for name in _FORCED}
     bad = [f"{names[s]} {handlers[s]}" for s in names if handlers[s] != "armed"]
-    rest = [s.name[3:] for s in handlers if s not in names and handlers[s] != "armed"]
+    others = [s for s in handlers if isinstance(s, Signals) and s not in names]
+    rest = [s.name[3:] for s in others if handlers[s] != "armed"]
     left = f"; left to others, who handle or ignore them: {', '.join(rest)}" if rest else ""
     why = f"a crash wipes every arena before the process dies{left}"
     if bad:

@@ -2,7 +2,7 @@
 
 Looks at linked machine code, so that inlining and what the compiler puts in by itself
 count: the core as setup.py compiles it, by gcc and clang, and the wheel's extension.
-Everything reachable from on_fatal and from each function that a header marks [signal]
+Everything reachable from the entries and from each function that a header marks [signal]
 must be ours or on the list below, touch no thread-local, and call through no pointer.
 Then it plants what is forbidden in a copy of the core, and must find it.
 
@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TREE = Path(__file__).resolve().parent.parent
-ROOT = "on_fatal"
+ENTRIES = [f"enter_{level}" for level in range(8)]
 
 # Async-signal-safe by POSIX.1-2024, section 2.4.3.
 POSIX = """
     abort close fcntl fstat getpid memcmp memcpy memmove memset open poll
-    pthread_sigmask raise send sigaction sigaddset sigdelset sigemptyset sigfillset
+    pthread_self pthread_sigmask raise send sigaction sigaddset sigdelset sigemptyset sigfillset
     sigismember sigpending sysconf tcsetattr write
 """
 # System calls without any state of the C library's: neither lock nor memory. errno is
@@ -38,7 +38,7 @@ COMPILER = "__stack_chk_fail __memcpy_chk __memset_chk __memmove_chk __fxstat __
 ALLOWED = {*POSIX.split(), *BARE.split(), *COMPILER.split()}
 
 # The handler that was there before ours is called as a function; nothing else is.
-INDIRECT = {"on_fatal", "hand_over"}
+INDIRECT = {"on_fatal", "hand_over", "queue", "call"}
 
 CALL = re.compile(r"^\s*[0-9a-f]+:\s+(?:notrack |bnd |data16 |rex\.W )*(\S+)\s*(.*)$")
 NAME = re.compile(r"<([^>+@]+)(@[^>+]*)?(?:\+0x[0-9a-f]+)?>")
@@ -168,7 +168,7 @@ def main() -> int:
     where = Path(sys.argv[1]) / "purity"
     shutil.rmtree(where, ignore_errors=True)
     where.mkdir(parents=True)
-    roots = [ROOT, *marked()]
+    roots = [*ENTRIES, *marked()]
     compilers = [a for a in sys.argv[2:] if not a.endswith(".so")]
     libraries = [Path(a) for a in sys.argv[2:] if a.endswith(".so")]
     for compiler in compilers:
@@ -189,7 +189,7 @@ def main() -> int:
         assert PLACE in text
         extra = "\nvoid (*volatile planted)(void);\n" if "pointer" in what else ""
         (copy / "noise.c").write_text(text.replace(PLACE, PLACE + planted) + extra)
-        found = faults(build(compilers[0], "-O3", copy, where / "planted.so"), [ROOT])
+        found = faults(build(compilers[0], "-O3", copy, where / "planted.so"), ENTRIES)
         seen = any(what in line for line in found)
         bad += not seen
         print(f"planted, {what}: {'found' if seen else 'NOT FOUND'}")

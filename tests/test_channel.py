@@ -78,6 +78,19 @@ def test_bytes_and_ends(code: str, events: list[secalloc.LockdownKind]) -> None:
         child.wait(SOON)
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGALRM", "SIGUSR1", "SIGTERM"])
+def test_the_end_by_a_signal_that_is_armed_is_a_fall(name: str) -> None:
+    code = f"""
+signal.signal(signal.{name}, signal.SIG_DFL); a = secret(); ARM
+os.kill(os.getpid(), signal.{name}); time.sleep(30)
+"""
+    for arm, kind in ((f"secalloc.arm([signal.{name}])", FATAL), ("secalloc.disarm()", CLOSED)):
+        with LockdownChannel() as channel:
+            child = spawn(channel, code.replace("ARM", arm))
+            assert kinds(channel, 1) == [kind]
+            assert child.wait(SOON) == -getattr(signal, name)
+
+
 def test_kinds_read_as_their_names() -> None:
     assert [str(kind) for kind in secalloc.LockdownKind] == [
         "FATAL",

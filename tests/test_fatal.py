@@ -128,6 +128,25 @@ def test_kill_leaves_no_word() -> None:
     assert run("a = secret(); os.kill(os.getpid(), 9)").fate == (-9, b"")
 
 
+@linux_only
+@pytest.mark.parametrize("name", ["SIGALRM", "SIGUSR1", "SIGINT"])
+def test_another_signal_waits_until_the_wipe_is_done(name: str) -> None:
+    """It is sent once the pass over a large arena has begun: five times each."""
+    for _ in range(5):
+        assert run(f"""
+            signal.signal(signal.{name}, signal.SIG_DFL)
+            large = secalloc.Arena(64 << 20)
+            large[:] = b"Z" * len(large)
+            first = (ctypes.c_char * 8).from_address(large.address)
+            def disturb():
+                while first.raw == b"ZZZZZZZZ": pass
+                signal.pthread_kill(threading.main_thread().ident, signal.{name})
+            threading.Thread(target=disturb, daemon=True).start()
+            time.sleep(0.01)
+            ctypes.CDLL(None).memset(ctypes.c_void_p(8), 0, ctypes.c_size_t(1))  # without the GIL
+        """).fate == (-11, b"F")
+
+
 # ---- several at once -----------------------------------------------------------------
 
 
@@ -180,7 +199,116 @@ def test_faulthandler_of_the_interpreter_option() -> None:
     assert "Fatal Python error: Segmentation fault" in end.err
 
 
+@x86_or_arm_linux
+@pytest.mark.parametrize("kind", ["fpe", "ill", "abrt"])
+@pytest.mark.parametrize(
+    ("steps", "marks", "reports"),
+    [
+        ("arena enable disable", 1, 0),
+        ("arena enable arm", 2, 1),
+        ("arena enable arm disable", 1, 0),
+        ("arena enable arm disable enable arm", 2, 1),
+        ("enable arena disable", 0, 0),  # a limit: it puts back what was there before it
+        ("enable arena disable arm", 1, 0),
+    ],
+)
+def test_faulthandler_comes_and_goes(steps: str, kind: str, marks: int, reports: int) -> None:
+    if kind == "fpe" and platform.machine() != "x86_64":
+        pytest.skip("only x86 traps a division by zero")
+    lines = {
+        "arena": "a = secret()",
+        "arm": "secalloc.arm()",
+        "enable": "faulthandler.enable()",
+        "disable": "faulthandler.disable()",
+    }
+    code = "\n".join(["import faulthandler", *(lines[s] for s in steps.split())])
+    end = run(f"{code}\nfault({kind!r})")
+    assert end.fate == (-FORCED[kind], b"F" * marks), end
+    assert end.err.count("Fatal Python error") == reports, end
+
+
+# ---- signals that are armed only when asked for ------------------------------------------
+
+
+MORE = [
+    s.name
+    for s in Signals
+    if s.name.startswith("SIGRT")
+    or s.name[3:] in "INT PIPE ALRM USR1 USR2 VTALRM PROF PWR STKFLT".split()
+]
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_what_is_armed_when_asked_for(name: str) -> None:
+    sig = Signals[name]
+    code = f"""
+        signal.signal({int(sig)}, signal.SIG_DFL)
+        a = secret()
+        assert {int(sig)} not in secalloc.status().handlers
+        ARM
+        os.kill(os.getpid(), {int(sig)})
+        time.sleep(30)
+    """
+    armed = f"""secalloc.arm([{int(sig)}])
+        assert secalloc.status().handlers[signal.{name}] == 'armed'"""
+    assert run(code.replace("ARM", armed)).fate == (-sig, b"F")
+    assert run(code.replace("ARM", "secalloc.arm()")).fate == (-sig, b"")  # the stated limit
+    # Standard error is spared it, as with SIGTERM.
+    default = run(code.replace("ARM", armed), marker=False)
+    assert (default.code, default.err) == (-sig, "")
+
+
+@linux_only
+def test_every_real_time_signal() -> None:
+    check("""
+        a = secret()
+        numbers = range(signal.SIGRTMIN, signal.SIGRTMAX + 1)
+        before = secalloc.status().handlers
+        secalloc.arm(signals=numbers)
+        now = secalloc.status().handlers
+        assert now == before | dict.fromkeys(numbers, "armed"), now
+        assert all(isinstance(n, int) for n in now)
+        secalloc.disarm()
+        assert set(secalloc.status().handlers) == set(before)
+        secalloc.arm()
+        assert secalloc.status().handlers == before
+    """)
+
+
+def test_what_is_handled_or_ignored_is_left_alone() -> None:
+    check("""
+        a = secret()
+        assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        secalloc.arm([signal.SIGPIPE, signal.SIGINT])
+        assert not {signal.SIGPIPE, signal.SIGINT} & set(secalloc.status().handlers)
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            pass
+        assert bytes(a) == SECRET
+    """)
+
+
 # ---- surviving -----------------------------------------------------------------------
+
+
+def test_what_is_ignored_stays_so_for_programs_that_are_executed() -> None:
+    """But not what can be forced: it is ours, and nothing runs at exec to put it back."""
+    out = check("""
+        import subprocess
+        for name in ("ABRT", "PIPE", "TERM", "TRAP"):
+            signal.signal(signal.Signals["SIG" + name], signal.SIG_IGN)
+        a = secret()
+        def lives(name):
+            command = ["sh", "-c", f"kill -{name} $$; echo lives"]
+            return "lives" in subprocess.run(command, capture_output=True, text=True,
+                                             restore_signals=False).stdout
+        print(*(name for name in ("ABRT", "PIPE", "TERM", "TRAP") if lives(name)))
+        secalloc.disarm()
+        print(lives("TRAP"))
+    """)
+    assert out.split() == ["ABRT", "PIPE", "TERM", "True"]
 
 
 def test_an_ignored_sent_signal_wipes_nothing() -> None:

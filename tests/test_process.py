@@ -471,8 +471,11 @@ def test_disarm_leaves_the_handlers_of_others_in_place() -> None:
     """)
 
 
-@pytest.mark.parametrize("bad", [[9], [signal.SIGKILL], [signal.SIGUSR1], [0], [-1], [999]])
-def test_arm_takes_fatal_signals_only(bad: list[int]) -> None:
+@pytest.mark.parametrize(
+    "bad",
+    [[9], [signal.SIGSTOP], [11, signal.SIGCHLD], [signal.SIGTSTP], [32], [33], [0], [-1], [999]],
+)
+def test_arm_takes_only_what_ends_the_process(bad: list[int]) -> None:
     before = secalloc.status().handlers
     with pytest.raises(ValueError, match=r"(?i)signal"):
         secalloc.arm(signals=bad)

@@ -20,7 +20,7 @@ static _Atomic uint32_t ran;
 
 SA_HOT bool vault_is_ours(void)
 {
-    return vault_started() && atomic_load(&vault.process) == os_process();
+    return vault_started() && os_is_process(atomic_load(&vault.process));
 }
 
 uint32_t vault_epoch(void) { return atomic_load(&vault.epoch); }

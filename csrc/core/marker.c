@@ -147,7 +147,7 @@ SA_HOT void marker_write(char byte, bool only_set)
 {
     struct target t = get();
     struct stat file = {0};
-    if (t.fd < 0 || (only_set && !t.set) || (t.process && t.process != os_process()))
+    if (t.fd < 0 || (only_set && !t.set) || (t.process && !os_is_process(t.process)))
         return;
     int error = t.kind == S_IFIFO ? os_look_at_pipe(t.fd, &file) : os_look_at(t.fd, &file);
     if (!error && still_is(&t, &file) &&

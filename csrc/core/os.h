@@ -95,7 +95,7 @@ int os_drop_pages(void *at, size_t bytes);
 
 /* For each page of [at, at + bytes), whether it may ever have held anything:
  * vec[i] & 1. Exact on locked pages and secretmem of Linux; on macOS a lock fetches all
- * pages. After os_probe(). [signal] */
+ * pages. After os_probe. [signal] */
 int os_touched(void *at, size_t bytes, unsigned char *vec);
 
 /* ---- pages and bytes for another process ------------------------------------ */
@@ -202,12 +202,23 @@ bool os_peek(uintptr_t at, void *out, size_t bytes);
 
 int os_entropy(void *out, size_t bytes); /* any alignment and size [any] */
 
-/* The calling process, asked of the kernel. [signal] */
+/* The calling process, asked of the kernel; 0 or less where a sandbox refuses. [signal] */
 long os_process(void);
+
+/* Whether the calling process has that id. True where a sandbox refuses to say, so that a
+ * child has to be told by something else. [signal] */
+bool os_is_process(long process);
 bool os_is_init(void); /* the first process of a PID namespace [signal] */
 
 /* Give up the processor: at once for small `turn`, then for a millisecond. [signal] */
 void os_wait(unsigned turn);
+
+/* Whether a signal's default action ends the process, and it can be handled. Any number. [any] */
+bool os_ends_process(int sig);
+
+/* End the process by SIGKILL; where that is refused, by a fault, which the caller is to have
+ * blocked. [signal] */
+_Noreturn void os_end(void);
 
 /* Queue the siginfo that a handler received to the calling thread again, to be
  * taken when the handler returns. [signal] */
@@ -243,9 +254,10 @@ bool os_may_read(const void *at);
 bool os_may_write(void *at);
 
 /* Whether the signal is blocked once the handler returns, because it was only let in
- * for a call such as ppoll; and let it in then. [signal] */
+ * for a call such as ppoll; let it in then, or block it. [signal] */
 bool os_blocks_on_return(int sig, const void *context);
 void os_unblock_on_return(int sig, void *context);
+void os_block_on_return(int sig, void *context);
 
 /* Block every signal that the calling thread could take, the C library's own among them
  * (a setgroups() of another thread would put this one's registers on its stack), and give
@@ -256,11 +268,16 @@ void os_mask_all(sigset_t *before);
 /* The same but for faults and abort's signal, which would end the process unwiped. [signal] */
 void os_mask_sent(sigset_t *before);
 
+/* What a handler is to block: all of them, and on macOS all but faults. [signal] */
+void os_fill_mask(sigset_t *mask);
+
 /* Put the mask back that one of the two gave. [signal] */
 void os_unmask(const sigset_t *before);
-/* Names the calling thread among those that live; milliseconds of a clock that only runs on. [any] */
+
+/* Names the calling thread among those that live. [signal] */
 uintptr_t os_thread(void);
-int64_t os_now_ms(void);
+
+int64_t os_now_ms(void); /* milliseconds of a clock that only runs on [any] */
 
 /* Take one pending signal of the calling thread, if there is one. [signal] */
 void os_consume(int sig);

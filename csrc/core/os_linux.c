@@ -109,8 +109,10 @@ int os_requeue(int sig, siginfo_t *info)
 {
     int before = errno;
     int error = 0;
-    if (syscall(SYS_rt_tgsigqueueinfo, getpid(), syscall(SYS_gettid), sig, info) &&
-        syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), sig))
+    long process = getpid(), thread = syscall(SYS_gettid);
+    if (syscall(SYS_rt_tgsigqueueinfo, process, thread, sig, info) &&
+        syscall(SYS_tgkill, process, thread, sig) &&
+        (thread <= 0 || syscall(SYS_tkill, thread, sig))) /* where getpid is refused */
         error = errno;
     errno = before;
     return error;

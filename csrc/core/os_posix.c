@@ -123,6 +123,11 @@ void os_unblock_on_return(int sig, void *context)
     (void)sigdelset(&((ucontext_t *)context)->uc_sigmask, sig); /* a signal it surely is */
 }
 
+void os_block_on_return(int sig, void *context)
+{
+    (void)sigaddset(&((ucontext_t *)context)->uc_sigmask, sig); /* as above */
+}
+
 enum { STACK_GUARD = 65536 }; /* a multiple of every page size */
 
 void *os_map_stack(size_t bytes)

@@ -45,7 +45,7 @@ enum sa_code {
     SA_CROWDED,      /* a counter is full: too many buffers or blocks at once */
     SA_UNPROTECTED,  /* new pages would protect less than is required, or than the old ones
                         do: struct sa_why tells */
-    SA_BAD_SIGNAL,   /* not one of the fatal signals */
+    SA_BAD_SIGNAL,   /* its default action does not end the process */
     SA_WRONG_PROCESS /* memory shared with the parent (vfork): nothing is done */
 };
 
@@ -389,8 +389,10 @@ void sa_no_standard_error(void);
  * a descriptor `fd` that was taken over. [any] */
 void sa_leave_lockdown_fd(int fd);
 
-/* Install the handlers for `count` signals of the fatal ones, outermost; NULL
- * means all. SA_BAD_SIGNAL: nothing was installed. [any] */
+/* Install the handlers for `count` signals, outermost; NULL means the default set. Each must
+ * be one whose default action ends the process, else SA_BAD_SIGNAL, and nothing was installed.
+ * What somebody handles, or ignores, stays as it is; but not the default set's first seven
+ * where they are handled, nor its forced ones where they are ignored. [any] */
 SA_MUST_USE enum sa_code sa_arm(const int *signals, size_t count, struct sa_why *why);
 
 /* Put back what was there where ours is still in place, and stay off until
@@ -421,7 +423,8 @@ void sa_echo_before(struct sa_terminal *out);
 
 enum sa_handler_state { SA_HANDLER_OFF, SA_HANDLER_ARMED, SA_HANDLER_SHADOWED };
 enum sa_alt_stack { SA_STACK_NONE, SA_STACK_OURS, SA_STACK_FOREIGN, SA_STACK_SMALL };
-#define SA_SIGNALS 12
+#define SA_SIGNALS 12 /* armed by default */
+#define SA_MOST_SIGNALS 64
 struct sa_status {
     size_t arenas;         /* live */
     size_t bytes;          /* their sizes together */
@@ -435,8 +438,9 @@ struct sa_status {
     int lockdown_fd;       /* -1: nowhere */
     uint64_t rekeys;
     uint64_t lockdowns;
-    int signals[SA_SIGNALS];
-    enum sa_handler_state handlers[SA_SIGNALS];
+    size_t signal_count;   /* the SA_SIGNALS of the default set, then others that are armed */
+    int signals[SA_MOST_SIGNALS];
+    enum sa_handler_state handlers[SA_MOST_SIGNALS];
     enum sa_alt_stack alt_stack; /* of the calling thread */
 };
 void sa_status(struct sa_status *out); /* [any] */

@@ -32,8 +32,8 @@ static const struct {
     [SA_FILLING] = {BUFFER, "inside an open() block, of this thread or another: leave it first"},
     [SA_CROWDED] = {BUFFER, "too many at once: 65535 buffers, and as many open() blocks of "
                             "either kind, are what an arena counts"},
-    [SA_BAD_SIGNAL] = {VALUE, "not a fatal signal: status().handlers lists those that can be "
-                              "armed"},
+    [SA_BAD_SIGNAL] = {VALUE, "a signal that cannot be armed: its default action does not end "
+                              "the process, or nothing can handle it"},
     [SA_UNPROTECTED] = {OS, "a required protection is not to be had"},
     [SA_WRONG_PROCESS] = {FORKED, "this process shares its memory with its parent (vfork): "
                                   "exec first"},

@@ -358,9 +358,10 @@ PyMethodDef py_module_methods[] = {
                "Choose where the marker goes: a descriptor, an object with fileno(), or None for\n"
                "nowhere. Returns the previous one.\n\n"
                "The marker is one byte: 'F' when a fatal signal has wiped all, one or more where\n"
-               "several threads fault together, 'L' from lockdown(). SIGTERM and SIGHUP write it\n"
-               "only to a descriptor that was set. The default is 2, standard error as it was when\n"
-               "the library was imported, None if it was closed; on a terminal a newline follows.\n\n"
+               "several threads fault together, 'L' from lockdown(). SIGTERM, SIGHUP and what was\n"
+               "armed besides the default signals write it only to a descriptor that was set. The\n"
+               "default is 2, standard error as it was when the library was imported, None if it was\n"
+               "closed; on a terminal a newline follows.\n\n"
                "The descriptor stays the caller's. The file behind it is remembered: when the\n"
                "number is reused for another, nothing is written. OSError: not an open\n"
                "descriptor; the previous one stays.")},
@@ -375,8 +376,15 @@ PyMethodDef py_module_methods[] = {
     {"arm", (PyCFunction)(void (*)(void))core_arm, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("arm(signals=None)\n--\n\n"
                "Install the fatal-signal handlers, outermost, for some signals or for all.\n\n"
-               "The first arena does so by itself. ValueError: not one of the fatal signals, which\n"
-               "status().handlers lists; nothing was installed. OSError: sigaction failed.")},
+               "The first arena does so by itself for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT,\n"
+               "SIGSYS and SIGTRAP, and, where nobody handles or ignores them, for SIGQUIT,\n"
+               "SIGXCPU, SIGXFSZ, SIGTERM and SIGHUP. Any other whose default action ends the\n"
+               "process, SIGINT, SIGPIPE, SIGALRM, SIGUSR1 and real-time ones among them, ends it\n"
+               "unwiped unless it is armed here, which again leaves alone what somebody handles or\n"
+               "ignores, as Python does SIGINT and SIGPIPE.\n\n"
+               "ValueError: a signal that does not end the process, or cannot be handled; nothing\n"
+               "was installed. OSError: sigaction failed, or more than seven other handlers took\n"
+               "turns with ours on one signal.")},
     {"disarm", core_disarm, METH_NOARGS,
      PyDoc_STR("disarm()\n--\n\n"
                "Put back what handled the signals before, where ours is still in place.\n\n"

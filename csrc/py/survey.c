@@ -13,8 +13,12 @@ static PyObject *handlers_of(const struct sa_status *status, PyObject *signals)
     };
     PyObject *handlers = PyDict_New();
     bool ok = handlers != NULL;
-    for (size_t i = 0; ok && i < SA_SIGNALS; i++) {
+    for (size_t i = 0; ok && i < status->signal_count; i++) {
         PyObject *key = PyObject_CallFunction(signals, "i", status->signals[i]);
+        if (!key && PyErr_ExceptionMatches(PyExc_ValueError)) {
+            PyErr_Clear(); /* a real-time one between the two that have names */
+            key = PyLong_FromLong(status->signals[i]);
+        }
         PyObject *value = key ? PyUnicode_FromString(names[status->handlers[i]]) : NULL;
         ok = value && PyDict_SetItem(handlers, key, value) == 0;
         Py_XDECREF(value);

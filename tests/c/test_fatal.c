@@ -58,10 +58,31 @@ TEST(armed_by_the_first_arena)
         CHECK(now.sa_flags & SA_SIGINFO && now.sa_flags & SA_ONSTACK);
         for (int k = 0; k < SA_SIGNALS; k++)
             CHECK(sigismember(&now.sa_mask, all[k]));
-        CHECK(sigismember(&now.sa_mask, SIGPIPE) && sigismember(&now.sa_mask, SIGTTOU));
-        CHECK(!sigismember(&now.sa_mask, SIGINT));
+        CHECK(sigismember(&now.sa_mask, SIGPIPE) && sigismember(&now.sa_mask, SIGALRM));
     }
 }
+
+#ifdef __linux__
+static const uint64_t never_blocked = UINT64_C(1) << (SIGKILL - 1) | UINT64_C(1) << (SIGSTOP - 1);
+
+/* The C library's own two as well, which it does not let one ask about. */
+TEST(blocks_every_signal)
+{
+    if (under_tool())
+        SKIP("handlers of a tool's are in place");
+    begin();
+    for (int i = 0; i < SA_SIGNALS; i++) {
+        struct {
+            void (*handler)(int);
+            unsigned long flags;
+            void (*restorer)(void);
+            uint64_t mask;
+        } raw;
+        SAME(syscall(SYS_rt_sigaction, all[i], NULL, &raw, 8), 0);
+        CHECK((raw.mask | never_blocked) == UINT64_MAX);
+    }
+}
+#endif
 
 /* A handler that was there keeps the optional signals, and is put back elsewhere. */
 TEST(what_was_there_before)
@@ -117,7 +138,7 @@ TEST(disarm_before_first_use)
 
 TEST(chosen_ones)
 {
-    const int two[] = {SIGSEGV, SIGTERM}, bad[] = {SIGSEGV, SIGINT};
+    const int two[] = {SIGSEGV, SIGTERM}, bad[] = {SIGSEGV, SIGCHLD};
     SAME(sa_arm(bad, 2, &why), SA_BAD_SIGNAL);
     SAME(state_of(SIGSEGV), SA_HANDLER_OFF);
     OK(sa_arm(two, 2, &why));
@@ -128,6 +149,94 @@ TEST(chosen_ones)
     OK(sa_arm(two, 0, &why));
     OK(sa_arm(NULL, 0, &why));
     SAME(state_of(SIGHUP), SA_HANDLER_ARMED);
+}
+
+static int state_among(int sig, const struct sa_status *now)
+{
+    for (size_t i = 0; i < now->signal_count; i++)
+        if (now->signals[i] == sig)
+            return (int)now->handlers[i];
+    return -1;
+}
+
+/* Whatever ends the process by default, and nothing else. */
+TEST(each_that_ends_the_process)
+{
+    static const int never[] = {SIGKILL, SIGSTOP, SIGCHLD, SIGCONT, SIGTSTP,
+                                SIGTTIN, SIGTTOU, SIGURG,  SIGWINCH};
+    begin();
+    struct sa_status before = status();
+    SAME(before.signal_count, SA_SIGNALS);
+    for (int sig = -1; sig < 100; sig++) {
+        struct sigaction was, now;
+        bool ends = sig > 0 && sig < NSIG && sigaction(sig, NULL, &was) == 0;
+        for (size_t i = 0; i < sizeof never / sizeof never[0]; i++)
+            ends = ends && sig != never[i];
+#ifdef __APPLE__
+        ends = ends && sig != SIGIO && sig != SIGINFO;
+#endif
+        if (ends && was.sa_handler != SIG_DFL && !state_among(sig, &before))
+            signal(sig, SIG_DFL);
+        SAME(sa_arm(&sig, 1, &why), ends ? SA_OK : SA_BAD_SIGNAL);
+        struct sa_status after = status();
+        SAME(state_among(sig, &after), ends ? SA_HANDLER_ARMED : -1);
+        if (ends)
+            SAME(sigaction(sig, NULL, &now), 0);
+    }
+    CHECK(status().signal_count > SA_SIGNALS);
+    OK(sa_disarm(&why));
+    SAME(status().signal_count, SA_SIGNALS);
+    for (int sig = 1; sig < NSIG; sig++) {
+        struct sigaction now;
+        CHECK(sigaction(sig, NULL, &now) || now.sa_handler == SIG_DFL || sig == SIGKILL);
+    }
+}
+
+static int sent_while_armed;
+
+static void is_armed_and_sent(void *with)
+{
+    (void)with;
+    signal(sent_while_armed, SIG_DFL);
+    begin();
+    no_marker();
+    OK(sa_arm(&sent_while_armed, 1, &why));
+    raise(sent_while_armed);
+    pause_ms(100);
+}
+
+TEST(each_of_them_kills_as_itself)
+{
+    NEEDS_QUEUED_SIGNALS;
+    static const int more[] = {SIGINT, SIGPIPE, SIGALRM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGPROF};
+    for (size_t i = 0; i < sizeof more / sizeof more[0]; i++) {
+        sent_while_armed = more[i];
+        SAME(death_of(in_child(is_armed_and_sent, NULL)), more[i]);
+    }
+#ifdef __linux__
+    for (sent_while_armed = SIGRTMIN; sent_while_armed <= SIGRTMAX; sent_while_armed += 7)
+        SAME(death_of(in_child(is_armed_and_sent, NULL)), sent_while_armed);
+#endif
+}
+
+/* Of these each is somebody's: a framework's, or ignored, as SIGPIPE is by Python. */
+TEST(handled_or_ignored_by_others)
+{
+    const int two[] = {SIGINT, SIGPIPE};
+    struct sigaction now;
+    signal(SIGINT, nothing);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGABRT, SIG_IGN); /* nothing forces it, and programs executed are to ignore it */
+    begin();
+    OK(sa_arm(two, 2, &why));
+    SAME(status().signal_count, SA_SIGNALS);
+    SAME(sigaction(SIGINT, NULL, &now), 0);
+    CHECK(now.sa_handler == nothing);
+    SAME(sigaction(SIGPIPE, NULL, &now), 0);
+    CHECK(now.sa_handler == SIG_IGN);
+    SAME(sigaction(SIGABRT, NULL, &now), 0);
+    CHECK(now.sa_handler == SIG_IGN);
+    SAME(state_of(SIGABRT), SA_HANDLER_OFF);
 }
 
 TEST(shadowed)
@@ -272,7 +381,7 @@ TEST(ignored_and_sent)
             SAME(errno, 4711);
             CHECK(is_whole());
             SAME(sa_state_of(&arena), SA_USABLE);
-            SAME(state_of(sigs[i]), SA_HANDLER_ARMED);
+            SAME(state_of(sigs[i]), sigs[i] == SIGABRT ? SA_HANDLER_OFF : SA_HANDLER_ARMED);
         }
     close(ends[1]);
     char got;
@@ -459,15 +568,16 @@ TEST(called_by_one_in_the_middle)
     CHECK(is_fault(death_of(in_child(chains, &arena))));
 }
 
-/* Its mask is like ours, as if the kernel had called us. */
+/* Its mask is like ours, as if the kernel had called us: Go's is. */
 static void chains_with_all_blocked(void *unused)
 {
     (void)unused;
-    no_marker();
+    int before;
+    OK(sa_set_lockdown_fd(marker_ends[1], &before, &why));
     begin();
     struct sigaction act = {.sa_flags = SA_SIGINFO | SA_ONSTACK};
     act.sa_sigaction = calls_us;
-    sigfillset(&act.sa_mask);
+    memset(&act.sa_mask, 0xff, sizeof act.sa_mask);
     SAME(sigaction(SIGSEGV, &act, &below), 0);
     SAME(sigaction(SIGBUS, &act, NULL), 0);
     raw(&arena)[200] = 1;
@@ -476,7 +586,33 @@ static void chains_with_all_blocked(void *unused)
 TEST(called_by_one_that_blocks_all)
 {
     NEEDS_QUEUED_SIGNALS;
+    char got[16];
+    SAME(pipe(marker_ends), 0);
     CHECK(is_fault(death_of(in_child(chains_with_all_blocked, NULL))));
+    close(marker_ends[1]);
+    SAME(read(marker_ends[0], got, sizeof got), 1); /* one pass */
+}
+
+/* The one that is next calls us, whom it found when it installed itself anew. */
+static void chains_in_a_ring(void *unused)
+{
+    (void)unused;
+    no_marker();
+    struct sigaction act = {.sa_flags = SA_SIGINFO | SA_ONSTACK};
+    act.sa_sigaction = calls_us;
+    SAME(sigaction(SIGSEGV, &act, NULL), 0);
+    SAME(sigaction(SIGBUS, &act, NULL), 0);
+    begin();
+    SAME(sigaction(SIGSEGV, &act, &below), 0);
+    SAME(sigaction(SIGBUS, &act, NULL), 0);
+    times = 290; /* few are allowed */
+    raw(&arena)[200] = 1;
+}
+
+TEST(called_by_the_one_that_is_next)
+{
+    NEEDS_QUEUED_SIGNALS;
+    CHECK(is_fault(death_of(in_child(chains_in_a_ring, NULL))));
 }
 
 static void restores_and_raises(int sig)
@@ -500,6 +636,222 @@ TEST(raised_by_the_one_on_top)
 {
     NEEDS_QUEUED_SIGNALS;
     CHECK(is_fault(death_of(in_child(chains_by_raising, NULL))));
+}
+
+/* ---- others that come and go ------------------------------------------------------------------- */
+
+/* As faulthandler does: takes itself off, blindly, and raises the signal anew. */
+static struct reporter {
+    struct sigaction before[NSIG];
+    bool on;
+} reporters[2];
+
+static void take_off(struct reporter *r)
+{
+    if (r->on) {
+        sigaction(SIGSEGV, &r->before[SIGSEGV], NULL);
+        sigaction(SIGBUS, &r->before[SIGBUS], NULL);
+        sigaction(SIGFPE, &r->before[SIGFPE], NULL);
+    }
+    r->on = false;
+}
+
+static void report(struct reporter *r, int sig)
+{
+    if (++times > 8)
+        _exit(99);
+    if (!r->on)
+        return;
+    take_off(r);
+    raise(sig);
+}
+
+static void report_0(int sig) { report(&reporters[0], sig); }
+static void report_1(int sig) { report(&reporters[1], sig); }
+
+static void put_on(struct reporter *r)
+{
+    struct sigaction act = {.sa_handler = r == reporters ? report_0 : report_1,
+                            .sa_flags = SA_NODEFER | SA_ONSTACK};
+    if (!r->on) {
+        SAME(sigaction(SIGSEGV, &act, &r->before[SIGSEGV]), 0);
+        SAME(sigaction(SIGBUS, &act, &r->before[SIGBUS]), 0);
+        SAME(sigaction(SIGFPE, &act, &r->before[SIGFPE]), 0);
+    }
+    r->on = true;
+}
+
+enum { STEPS = 4 };
+
+static void steps_and_dies(void *with)
+{
+    const char *steps = with;
+    int before;
+    OK(sa_set_lockdown_fd(marker_ends[1], &before, &why));
+    alarm(5);
+    for (const char *step = steps + 1; *step; step++)
+        switch (*step) {
+        case 'f': make(&(struct sa_arena){0}, 200, 1, 3); break; /* lives as long as we do */
+        case 'a': OK(sa_arm(NULL, 0, &why)); break;
+        case 'e': put_on(&reporters[0]); break;
+        case 'd': take_off(&reporters[0]); break;
+        case 'E': put_on(&reporters[1]); break;
+        case 'D': take_off(&reporters[1]); break;
+        }
+    if (state_of(SIGFPE) == SA_HANDLER_ARMED)
+        SAME(write(marker_ends[1], "+", 1), 1);
+    if (*steps == '!')
+        raise(SIGFPE);
+    else
+        *(volatile char *)8 = 1;
+    _exit(98);
+}
+
+/* Every order of them: no fault spins, or ends otherwise than by its signal, and where we
+ * were in place it was wiped, not more often than there are levels. */
+TEST(others_go_in_any_order)
+{
+    NEEDS_QUEUED_SIGNALS;
+    static const char what[] = "faedED";
+    char steps[STEPS + 2] = "", got[64];
+    int count = 1;
+    for (int i = 0; i < STEPS; i++)
+        count *= 6;
+    for (int n = 0; n < count; n += under_tool() ? 31 : 1)
+        for (int sent = 0; sent < 2; sent++) {
+            steps[0] = sent ? '!' : '?';
+            for (int i = 0, left = n; i < STEPS; i++, left /= 6)
+                steps[1 + i] = what[left % 6];
+            if (!strchr(steps, 'f'))
+                continue; /* without an arena nothing is ours */
+            SAME(pipe(marker_ends), 0);
+            int death = death_of(in_child(steps_and_dies, steps));
+            if (sent ? death != SIGFPE : !is_fault(death))
+                check_failed(__FILE__, __LINE__, steps);
+            close(marker_ends[1]);
+            ssize_t marks = read(marker_ends[0], got, sizeof got);
+            close(marker_ends[0]);
+            bool armed = marks > 0 && got[0] == '+';
+            if (marks > 3 || (armed && marks < 2))
+                check_failed(__FILE__, __LINE__, steps);
+        }
+}
+
+static void one(int sig) { (void)sig; }
+static void two(int sig) { (void)sig; }
+static void three(int sig) { (void)sig; }
+static void four(int sig) { (void)sig; }
+static void five(int sig) { (void)sig; }
+static void six(int sig) { (void)sig; }
+static void seven(int sig) { (void)sig; }
+static void eight(int sig) { (void)sig; }
+
+/* More than take turns anywhere. To put the same function on again would have it call the
+ * one that calls it; so it stays on top, and arm() says so. */
+TEST(more_levels_than_there_are)
+{
+    static void (*const handlers[])(int) = {one, two, three, four, five, six, seven, eight};
+    begin();
+    for (int i = 0; i < 8; i++) {
+        signal(SIGSEGV, handlers[i]);
+        SAME(state_of(SIGSEGV), SA_HANDLER_SHADOWED);
+        SAME(sa_arm(NULL, 0, &why), i < 7 ? SA_OK : SA_OS_ERROR);
+        SAME(state_of(SIGSEGV), i < 7 ? SA_HANDLER_ARMED : SA_HANDLER_SHADOWED);
+    }
+    SAME(why.error, EMLINK);
+    CHECK(why.mend);
+    SAME(state_of(SIGBUS), SA_HANDLER_ARMED);
+    signal(SIGSEGV, three); /* one that had its turn has it again */
+    OK(sa_arm(NULL, 0, &why));
+    SAME(state_of(SIGSEGV), SA_HANDLER_ARMED);
+    OK(sa_disarm(&why));
+    struct sigaction now;
+    SAME(sigaction(SIGSEGV, NULL, &now), 0);
+    CHECK(now.sa_handler == three);
+}
+
+/* ---- masks ---------------------------------------------------------------------------------------- */
+
+static pthread_t falling;
+
+static void *disturbs(void *with)
+{
+    const volatile uint8_t *first = with;
+    while (first[0] == 0x5a && first[1] == 0x5a && first[2] == 0x5a)
+        ;
+    pthread_kill(falling, SIGUSR1);
+    return NULL;
+}
+
+static void is_disturbed(void *unused)
+{
+    (void)unused;
+    int before;
+    pthread_t thread;
+    struct sa_arena large = {0};
+    OK(sa_set_lockdown_fd(marker_ends[1], &before, &why));
+    OK(sa_arena_make(&large, LARGE, 1, &why));
+    memset(raw(&large), 0x5a, LARGE);
+    OK(sa_fill_end(&large, true));
+    falling = pthread_self();
+    SAME(pthread_create(&thread, NULL, disturbs, raw(&large)), 0);
+    *(volatile char *)8 = 1;
+}
+
+/* A signal that ends the process comes once the pass has begun. */
+TEST(other_signals_wait_for_the_pass)
+{
+    NEEDS_QUEUED_SIGNALS;
+    if (UNDER_TSAN)
+        SKIP("looks at pages without asking");
+    for (int i = 0; i < 20; i++) {
+        char got[16];
+        SAME(pipe(marker_ends), 0);
+        CHECK(is_fault(death_of(in_child(is_disturbed, NULL))));
+        close(marker_ends[1]);
+        SAME(read(marker_ends[0], got, sizeof got), 1);
+        close(marker_ends[0]);
+    }
+}
+
+static sigset_t inside;
+
+static void looks_at_mask(int sig)
+{
+    (void)sig;
+    times++;
+    pthread_sigmask(SIG_BLOCK, NULL, &inside);
+}
+
+/* Whether it is queued for the earlier handler, or that is called by ours, as where the
+ * signal was only let in for a call: it runs with the mask that it would have had. */
+TEST(the_mask_of_the_handler_of_before)
+{
+    NEEDS_QUEUED_SIGNALS;
+    for (int i = 0; i < 2; i++) {
+        sigset_t outside, none;
+        sigemptyset(&none);
+        sigemptyset(&outside);
+        sigaddset(&outside, SIGUSR2);
+        if (i)
+            sigaddset(&outside, SIGABRT);
+        struct sigaction act = {.sa_handler = looks_at_mask};
+        sigemptyset(&act.sa_mask);
+        sigaddset(&act.sa_mask, SIGUSR1);
+        SAME(sigaction(SIGABRT, &act, NULL), 0);
+        no_marker();
+        begin();
+        SAME(pthread_sigmask(SIG_SETMASK, &outside, NULL), 0);
+        times = 0;
+        raise(SIGABRT);
+        if (i)
+            sigsuspend(&none);
+        SAME(times, 1);
+        for (int n = 1; n < NSIG; n++)
+            SAME(sigismember(&inside, n) == 1,
+                 n == SIGABRT || n == SIGUSR1 || n == SIGUSR2);
+        sa_close(&arena);
+    }
 }
 
 /* ---- threads -------------------------------------------------------------------------------------- */
@@ -631,9 +983,15 @@ int main(int argc, char **argv)
     check_begin("test_fatal", argc, argv);
     RUN(armed_by_the_first_arena);
     RUN(what_was_there_before);
+#ifdef __linux__
+    RUN(blocks_every_signal);
+#endif
     RUN(disarm_sticks);
     RUN(disarm_before_first_use);
     RUN(chosen_ones);
+    RUN(each_that_ends_the_process);
+    RUN(each_of_them_kills_as_itself);
+    RUN(handled_or_ignored_by_others);
     RUN(shadowed);
     RUN(outermost_again);
     RUN(sent_to_the_handler_of_before);
@@ -652,7 +1010,12 @@ int main(int argc, char **argv)
     RUN(called_by_the_one_on_top);
     RUN(called_by_one_in_the_middle);
     RUN(called_by_one_that_blocks_all);
+    RUN(called_by_the_one_that_is_next);
     RUN(raised_by_the_one_on_top);
+    RUN(others_go_in_any_order);
+    RUN(more_levels_than_there_are);
+    RUN(other_signals_wait_for_the_pass);
+    RUN(the_mask_of_the_handler_of_before);
 #ifdef __linux__
     RUN(all_at_once);
     RUN(init_lives_on_and_dies);
