@@ -8,7 +8,7 @@ from os import PathLike
 
 from secalloc._core import Arena, _environ_copy, _environ_wipe, _scrub, concat
 
-_LEAST, _MOST = 4096, 1 << 20  # bytes that are asked of a file at a time
+_PAGE, _MOST = os.sysconf("SC_PAGESIZE"), 1 << 20  # bytes asked for at a time
 
 
 def _fill(arena: Arena, fd: int) -> int:
@@ -35,25 +35,45 @@ def _read_exactly(fd: int, size: int) -> Arena:
     return arena
 
 
-def _read_all(fd: int) -> Arena:
-    """To the end, in arenas that grow; a file that tells its size needs one and a probe."""
+def _left(fd: int) -> int:
+    """Bytes that a file says are left; 0: it does not say."""
     status = os.fstat(fd)
-    size = _LEAST
-    if stat.S_ISREG(status.st_mode):
-        size = max(status.st_size - os.lseek(fd, 0, os.SEEK_CUR), 0)
+    if not stat.S_ISREG(status.st_mode):
+        return 0
+    return max(status.st_size - os.lseek(fd, 0, os.SEEK_CUR), 0)
+
+
+def _next(total: int) -> int:
+    """How much to ask for after so much: little enough to need twice the content at most.
+
+    In pages, a power of two of them: as small arenas take them.
+    """
+    pages = min(total // 8, _MOST) // _PAGE
+    return _PAGE << max(pages.bit_length() - 1, 0)
+
+
+def _read_all(fd: int) -> Arena:
+    """To the end. A file that tells its size needs no more than that, others are put together."""
+    told = _left(fd)
+    size, total = told or _PAGE, 0
     parts: list[Arena] = []
     try:
         while True:
             parts.append(Arena(size))
             got = _fill(parts[-1], fd)
+            total += got
             if got < size:
-                whole = concat(*parts[:-1], parts[-1][:got])
+                if got or len(parts) == 1:  # else there is nothing in it to keep
+                    parts.insert(-1, concat(parts[-1][:got]))
+                parts.pop().close()
                 break
-            size = min(max(2 * size, _LEAST), _MOST)
+            if told and not _left(fd):
+                break
+            size = _next(total)
+        return parts.pop() if len(parts) == 1 else concat(*parts)
     finally:
         for part in parts:
             part.close()
-    return whole
 
 
 def _read(fd: int, size: int | None) -> Arena:
@@ -65,8 +85,9 @@ def read(
 ) -> Arena:
     """A new Arena with the bytes of a file, pipe or socket, to its end or exactly size.
 
-    Unbuffered: the kernel writes straight into arenas. A path is opened and closed again; a
-    descriptor is read from where it stands and left open. Raises what opening and reading
+    Unbuffered: the kernel writes straight into arenas. With a size, or of a regular file, it
+    takes no more locked memory than the content, else up to twice as much for a moment. A
+    path is opened and closed again; a descriptor is read from where it stands and left open. Raises what opening and reading
     raise (FileNotFoundError, IsADirectoryError, BlockingIOError), EOFError if there is less
     than size, ValueError if size is negative, TypeError for anything else.
     """

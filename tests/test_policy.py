@@ -154,6 +154,39 @@ def test_a_lock_that_is_refused() -> None:
 
 
 @linux_only
+def test_no_warning_of_an_arena_that_was_refused() -> None:
+    """A correct program, which asks again when there is room, runs under -W error."""
+    check("""
+    from secalloc import Pool
+    limit(resource.RLIMIT_MEMLOCK, 4 * PAGE)
+    become_nobody()
+    warnings.simplefilter("error")
+    first = Arena(1)
+    if Protection.LOCK not in first.protection:
+        sys.exit()  # the limit is not what refuses here
+    refused = 0
+    for attempt in (
+        lambda: Arena(40 * PAGE, require=Protection.LOCK),
+        lambda: Arena(40 * PAGE, require=Protection.LOCK | Protection.SECRETMEM),
+        lambda: (secalloc.require(Protection.LOCK), Pool().alloc(40 * PAGE)),
+        lambda: secalloc.concat(first, bytes(40 * PAGE)),
+    ):
+        try:
+            attempt()
+        except secalloc.ProtectionError:
+            refused += 1
+    assert refused == 4, refused
+    secalloc.require(Protection(0))
+    full = Arena(1)
+    assert full.protection == first.protection
+    warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True) as caught:
+        Arena(40 * PAGE)
+    assert len(caught) == 1, caught  # and of one that is had, it is told
+    """)
+
+
+@linux_only
 def test_a_kernel_without_secretmem() -> None:
     out = check("""
     warnings.simplefilter("ignore")

@@ -164,10 +164,39 @@ PyObject *py_warn_later(PyObject *module, PyObject *text)
     Py_RETURN_NONE;
 }
 
+/* Whether a frame runs code of the package itself. */
+static bool is_ours(PyObject *frame)
+{
+    PyObject *globals = PyObject_GetAttrString(frame, "f_globals");
+    PyObject *name = globals ? PyMapping_GetItemString(globals, "__name__") : NULL;
+    const char *text = name && PyUnicode_Check(name) ? PyUnicode_AsUTF8AndSize(name, NULL) : NULL;
+    bool ours = text && !strncmp(text, "secalloc", 8) && (text[8] == 0 || text[8] == '.');
+    Py_XDECREF(name);
+    Py_XDECREF(globals);
+    PyErr_Clear(); /* an odd frame is not ours */
+    return ours;
+}
+
+/* The stack level of whoever called the package. */
+static Py_ssize_t callers_level(void)
+{
+    Py_ssize_t level = 1;
+    PyObject *frame = Py_XNewRef((PyObject *)PyEval_GetFrame());
+    while (frame && is_ours(frame)) {
+        PyObject *back = PyObject_GetAttrString(frame, "f_back");
+        Py_DECREF(frame);
+        frame = back;
+        level++;
+    }
+    Py_XDECREF(frame);
+    PyErr_Clear();
+    return level;
+}
+
 static int warn_late(struct py_state *state)
 {
     PyObject *text = atomic_exchange(&state->late_warning, NULL);
-    int result = text ? PyErr_WarnFormat(state->protection_warning, 1, "%U", text) : 0;
+    int result = text ? PyErr_WarnFormat(state->protection_warning, callers_level(), "%U", text) : 0;
     Py_XDECREF(text);
     return result;
 }
@@ -184,7 +213,7 @@ int py_warn_shortfall(struct py_state *state)
     PyObject *because = names ? py_reason(&why, NULL) : NULL;
     int result = -1;
     if (because)
-        result = PyErr_WarnFormat(state->protection_warning, 1,
+        result = PyErr_WarnFormat(state->protection_warning, callers_level(),
                                   "secrets are held without %U: %U", names, because);
     Py_XDECREF(because);
     Py_XDECREF(names);
