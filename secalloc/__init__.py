@@ -30,6 +30,7 @@ Importing maps nothing and installs no handler; the first arena does. `random` a
 from _thread import RLock as _RLock
 from os import environ as _environ
 from os import register_at_fork as _register_at_fork
+from sys import modules as _modules
 from sys import platform as _platform
 
 if _platform not in ("linux", "darwin"):
@@ -145,6 +146,10 @@ _LAZY = {
     "sources": ("getenv", "read"),
 }
 _importing = _RLock()
+if "gevent.monkey" in _modules or "eventlet.patcher" in _modules:
+    from secalloc._original import original as _original
+
+    _importing = _original("_thread", "RLock")()
 _FORK_WAITS = 10.0  # seconds
 
 
@@ -178,7 +183,7 @@ def _after_fork() -> bool:
 def _in_child() -> None:
     global _importing  # noqa: PLW0603
     if not _after_fork():
-        _importing = _RLock()  # its holder does not exist here
+        _importing = type(_importing)()  # its holder does not exist here
 
 
 _register_at_fork(

@@ -1,7 +1,7 @@
 """A child's ends of a channel, on their way from the parent to the child."""
 
+import _socket
 import os
-import socket
 import sys
 import threading
 import weakref
@@ -23,23 +23,29 @@ class Copy:
     As long as it is open the parent cannot see that the child is gone.
     """
 
-    __slots__ = ("__weakref__", "_fds", "_process", "_spawned", "thread")
+    __slots__ = ("__weakref__", "_fds", "_process", "_serve", "thread")
 
-    def __init__(self, fds: Iterable[int], spawned: Callable[[], None] | None) -> None:
+    def __init__(self, fds: Iterable[int], serve: Callable[[], None] | None) -> None:
         self._fds = list(fds)
-        self._spawned = [spawned] if spawned else []
+        self._serve = serve
         self._process = os.getpid()
         self.thread = threading.get_ident()
         pending.add(self)
 
     def fds(self) -> tuple[int, ...]:
-        """ValueError: the copy was closed."""
+        """For a child that is about to be started. ValueError: the copy was closed."""
         fds = tuple(self._fds)
         if not fds:
             raise ValueError(
                 "these ends were passed on or closed: ask the channel for another child"
             )
+        self.serve()
         return fds
+
+    def serve(self, *, _getpid: Callable[[], int] = os.getpid) -> None:
+        """The child may ask from now on, however long this copy lives; in its parent."""
+        if self._serve and self._process == _getpid():
+            self._serve()
 
     def detach(self) -> tuple[int, ...]:
         """Leave the descriptors to the caller, once; then there are none."""
@@ -54,18 +60,14 @@ class Copy:
         self,
         *,
         _close: Callable[[int], None] = os.close,
-        _getpid: Callable[[], int] = os.getpid,
     ) -> None:
         """The child has its own; harmless when repeated. Takes no lock, and needs nothing of
         the module: it may run in a garbage collection, or at the interpreter's end."""
-        for fd in self.detach():
+        fds = self.detach()
+        for fd in fds:
             _close(fd)
-        if self._spawned and self._process == _getpid():
-            try:
-                spawned = self._spawned.pop()
-            except IndexError:  # another thread was faster
-                return
-            spawned()
+        if fds:
+            self.serve()
 
     __del__ = close
 
@@ -74,6 +76,15 @@ class Copy:
 
 
 pending: "weakref.WeakSet[Copy]" = weakref.WeakSet()
+
+
+def _forked() -> None:
+    """In the parent, where any child that has no thread of its own to disturb may be the one."""
+    for copy in list(pending):
+        copy.serve()
+
+
+os.register_at_fork(after_in_parent=_forked)
 
 
 class _End(int):
@@ -175,8 +186,6 @@ class LockdownChild:
         copy = self._copy
         if copy is None:
             raise ValueError("this child was started already: ask the channel for another")
-        if self._record.offer:
-            self._record.offer.start()  # a new program is not disturbed by a thread here
         ends = [_End(fd) for fd in copy.fds()]
         for end in ends:
             end.copy_kept = copy
@@ -243,10 +252,10 @@ def _installed(name: str, *fds: Any) -> LockdownChild:
     return LockdownChild(Record(name, None), None)
 
 
-def socket_pair() -> tuple[socket.socket, socket.socket]:
+def socket_pair() -> tuple[_socket.socket, _socket.socket]:
     """A stream in both directions whose writer gets an error, not SIGPIPE, at its end."""
-    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    pair = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
     if sys.platform == "darwin":
         for end in pair:
-            end.setsockopt(socket.SOL_SOCKET, _SO_NOSIGPIPE, 1)
+            end.setsockopt(_socket.SOL_SOCKET, _SO_NOSIGPIPE, 1)
     return pair

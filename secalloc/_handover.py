@@ -4,18 +4,27 @@ The child asks by name; the parent answers how large it is; the child says wheth
 wants it; the extension moves the content from arena to arena. See docs/channels.md.
 """
 
-import _thread
+import _socket
 import math
 import os
-import socket
 import struct
 import sys
 import time
+from _socket import socket
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
-from secalloc import Arena, ForkedError, ProtectionError, WipedError, _core, _takeover
+from secalloc import (
+    Arena,
+    ForkedError,
+    ProtectionError,
+    SealedError,
+    WipedError,
+    _core,
+    _takeover,
+)
+from secalloc._original import original
 
 if TYPE_CHECKING:
     from secalloc._child import Record
@@ -37,7 +46,7 @@ _REFUSALS = {
     UNKNOWN: ("unknown", "the parent offers no secret of that name to this process"),
     TAKEN: ("taken", "it was adopted already: a secret is given once"),
     NOT_MEANT: ("not meant", "it is meant for another process"),
-    UNUSABLE: ("wiped", "the parent's arena is closed, sealed or wiped"),
+    UNUSABLE: ("wiped", "the parent's arena is closed or wiped"),
 }
 
 
@@ -68,14 +77,19 @@ def name_bytes(name: str) -> bytes:
     return encoded
 
 
+_allocate_lock = original("_thread", "allocate_lock")
+_rlock = original("_thread", "RLock")
+_start_thread = original("_thread", "start_new_thread")
+
+
 # ---- the child ---------------------------------------------------------------------------
 
-_one_at_a_time = _thread.allocate_lock()
+_one_at_a_time = _allocate_lock()
 
 
 def _in_child() -> None:
     global _one_at_a_time  # noqa: PLW0603
-    _one_at_a_time = _thread.allocate_lock()  # its holder may not exist here
+    _one_at_a_time = _allocate_lock()  # its holder may not exist here
 
 
 os.register_at_fork(after_in_child=_in_child)
@@ -105,7 +119,7 @@ def adopt(name: str, *, size: int | None = None, timeout: float = PATIENCE) -> A
                 "taken" if _takeover.had_secrets else "none",
             )
         # Another object on the same descriptor, which stays _takeover's.
-        with socket.socket(fileno=os.dup(fd)) as end:
+        with closing(socket(fileno=os.dup(fd))) as end:
             end.settimeout(min(timeout, LONGEST))
             try:
                 arena, left = _adopt(end, asked, size, timeout)
@@ -123,7 +137,7 @@ def adopt(name: str, *, size: int | None = None, timeout: float = PATIENCE) -> A
         return arena
 
 
-def _adopt(end: socket.socket, asked: bytes, size: int | None, timeout: float) -> tuple[Arena, int]:
+def _adopt(end: socket, asked: bytes, size: int | None, timeout: float) -> tuple[Arena, int]:
     """The arena, and how many secrets are left."""
     end.sendall(ASK.pack(HELLO, asked))
     hello, answer, offered, left = ANSWER.unpack(_exactly(end, ANSWER.size))
@@ -152,7 +166,7 @@ def _adopt(end: socket.socket, asked: bytes, size: int | None, timeout: float) -
     return arena, left - 1
 
 
-def _exactly(end: socket.socket, count: int) -> bytes:
+def _exactly(end: socket, count: int) -> bytes:
     got = b""
     while len(got) < count:
         more = end.recv(count - len(got))
@@ -168,12 +182,12 @@ def _exactly(end: socket.socket, count: int) -> bytes:
 class Offer:
     """The secrets that one child may adopt, and the thread that gives them.
 
-    The thread runs from the child's start until all are adopted, the time is over, or the
-    child or the channel is gone.
+    The thread runs from the moment when the child may be started until all are adopted, the
+    time is over, or the child or the channel is gone.
     """
 
     def __init__(self, secrets: Mapping[str, Arena], timeout: float | None) -> None:
-        """TypeError, ValueError: not names and arenas, or no time."""
+        """TypeError, ValueError: not names and usable arenas, or no time."""
         if not isinstance(secrets, Mapping):
             raise TypeError(f"secrets are a mapping of names to arenas, not {type(secrets)!r}")
         self._arenas: dict[bytes, Arena] = {}
@@ -181,32 +195,41 @@ class Offer:
             if not isinstance(arena, Arena):
                 raise TypeError(f"a secret is an Arena, not {type(arena)!r}")
             self._arenas[name_bytes(name)] = arena
+            _ = arena.address  # or it is closed, or the parent's
+            if arena.wiped:
+                raise WipedError(f"{name!r} cannot be offered: its arena was wiped")
         if timeout is not None and not timeout > 0:
             raise ValueError("the timeout is a number of seconds above 0, or None")
         self._taken: set[bytes] = set()
         self._timeout = timeout
-        self._lock = _thread.allocate_lock()
+        self._until: float | None = None
+        self._lock = _rlock()  # a garbage collection may come in between, and start it
         self._started = False
-        self._end: socket.socket | None = None
+        self._end: socket | None = None
         self._record: Record | None = None
         self._asker: int | None = None
 
-    def connect(self, end: socket.socket, record: "Record") -> None:
+    def connect(self, end: socket, record: "Record") -> None:
         """The parent's end, which is the offer's from here on."""
-        passcred = getattr(socket, "SO_PASSCRED", None)
+        passcred = getattr(_socket, "SO_PASSCRED", None)
         if passcred is not None:
-            end.setsockopt(socket.SOL_SOCKET, passcred, 1)
+            end.setsockopt(_socket.SOL_SOCKET, passcred, 1)
         self._end = end
         self._record = record
 
     def start(self) -> None:
-        """The child is started, or about to be; harmless when repeated."""
+        """The child is started, or about to be; where this is repeated the time begins anew."""
         with self._lock:
-            if self._started or self._end is None:
+            end = self._end
+            if end is None:
+                return
+            if self._timeout is not None:
+                self._until = time.monotonic() + self._timeout
+            if self._started:
                 return
             self._started = True
         try:
-            _thread.start_new_thread(self._serve, (self._end,))
+            _start_thread(self._serve, (end,))
         except RuntimeError:  # no thread to be had, as at the interpreter's end
             self._started = False
             self.close()
@@ -219,7 +242,7 @@ class Offer:
                 return
             if self._started:
                 with suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)  # its thread wakes up and closes it
+                    end.shutdown(_socket.SHUT_RDWR)  # its thread wakes up and closes it
                 return
             self._end = None
         end.close()
@@ -228,15 +251,14 @@ class Offer:
     def forked(self) -> None:
         """In a child: close the copy, without a word to the other end."""
         end, self._end = self._end, None
-        self._lock = _thread.allocate_lock()
+        self._lock = _rlock()
         if end is not None:
             end.close()
 
-    def _serve(self, end: socket.socket) -> None:
-        until = None if self._timeout is None else time.monotonic() + self._timeout
+    def _serve(self, end: socket) -> None:
         try:
             with suppress(OSError):  # also TimeoutError: the child is gone, or never asked
-                while self._answer(end, until):
+                while self._answer(end):
                     pass
         finally:
             with self._lock:
@@ -244,9 +266,9 @@ class Offer:
             end.close()
             self._arenas.clear()
 
-    def _answer(self, end: socket.socket, until: float | None) -> bool:
+    def _answer(self, end: socket) -> bool:
         """One question; False: it was the last."""
-        question, asker = _question_until(end, until)
+        question, asker = self._question(end)
         if question is None:
             return False
         end.settimeout(PATIENCE)
@@ -259,13 +281,24 @@ class Offer:
         if answer != OFFERED or _exactly(end, 1) != YES:
             return True
         try:
-            _core._hand_over(self._arenas[asked], end.fileno(), math.ceil(PATIENCE * 1000))
-        except WipedError:
+            _give(self._arenas[asked], end)
+        except (WipedError, SealedError):
             return True  # the child was told
         except ValueError:
             return False  # closed in between
         self._taken.add(asked)
         return left > 1
+
+    def _question(self, end: socket) -> tuple[bytes | None, int | None]:
+        """As _question() below. TimeoutError: nothing was asked in time."""
+        while True:
+            left = None if self._until is None else self._until - time.monotonic()
+            end.settimeout(None if left is None else min(max(left, 0.001), LONGEST))
+            try:
+                return _question(end)
+            except TimeoutError:
+                if self._until is not None and self._until <= time.monotonic():
+                    raise
 
     def _verdict(self, asked: bytes, asker: int | None) -> tuple[bytes, int]:
         meant = self._record.pid if self._record else None
@@ -278,30 +311,33 @@ class Offer:
             return UNKNOWN, 0
         if asked in self._taken:
             return TAKEN, 0
-        if arena.closed or arena.wiped or arena.sealed:
+        if arena.closed or arena.wiped:
             return UNUSABLE, 0
         return OFFERED, arena.size
 
 
-def _question_until(end: socket.socket, until: float | None) -> tuple[bytes | None, int | None]:
-    """As below. TimeoutError: nothing was asked until then."""
-    while True:
-        left = None if until is None else until - time.monotonic()
-        end.settimeout(None if left is None else min(max(left, 0.001), LONGEST))
-        try:
-            return _question(end)
-        except TimeoutError:
-            if left is None or left <= LONGEST:
-                raise
+def _give(arena: Arena, end: socket) -> None:
+    """A sealed one is open meanwhile. WipedError, SealedError: the child was told so."""
+    given = False
+    try:
+        with ExitStack() as stack:
+            if arena.sealed:
+                with suppress(ValueError, BufferError):  # else the child is told below
+                    stack.enter_context((arena.pool or arena).open("r"))
+            _core._hand_over(arena, end.fileno(), math.ceil(PATIENCE * 1000))
+            given = True
+    except WipedError:
+        if not given:  # a wipe after that is none of the child's
+            raise
 
 
-def _question(end: socket.socket) -> tuple[bytes | None, int | None]:
+def _question(end: socket) -> tuple[bytes | None, int | None]:
     """What was asked, and by which process, where the kernel tells; None: the end."""
     question, asker = b"", None
-    kind = getattr(socket, "SCM_CREDENTIALS", None)
+    kind = getattr(_socket, "SCM_CREDENTIALS", None)
     while len(question) < ASK.size:
         part, extras, _flags, _address = end.recvmsg(
-            ASK.size - len(question), socket.CMSG_SPACE(12) if kind is not None else 0
+            ASK.size - len(question), _socket.CMSG_SPACE(12) if kind is not None else 0
         )
         if not part:
             return None, None

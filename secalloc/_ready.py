@@ -1,19 +1,23 @@
 """Which of many descriptors can be read, behind one descriptor that others can watch."""
 
-import select
 import sys
+from typing import Any
+
+from secalloc._original import original
 
 if sys.platform == "linux":
+    _epoll = original("select", "epoll")
+    _IN = 1  # EPOLLIN
 
     class Ready:
         """An epoll set: thread-safe, level-triggered, itself readable when a member is."""
 
         def __init__(self) -> None:
-            self._set = select.epoll()
+            self._set = _epoll()
 
         def add(self, fd: int) -> None:
             """Watch a descriptor. OSError: the limit on watches is reached."""
-            self._set.register(fd, select.EPOLLIN)
+            self._set.register(fd, _IN)
 
         def remove(self, fd: int) -> None:
             """Before it is closed: a copy of it in a forked child would keep it in the set."""
@@ -21,7 +25,7 @@ if sys.platform == "linux":
 
         def fileno(self) -> int:
             """The descriptor of the set."""
-            return self._set.fileno()
+            return int(self._set.fileno())
 
         def close(self) -> None:
             """Give it up; harmless when repeated."""
@@ -32,28 +36,30 @@ if sys.platform == "linux":
             self._set.close()
 
 else:
-    _lost: list[select.kqueue] = []
+    _kqueue, _kevent = original("select", "kqueue"), original("select", "kevent")
+    _READ, _ADD, _DELETE = -1, 1, 2  # KQ_FILTER_READ, KQ_EV_ADD, KQ_EV_DELETE
+    _lost: list[Any] = []
 
     class Ready:
         """A kqueue, as the epoll set above."""
 
         def __init__(self) -> None:
-            self._set = select.kqueue()
+            self._set = _kqueue()
 
         def add(self, fd: int) -> None:
             """Watch a descriptor."""
-            self._change(fd, select.KQ_EV_ADD)
+            self._change(fd, _ADD)
 
         def remove(self, fd: int) -> None:
             """Before it is closed."""
-            self._change(fd, select.KQ_EV_DELETE)
+            self._change(fd, _DELETE)
 
         def _change(self, fd: int, flags: int) -> None:
-            self._set.control([select.kevent(fd, select.KQ_FILTER_READ, flags)], 0)
+            self._set.control([_kevent(fd, _READ, flags)], 0)
 
         def fileno(self) -> int:
             """The descriptor of the set."""
-            return self._set.fileno()
+            return int(self._set.fileno())
 
         def close(self) -> None:
             """Give it up; harmless when repeated."""

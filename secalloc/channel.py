@@ -4,6 +4,7 @@ import errno
 import math
 import os
 import resource
+import select
 import sys
 import threading
 import time
@@ -12,18 +13,16 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from enum import StrEnum
-from types import TracebackType
+from types import BuiltinFunctionType, TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from secalloc import ForkedError
+from secalloc import Arena, ForkedError
 from secalloc._child import Copy, LockdownChild, PopenArgs, Record, socket_pair
 from secalloc._core import _Listener, _Waiter
 from secalloc._ready import Ready
 
 if TYPE_CHECKING:
     import asyncio
-
-    from secalloc import Arena
 
 __all__ = ["LockdownChannel", "LockdownChild", "LockdownEvent", "LockdownKind"]
 
@@ -83,7 +82,7 @@ class LockdownChannel(_Waiter):
         self,
         name: str | None = None,
         *,
-        secrets: "Mapping[str, Arena] | None" = None,
+        secrets: Mapping[str, Arena] | None = None,
         timeout: float | None = 60,
     ) -> LockdownChild:
         """A new child's ends, to be passed on with popen_args(), fds and env, or as an
@@ -145,7 +144,7 @@ class LockdownChannel(_Waiter):
         pass_fds: Iterable[int] = (),
         *,
         name: str | None = None,
-        secrets: "Mapping[str, Arena] | None" = None,
+        secrets: Mapping[str, Arena] | None = None,
     ) -> PopenArgs:
         """Keyword arguments that give one more child its end, for subprocess.Popen and
         asyncio.create_subprocess_exec: `env` and `pass_fds`, the caller's own merged in.
@@ -167,7 +166,8 @@ class LockdownChannel(_Waiter):
         end = None if timeout is None else time.monotonic() + timeout
         if self._unspawned:
             self._release_mine()
-        return self._listener, self.fileno(), _milliseconds(timeout), end
+        ms = _milliseconds(timeout) if _blocks() else 0
+        return self._listener, self.fileno(), ms, end
 
     def _go_on(self, end: float | None) -> LockdownEvent | None:
         """For wait(), which heard nothing yet."""
@@ -177,9 +177,36 @@ class LockdownChannel(_Waiter):
                 with self._listener:
                     self._check()
                 return None
+            if not _blocks():
+                self._let_others_run(timeout)
+                timeout = 0
             event = self._listen(timeout)
             if event is not None:
                 return event
+
+    def _let_others_run(self, timeout: float | None) -> None:
+        """Until there may be an event: by the select() of a library whose tasks share a
+        thread, as gevent's and eventlet's do."""
+        with self._listener:
+            self._check()
+            fd = self._ready.fileno()
+            self._listener.count(1)
+        try:
+            if hasattr(select, "poll"):  # which takes any descriptor; eventlet has none
+                poller = select.poll()
+                poller.register(fd, select.POLLIN)
+                poller.poll(None if timeout is None else _milliseconds(timeout))
+            else:
+                select.select([fd], [], [], timeout)
+        finally:
+            self._watched_no_more()
+
+    def _watched_no_more(self) -> None:
+        """One watches the set less."""
+        with self._listener:
+            self._listener.count(-1)
+            if self._closed:
+                self._destroy()
 
     def _listen(self, timeout: float | None) -> LockdownEvent | None:
         """What comes within that time. None: nothing, or nothing new, or not yet.
@@ -292,11 +319,8 @@ class LockdownChannel(_Waiter):
     def _watched(self, loop: "asyncio.AbstractEventLoop") -> None:
         """The loop does not know the set any more."""
         with self._listener:
-            if self._futures.pop(loop, None) is None:
-                return
-            self._listener.count(-1)
-            if self._closed:
-                self._destroy()
+            if self._futures.pop(loop, None) is not None:
+                self._watched_no_more()
 
     def on_event(self, callback: Callable[[LockdownEvent], object]) -> threading.Thread:
         """Call `callback` with each event, on a daemon thread of its own, until the channel
@@ -431,6 +455,11 @@ def _forked() -> None:
 
 
 os.register_at_fork(after_in_child=_forked)
+
+
+def _blocks() -> bool:
+    """Whether select() is the standard library's: nothing else runs in this thread meanwhile."""
+    return isinstance(select.select, BuiltinFunctionType)
 
 
 def _milliseconds(timeout: float | None) -> int:

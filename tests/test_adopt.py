@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,56 @@ def test_multiprocessing(method: str) -> None:
         process.close()
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("seconds", [60, None])
+def test_a_parent_that_waits_for_the_process_alone(method: str, seconds: float | None) -> None:
+    """The plain code: it holds the child's object, and asks nothing of the channel."""
+    check(
+        f"""
+        import multiprocessing, hashlib
+        from channel_children import adopt_and_fall
+        context = multiprocessing.get_context({method!r})
+        with secalloc.LockdownChannel() as channel, secalloc.random(32) as key:
+            c = channel.child(secrets={{"key": key}}, timeout={seconds})
+            p = context.Process(target=adopt_and_fall, args=(c, hashlib.sha256(key).digest()))
+            p.start()
+            p.join(30)
+            assert p.exitcode == -11, p.exitcode
+            c.release()
+            assert channel.wait(30).kind == "FATAL"
+        """
+    )
+
+
+def test_a_parent_that_holds_what_it_gave_to_posix_spawn() -> None:
+    with LockdownChannel() as channel, secalloc.random(32) as key:
+        child = channel.child(secrets={"key": key})
+        pid = os.posix_spawn(
+            sys.executable,
+            command(PRELUDE + GET + "os._exit(a[0])"),
+            {**variables(), **child.env},
+            file_actions=child.file_actions,
+        )
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == key[0]
+        assert child.fds
+
+
+def test_the_time_of_an_offer_begins_with_the_start() -> None:
+    """Not when the descriptors are looked at, long before."""
+    with LockdownChannel() as channel, secalloc.random(32) as key:
+        child = channel.child(secrets={"key": key}, timeout=1000)
+        offer = child._record.offer
+        assert offer
+        assert offer._until is None  # nobody can have been started
+        ends: list[float] = []
+        for start in (lambda: child.fds, lambda: child.env, child.popen_args, child.release):
+            time.sleep(0.01)
+            start()
+            assert offer._until
+            ends.append(offer._until)
+        assert ends == sorted({*ends})
+
+
 def test_multiprocessing_by_fork() -> None:
     check(
         f"""
@@ -312,13 +363,12 @@ def ask(name, **more):
 
 def test_each_once_and_only_what_is_offered() -> None:
     code = ASK + (
-        "print(ask('no'), ask('a', size=31), ask('a', size=32), ask('a'), ask('c'), "
+        "print(ask('no'), ask('a', size=31), ask('a', size=32), ask('a'), "
         "ask('b' * 255), ask('a'), ask('b' * 255))"
     )
     with LockdownChannel() as channel, Arena(32) as a, Arena(7) as b, Arena(1) as c:
-        c.clear()
         out = outcome(channel, code, **{"a": a, "b" * 255: b, "c": c})
-        assert out.split() == ["unknown", "size", "32", "taken", "wiped", "7", "taken", "taken"]
+        assert out.split() == ["unknown", "size", "32", "taken", "7", "taken", "taken"]
 
 
 def test_all_adopted_leaves_nothing_to_ask() -> None:
@@ -352,11 +402,98 @@ def test_a_child_without_secrets() -> None:
         secalloc.adopt("key")
 
 
-def test_a_closed_arena_is_no_secret() -> None:
-    key = Arena(32)
-    key.close()
-    with LockdownChannel() as channel:
-        assert outcome(channel, ASK + "print(ask('key'))", key=key) == "wiped\n"
+@pytest.mark.parametrize("end", ["close", "clear"])
+@pytest.mark.parametrize("pooled", [False, True])
+def test_what_cannot_be_read_is_refused_in_the_parent(end: str, pooled: bool) -> None:
+    with secalloc.Pool() as pool, LockdownChannel() as channel, Arena(1) as good:
+        key = pool.alloc(b"key") if pooled else Arena(b"key")
+        getattr(key, end)()
+        error = ValueError if end == "close" else secalloc.WipedError
+        with pytest.raises(error, match="closed" if end == "close" else "'key' .* wiped"):
+            channel.child(secrets={"good": good, "key": key})
+        with pytest.raises(error):
+            channel.popen_args(secrets={"key": key})
+        assert repr(channel) == "<secalloc.LockdownChannel, 0 children>"
+
+
+def test_an_arena_of_another_process_is_refused_in_the_parent() -> None:
+    check("""
+        key = secret()
+        if (pid := os.fork()) == 0:
+            with secalloc.LockdownChannel() as channel:
+                try: channel.child(secrets={"key": key})
+                except secalloc.ForkedError: os._exit(0)
+            os._exit(1)
+        assert os.waitpid(pid, 0)[1] == 0
+    """)
+
+
+@pytest.mark.parametrize("end", ["close", "clear"])
+def test_what_is_wiped_after_it_was_offered_is_told_to_the_child(end: str) -> None:
+    with LockdownChannel() as channel, Arena(32) as key, Arena(1) as other:
+        args = channel.popen_args(env=variables(), secrets={"key": key, "other": other})
+        getattr(key, end)()
+        code = PRELUDE + ASK + "print(ask('key'), ask('other'))"
+        child = subprocess.run(  # noqa: S603
+            command(code), stdout=subprocess.PIPE, check=True, **args
+        )
+        assert child.stdout == b"wiped 1\n"
+
+
+@pytest.mark.parametrize("deny", ["", 'deny("memfd_secret", errno.EPERM)\n'])
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_sealed_arena_is_handed_over_and_stays_sealed(pooled: bool, deny: str) -> None:
+    if deny and not LINUX:
+        pytest.skip("only Linux has memfd_secret")
+    code = (
+        "warnings.simplefilter('ignore')\n" + deny + GET + "key = a\n"
+        "print(a == b'sealed' * 900, secalloc.adopt('open').size, flush=True)\n"
+    )
+    with LockdownChannel() as channel, secalloc.Pool() as pool, Arena(5) as other:
+        key = pool.alloc(b"sealed" * 900) if pooled else Arena(b"sealed" * 900)
+        (pool if pooled else key).seal()
+        for _ in range(3):
+            assert outcome(channel, code, key=key, open=other).split() == ["True", "5"]
+            assert key.sealed
+            with pytest.raises(secalloc.SealedError):
+                bytes(key)
+        with (pool if pooled else key).open("r"):
+            assert bytes(key) == b"sealed" * 900
+        key.close()
+
+
+def test_a_sealed_arena_that_others_seal_and_wipe_meanwhile() -> None:
+    """Whatever comes in between, the child gets all of it, or is told."""
+    code = GET.replace("a =", "try: a =") + (
+        "except secalloc.AdoptError as error: print(error.reason)\n"
+        "else: print(len(a), a == b'k' * len(a))\n"
+    )
+    stop = threading.Event()
+    seen = set()
+    with LockdownChannel() as channel, Arena(100_000) as key:
+
+        def churn() -> None:
+            while not stop.is_set():
+                for step in (key.seal, secalloc.lockdown, refill):
+                    with suppress(BufferError, ValueError):  # a child has it open; wiped again
+                        step()
+
+        def refill() -> None:
+            key[:] = b"k" * len(key)
+
+        refill()
+        secalloc.set_lockdown_fd(None)
+        thread = threading.Thread(target=churn)
+        thread.start()
+        try:
+            for _ in range(20):
+                with suppress(secalloc.WipedError):  # before it was offered
+                    seen.add(outcome(channel, code, key=key).strip())
+        finally:
+            stop.set()
+            thread.join()
+            secalloc.set_lockdown_fd(2)
+    assert seen <= {"100000 True", "wiped"}, seen
 
 
 @linux_only

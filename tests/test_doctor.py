@@ -269,7 +269,11 @@ def test_a_reader_that_has_enough(command: str) -> None:
     os.close(ours)
     with open(theirs, "wb") as output:
         end = subprocess.run(  # noqa: S603
-            [*COMMAND[:-1], command], stdout=output, stderr=subprocess.PIPE, check=False, timeout=300
+            [*COMMAND[:-1], command],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=300,
         )
     assert end.returncode == 1
     assert end.stderr == b""

@@ -5,6 +5,8 @@
 
 import ctypes.util
 import importlib.util
+import subprocess
+import sys
 import textwrap
 
 import pytest
@@ -137,3 +139,76 @@ fault({kind!r})"""
     assert end.out.strip() == ("armed" if first else "shadowed")
     assert f"SIG{kind.upper()}" in end.err, end
     assert end.marker == (b"F" if first else b""), end
+
+
+GREEN = {
+    "gevent": ("from gevent import monkey; monkey.patch_all()", "gevent"),
+    "eventlet": ("import eventlet; eventlet.monkey_patch()", "eventlet"),
+}
+CHILD = "a = secalloc.adopt('key'); secalloc.lockdown(); sys.exit(a.size)"
+
+
+@pytest.mark.parametrize("order", ["patched first", "secalloc first", "channel first"])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=needs(name)) for name in GREEN])
+def test_a_channel_where_the_standard_library_was_patched(name: str, order: str) -> None:
+    """Other tasks of the thread run on while one waits on a channel."""
+    patch, module = GREEN[name]
+    before = {"patched first": "", "secalloc first": "import secalloc"}.get(
+        order, "import secalloc; secalloc.LockdownChannel"
+    )
+    code = f"""
+import sys, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+{before}
+{patch}
+from {module} import spawn, sleep
+import secalloc, subprocess, time
+CHILD = [sys.executable, "-P", "-c", "import secalloc, sys; " + {CHILD!r}]
+
+def start(channel, key):
+    return subprocess.Popen(CHILD, **channel.popen_args(secrets={{"key": key}}))
+
+ticks = []
+def tick():
+    while True:
+        ticks.append(1)
+        sleep(0.005)
+spawn(tick)
+
+secalloc.set_lockdown_fd(None)
+with secalloc.random(32) as key:
+    heard = []
+    with secalloc.LockdownChannel() as channel:
+        thread = channel.on_event(heard.append)
+        child = start(channel, key)
+        assert child.wait() == 32
+        end = time.monotonic() + 60
+        while len(heard) < 2 and time.monotonic() < end: sleep(0.01)
+    thread.join(60)
+    assert not thread.is_alive()
+    assert [str(event.kind) for event in heard] == ["LOCKDOWN", "CLOSED"], heard
+
+    with secalloc.LockdownChannel() as channel:
+        before = len(ticks)
+        assert channel.wait(0.3) is None
+        assert len(ticks) - before > 3, "nothing else ran"
+        child = start(channel, key)
+        assert [str(channel.wait(60).kind) for _ in range(2)] == ["LOCKDOWN", "CLOSED"]
+        assert channel.wait(0) is None
+        assert child.wait() == 32
+        spawn(lambda: (sleep(0.05), channel.close()))
+        try: channel.wait()
+        except ValueError: print("closed")
+    secalloc.Protection, secalloc.residue, secalloc.getenv, secalloc.getpass, secalloc.read
+    secalloc.map.draw()
+    secalloc.lockdown()
+    assert key.wiped
+"""
+    end = subprocess.run(  # noqa: S603
+        [sys.executable, "-P", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (end.returncode, end.stdout.splitlines()[:1]) == (0, ["closed"]), end.stderr
