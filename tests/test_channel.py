@@ -812,7 +812,8 @@ def test_a_child_takes_the_descriptor_over_for_itself_alone() -> None:
         code = """
 fd = secalloc.status().lockdown_fd
 assert fd > 2 and not os.get_inheritable(fd)
-assert not [name for name in os.environ if name.startswith(("SECALLOC_LOCKDOWN", "SECALLOC_SECRETS"))]
+ours = ("SECALLOC_LOCKDOWN", "SECALLOC_SECRETS")
+assert not [name for name in os.environ if name.startswith(ours)]
 import subprocess
 grandchild = "import os, secalloc; assert secalloc.status().lockdown_fd == 2; " + (
     f"os.fstat({fd})")
