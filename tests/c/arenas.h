@@ -5,6 +5,15 @@
 #include "arena_state.h"
 #include "check.h"
 #include "noise.h"
+#include "os.h"
+
+/* Of a test that rotates or keeps what only locked pages are kept for: where an ordinary user
+ * may lock less, that is refused, which test_budget.c looks at. */
+#define NEEDS_LOCKED(bytes)                                                          \
+    do {                                                                             \
+        if (os_lock_limit() < (size_t)(bytes))                                       \
+            SKIP("may lock too little here");                                        \
+    } while (0)
 
 /* Content that depends on place and on `seed`; no byte of it is zero. */
 static inline uint8_t content_at(size_t i, unsigned seed)

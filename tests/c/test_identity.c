@@ -274,6 +274,7 @@ static void *makes_and_closes(void *with)
 
 TEST(fork_while_threads_work)
 {
+    NEEDS_LOCKED(1 << 20);
     pthread_t threads[3];
     make_all();
     for (int i = 0; i < 3; i++)

@@ -67,6 +67,7 @@ static void verify(struct sa_arena *a, unsigned seed)
 
 TEST(every_size)
 {
+    NEEDS_LOCKED(8 << 20);
     struct sa_pool *pool = new_pool();
     for (unsigned i = 0; i < SIZES; i++) {
         size_t size = sizes[i], cell_bytes;
@@ -635,6 +636,7 @@ static void *play(void *with)
 
 TEST(any_order)
 {
+    NEEDS_LOCKED(8 << 20);
     static struct player player;
     no_marker();
     for (unsigned round = 0; round < 4; round++) {
@@ -679,6 +681,7 @@ static void join(pthread_t thread)
 
 TEST(threads_in_one_pool)
 {
+    NEEDS_LOCKED(8 << 20);
     static struct player players[THREADS];
     pthread_t threads[THREADS];
     struct sa_pool *pool = new_pool();

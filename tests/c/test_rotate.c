@@ -13,6 +13,7 @@ static size_t page(void) { return os_page_size(); }
 
 TEST(content_moves)
 {
+    NEEDS_LOCKED(8 << 20);
     static const size_t sizes[] = {0, 1, 100, 4095, 4096, 4097, 65536, 65537, 300001, 3000000};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         for (size_t align = 1; align <= page(); align *= 64) {

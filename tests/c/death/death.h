@@ -88,6 +88,10 @@ static inline bool is(int argc, char **argv, const char *what)
     return argc > 1 && !strcmp(argv[1], what);
 }
 
+static struct sa_arena *neighbours; /* 24 others, made or not */
+static bool made[24];
+
+
 /* Everything up to the fault. `expected`: see above; starts with the signal. */
 static inline void prepare(int argc, char **argv, int sig, const char *expected)
 {
@@ -101,6 +105,7 @@ static inline void prepare(int argc, char **argv, int sig, const char *expected)
     int before;
     alarm(300);
     MUST(near);
+    neighbours = near;
     MUST(sa_set_lockdown_fd(MARKER, &before, &why) == SA_OK);
     struct sigaction act = {.sa_handler = observer, .sa_flags = SA_ONSTACK};
     sigfillset(&act.sa_mask);
@@ -113,6 +118,7 @@ static inline void prepare(int argc, char **argv, int sig, const char *expected)
             MUST(sa_fill_end(&arena, true) == SA_OK);
         } else if (rand_r(&seed) % 2) {
             MUST(sa_arena_make(&near[i], (size_t)rand_r(&seed) % 9000, 1, &why) == SA_OK);
+            made[i] = true;
         }
     bytes = (uint8_t *)sa_address_of(&arena);
     MUST(bytes && os_entropy(half, size) == 0);
