@@ -1,9 +1,12 @@
 """The command line: ``python -m secalloc``."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+
+_UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -12,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["run"]:  # what follows is the program's, options and all
         from secalloc.run import main as run  # noqa: PLC0415 - only when it is wanted
 
-        return run(arguments[1:])
+        return _heard(lambda: run(arguments[1:]))
     parser = argparse.ArgumentParser(
         prog="python -m secalloc",
         description="Guarded, locked memory for secrets, wiped when the process crashes.",
@@ -42,7 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     drawing.add_argument("script", nargs="?", help="a Python file")
     drawing.add_argument("args", nargs=argparse.REMAINDER, help="what it finds in sys.argv")
     commands.add_parser("run", help="run a program hardened, its freed memory overwritten")
-    options = parser.parse_args(arguments)
+    try:
+        options = parser.parse_args(arguments)
+    except SystemExit as end:  # it printed its help, or what is wrong
+        status = int(end.code or 0)
+        return _heard(lambda: status)
     if options.command == "doctor":
         from secalloc.doctor import main as doctor_main  # noqa: PLC0415
 
@@ -59,15 +66,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _heard(command: Callable[[], int]) -> int:
-    """Its exit status; 1 where whoever read its output had enough, as `head` does."""
+    """Its exit status; 1 where its output cannot be written. Nothing is said of a reader who
+    had enough, as `head` has."""
     try:
-        status = command()
-        print(end="", flush=True)  # nowhere, where standard output is closed
-    except BrokenPipeError:
+        try:
+            return command()
+        finally:
+            print(end="", flush=True)  # nowhere, where standard output is closed
+    except OSError as error:
+        if error.errno not in _UNWRITABLE or error.filename is not None:
+            raise
         # What is still buffered would be written at the end, and complained of.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno != errno.EPIPE and sys.stderr is not None:
+            print(f"python -m secalloc: standard output: {error.strerror}", file=sys.stderr)
         return 1
-    return status
 
 
 if __name__ == "__main__":

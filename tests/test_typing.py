@@ -6,15 +6,19 @@ none is an error there.
 
 import hashlib
 import hmac
+import inspect
 import os
 import socket
 import sys
+import typing
 from typing import TYPE_CHECKING
 
 import pytest
 from crash import SECRET, secret
 
 import secalloc
+import secalloc.map
+import secalloc.residue
 from secalloc import Arena, ArenaView, Protection
 
 if TYPE_CHECKING:
@@ -107,3 +111,21 @@ if sys.version_info >= (3, 12):
         assert not issubclass(secalloc.Pool, Buffer)
         with either.__buffer__(0) as view:
             assert view == SECRET
+
+
+def test_the_hints_of_what_is_public_can_be_had_when_the_program_runs() -> None:
+    """As pydantic, typeguard and frameworks for dependency injection ask for them."""
+    seen = 0
+    for module in (secalloc, secalloc.map, secalloc.residue):
+        names = [*module.__all__, *(["getpass", "random"] if module is secalloc else [])]
+        for name in names:
+            thing = getattr(module, name)
+            if not callable(thing):
+                continue
+            typing.get_type_hints(thing)
+            for part, member in vars(thing).items() if isinstance(thing, type) else ():
+                function = member.fget if isinstance(member, property) else member
+                if inspect.isfunction(function) and (part[0] != "_" or part.endswith("__")):
+                    typing.get_type_hints(function)
+                    seen += 1
+    assert seen > 30
