@@ -25,7 +25,7 @@ static uintptr_t lowest(uintptr_t low, uintptr_t high)
 #ifdef __GLIBC__
     return low < least ? least : low;
 #else
-    return least;
+    return low < least ? low : least;
 #endif
 }
 
