@@ -19,7 +19,7 @@ Come in: `Arena`, `random`, `take`, `concat`, `getpass`, `getenv`, `read`, `from
 `b64decode`, `encode`; go out as text: `hexlify`, `b64encode`; many small secrets on few
 pages: `Pool`.
 Wipe: `clear`, `lockdown`, `rekey`, `rotate`.  Ask: `is_secure`, `compare_digest`, `status`.
-Arrange: `require`, `configure`, `arm`, `disarm`, `set_lockdown_fd`, `harden`.
+Arrange: `require`, `configure`, `trim`, `arm`, `disarm`, `set_lockdown_fd`, `harden`.
 Prove: `residue.find` lists the copies that others made of a secret, and where they are.
 With other processes: `LockdownChannel` hears of a child's wipes and hands it secrets, which
 it gets with `adopt`.  In a shell: `python -m secalloc --help`.
@@ -67,6 +67,7 @@ try:
         set_lockdown_fd,
         status,
         take,
+        trim,
     )
 except ModuleNotFoundError as _error:
     if _error.name != "secalloc._core":
@@ -131,6 +132,7 @@ __all__ = [
     "set_lockdown_fd",
     "status",
     "take",
+    "trim",
 ]
 
 

@@ -106,6 +106,7 @@ calls = {
     "set_lockdown_fd": lambda: secalloc.set_lockdown_fd(secalloc.set_lockdown_fd(None)),
     "status": lambda: repr(secalloc.status()),
     "take": lambda: secalloc.take(bytearray(b"taken")),
+    "trim": lambda: secalloc.trim(),
 }
 
 def seal_and_read():

@@ -170,6 +170,7 @@ except KeyError: pass""",
     "compare_digest": "secalloc.compare_digest(a, SECRET); secalloc.compare_digest(b'a', b'b')",
     "configure": """
 secalloc.configure(secretmem=secalloc.configure(secretmem=False))""",
+    "trim": "secalloc.trim()",
     "require": """
 secalloc.require(secalloc.require(secalloc.Protection.GUARD))
 secalloc.configure(secretmem=False)

@@ -606,6 +606,20 @@ size_t pool_census(struct sa_live *out, size_t room, size_t n)
     return n;
 }
 
+void pools_trim(void)
+{
+    pthread_mutex_lock(&registering);
+    for (struct sa_pool *p = registry; p; p = p->next)
+        for (unsigned class = 0; class < CLASSES; class++)
+            for (struct sa_slab *s = atomic_load(&p->slabs[class]); s; s = s->next) {
+                lock_slab(s);
+                if (s->mapped && !used(s))
+                    unmap_slab(s);
+                unlock_slab(s);
+            }
+    pthread_mutex_unlock(&registering);
+}
+
 void pool_forked(void)
 {
     pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;

@@ -58,6 +58,9 @@ void pool_totals(size_t *slots, size_t *arenas, size_t *bytes);
  * there is room. Returns the number after the last. [any] */
 size_t pool_census(struct sa_live *out, size_t room, size_t n);
 
+/* Give back the pages of all pools in which no arena lives. [any] */
+void pools_trim(void);
+
 /* In a forked child: no pool of the parent's counts here. */
 void pool_forked(void);
 

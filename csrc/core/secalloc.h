@@ -449,6 +449,11 @@ void sa_status(struct sa_status *out); /* [any] */
  * do by default; a pool's pages stay what they are. Returns what held before. [any] */
 bool sa_use_secretmem(bool use);
 
+/* Give back all pages that are kept for arenas to come, in pools too: until then secretmem
+ * keeps the machine from hibernating. It goes by itself where the last arena is closed, unless
+ * that happened within the last second, too. [any] */
+void sa_trim(void);
+
 /* Protections, sa_protection bits, that every arena made from now on has, or it is not made.
  * Returns what held before. [any] */
 unsigned sa_require(unsigned bits);

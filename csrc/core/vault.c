@@ -139,6 +139,16 @@ enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *
     return SA_NO_MEMORY;
 }
 
+/* Whether the last arena went, and none is likely to come soon: the time before, too, it is a
+ * while since the last one went. While secretmem is kept the machine does not hibernate. */
+static bool stays_empty(void)
+{
+    enum { WHILE_MS = 1000 };
+    int64_t now = os_now_ms(), before = vault.emptied_ms;
+    vault.emptied_ms = now;
+    return now - before >= WHILE_MS;
+}
+
 void vault_put(struct slot s, size_t size, bool whole)
 {
     bool large = is_large(s);
@@ -155,6 +165,8 @@ void vault_put(struct slot s, size_t size, bool whole)
         put_large(s);
     else
         pages_put(s, whole);
+    if (vault.live == 0 && vault.secretmem_bytes && stays_empty())
+        pages_give_all_back();
     pthread_mutex_unlock(&vault.lock);
 }
 
@@ -254,6 +266,16 @@ size_t vault_wipe_sized(size_t least, size_t most)
     for (uint32_t i = 0; i < count; i++)
         wiped += wipe_sized(&larges[i], least, most);
     return wiped;
+}
+
+void sa_trim(void)
+{
+    if (!vault_started())
+        return;
+    pools_trim();
+    pthread_mutex_lock(&vault.lock);
+    pages_give_all_back();
+    pthread_mutex_unlock(&vault.lock);
 }
 
 size_t vault_lock_room(void)

@@ -236,6 +236,14 @@ static PyObject *core_configure(PyObject *Py_UNUSED(module), PyObject *args, PyO
     return PyBool_FromLong(sa_use_secretmem(Py_IsTrue(use)));
 }
 
+static PyObject *core_trim(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
+{
+    Py_BEGIN_ALLOW_THREADS /* thousands of pages take a while */
+    sa_trim();
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
 static PyObject *core_require(PyObject *module, PyObject *protection)
 {
     unsigned bits = 0;
@@ -279,7 +287,16 @@ PyMethodDef py_module_methods[] = {
                "Choose whether arenas made from now on lie in secretmem, where the kernel has it.\n\n"
                "True by default. Any secretmem in use keeps the machine from hibernating: with\n"
                "False they lie in locked anonymous memory. Arenas made before, and pages that a\n"
-               "pool has already, stay what they are. Returns the previous setting, a bool.")},
+               "pool has already, stay what they are; what is kept for the next ones is given\n"
+               "back. Returns the previous setting, a bool.")},
+    {"trim", core_trim, METH_NOARGS,
+     PyDoc_STR("trim()\n--\n\n"
+               "Give back the pages that are kept for the next arenas, those of pools too.\n\n"
+               "A closed arena's pages are kept, wiped and inaccessible, since the next one then\n"
+               "costs a tenth. Until they are given back they count against limits, and secretmem\n"
+               "keeps the machine from hibernating. They go by themselves when the last arena is\n"
+               "closed, unless the one before went within the last second; this call is for a\n"
+               "program that has used many in a row and will need none for a while.")},
     {"require", core_require, METH_O,
      PyDoc_STR("require(protection, /)\n--\n\n"
                "Make every arena from now on have these Protection flags, or not be made.\n\n"

@@ -22,11 +22,18 @@ static struct slot take(size_t bytes)
     return s;
 }
 
+/* Start, as if arenas came and went in a row: then their pages are kept. */
+static void start_in_a_row(void)
+{
+    OK(vault_enter(&why));
+    vault.emptied_ms = os_now_ms();
+}
+
 /* ---- parking ----------------------------------------------------------------------------- */
 
 TEST(parked_pages_are_closed)
 {
-    OK(vault_enter(&why));
+    start_in_a_row();
     struct slot s = take(1);
     uint8_t *data = slot_data(s);
     slot_publish(s, false);
@@ -45,7 +52,7 @@ TEST(another_address_each_time)
 {
     NEEDS_LOCKED(1 << 20);
     static const size_t pages[] = {1, 16};
-    OK(vault_enter(&why));
+    start_in_a_row();
     for (size_t i = 0; i < 2; i++) {
         uint8_t *last = NULL;
         for (int k = 0; k < rounds(3000); k++) {
@@ -65,7 +72,7 @@ TEST(oldest_half_at_random)
     enum { MOST = 128, TRIES = 400 };
     struct slot slots[MOST];
     unsigned times[MOST] = {0}, different = 0, n = 0;
-    OK(vault_enter(&why));
+    start_in_a_row();
     vault.classes[0].latest = UINT32_MAX; /* that one would be left over */
     while (n < 64 || (vault.classes[0].parked && n < MOST))
         slots[n++] = take(1); /* until none but these will be parked */
@@ -96,6 +103,57 @@ TEST(oldest_half_at_random)
     CHECK(different > n / 4);
 }
 
+/* Secretmem keeps the machine from hibernating: it goes with the last arena, unless the one
+ * before went just now, or by a call. */
+TEST(nothing_stays_when_the_last_one_goes)
+{
+    OK(vault_enter(&why));
+    struct slot a = take(1), b = take(3 * page());
+    vault_put(a, 1, true);
+    vault_put(b, 3 * page(), true);
+    SAME(status().secretmem_bytes, 0);
+    a = take(1);
+    if (!(hold_granted(atomic_load(slot_hold(a))) & SA_SECRETMEM))
+        SKIP("there is no secretmem");
+    start_in_a_row();
+    vault_put(a, 1, true);
+    CHECK(status().secretmem_bytes > 0); /* in a row they stay */
+    vault.emptied_ms -= 1000;
+    vault_put(take(1), 1, true);
+    SAME(status().secretmem_bytes, 0);
+    start_in_a_row();
+    vault_put(take(1), 1, true);
+    CHECK(status().secretmem_bytes > 0);
+    sa_trim();
+    SAME(status().secretmem_bytes, 0);
+    SAME(vault.maps, 0);
+}
+
+/* A pool's pages too, but not those that are in use. */
+TEST(a_pool_is_trimmed)
+{
+    struct sa_pool *pool;
+    struct sa_arena a = {0}, b = {0}, c = {0};
+    OK(sa_pool_make(&pool, &why));
+    OK(sa_pool_alloc(pool, &a, 32, &why));
+    OK(sa_pool_alloc(pool, &b, 320, &why));
+    OK(sa_fill_end(&b, true));
+    sa_close(&a);
+    size_t before = status().locked_bytes;
+    if (!before)
+        SKIP("nothing is locked here");
+    sa_trim();
+    CHECK(status().locked_bytes < before && status().locked_bytes >= page());
+    OK(sa_check(&b));
+    OK(sa_pool_alloc(pool, &c, 32, &why));
+    OK(sa_fill_end(&c, true));
+    sa_close(&b);
+    sa_close(&c);
+    sa_trim();
+    SAME(status().locked_bytes, 0);
+    sa_pool_free(pool);
+}
+
 /* However many are closed, few stay. */
 TEST(parking_has_an_end)
 {
@@ -103,7 +161,7 @@ TEST(parking_has_an_end)
     static struct slot slots[N];
     if (under_tool())
         SKIP("many maps");
-    OK(vault_enter(&why));
+    start_in_a_row();
     for (int i = 0; i < N; i++)
         slots[i] = take(1);
     for (int i = 0; i < N; i++)
@@ -137,7 +195,7 @@ static void *takes_and_puts(void *with)
 TEST(threads)
 {
     pthread_t threads[4];
-    OK(vault_enter(&why));
+    start_in_a_row();
     for (uintptr_t i = 0; i < 4; i++)
         SAME(pthread_create(&threads[i], NULL, takes_and_puts, (void *)(i + 1)), 0);
     for (int i = 0; i < 4; i++)
@@ -242,7 +300,7 @@ TEST(given_back_before_the_lock_is_missed)
     enum { LIMIT = 64 };
     struct slot slots[LIMIT];
     nobody_with_lock_limit(LIMIT * page());
-    OK(vault_enter(&why));
+    start_in_a_row();
     for (int i = 0; i < LIMIT; i++) {
         slots[i] = take(1);
         CHECK(granted(slots[i]) & SA_LOCK);
@@ -500,7 +558,7 @@ TEST(without_secretmem)
     if (under_valgrind())
         SKIP("valgrind knows no secretmem anyhow");
     deny(447, EPERM); /* memfd_secret */
-    OK(vault_enter(&why));
+    start_in_a_row();
     struct slot small = take(1), large = take(50 * page());
     SAME(granted(small) & SA_SECRETMEM, 0);
     SAME(granted(large) & SA_SECRETMEM, 0);
@@ -522,6 +580,8 @@ int main(int argc, char **argv)
     RUN(parked_pages_are_closed);
     RUN(another_address_each_time);
     RUN(oldest_half_at_random);
+    RUN(nothing_stays_when_the_last_one_goes);
+    RUN(a_pool_is_trimmed);
     RUN(parking_has_an_end);
     RUN(threads);
 #ifdef __linux__
