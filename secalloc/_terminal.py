@@ -10,6 +10,7 @@ import sys
 import termios
 import warnings
 from _thread import get_ident
+from codecs import lookup
 from collections.abc import Callable
 from contextlib import suppress
 from getpass import GetPassWarning
@@ -129,6 +130,7 @@ ALTERNATE_WORDS = 0x200 if BSD else 0  # ALTWERASE
 
 # What a key does: change the line, raise a signal, quote the next one, end the input, nothing.
 _Action = Callable[[_Line, bool], None] | signal.Signals | str
+NO_CODE_PAGE = ("utf-8", "ascii")
 LITERAL, END, NOTHING = "literal", "end", "nothing"
 
 
@@ -145,7 +147,8 @@ class _Keys:
             self._disabled = os.fpathconf(fd, "PC_VDISABLE")
         except (OSError, ValueError):
             self._disabled = 0
-        self.whole_characters = bool(flags & UTF8_INPUT) or _encoding().lower() in ("utf-8", "utf8")
+        # Or where nothing says that a byte is a character of its own.
+        self.whole_characters = bool(flags & UTF8_INPUT) or lookup(_encoding()).name in NO_CODE_PAGE
         self.keeps_line = bool(local & termios.NOFLSH)  # when a signal's key is typed
         self.actions: dict[int, _Action] = {LF: END, CR: END, 0x7F: _Line.erase, 8: _Line.erase}
         if flags & termios.IGNCR:

@@ -465,10 +465,10 @@ def test_a_child_forked_while_another_thread_waits(fork: str) -> None:
     terminal = asks(
         f"""
 import ctypes, pty, platform
-def raw_fork():
+def raw_fork():  # PyDLL keeps the GIL, which nobody would give back in the child
     if platform.machine() == "x86_64":
-        return ctypes.CDLL(None).syscall(57)
-    return ctypes.CDLL(None).syscall(220, 17, 0, 0, 0, 0)  # clone
+        return ctypes.PyDLL(None).syscall(57)
+    return ctypes.PyDLL(None).syscall(220, 17, 0, 0, 0, 0)  # clone
 def child():
     wait_for_silence()
     ours, theirs = os.openpty()
@@ -648,7 +648,7 @@ def test_nothing_more_than_the_line_is_read() -> None:
     ],
 )
 def test_another_object_stands_there(text: str, expected: bytes) -> None:
-    code = f"sys.stdin = io.StringIO({text!r}, newline='')\nprint(bytes(secalloc.getpass()))"
+    code = f"sys.stdin = io.StringIO({text!a}, newline='')\nprint(bytes(secalloc.getpass()))"
     assert piped(code) == repr(expected)
 
 

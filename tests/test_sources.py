@@ -230,10 +230,11 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_getenv_consumes() -> None:
-    os.environ["SECALLOC_VALUE"] = "t\u00f6ken"
+    token = "t\u00f6ken".encode()
+    os.environb[b"SECALLOC_VALUE"] = token
     kept = secalloc.getenv("SECALLOC_VALUE", consume=False)
-    assert kept == "t\u00f6ken".encode()
-    assert os.environ["SECALLOC_VALUE"] == "t\u00f6ken"
+    assert kept == token
+    assert os.environb[b"SECALLOC_VALUE"] == token
     assert secalloc.getenv(b"SECALLOC_VALUE") == kept
     assert "SECALLOC_VALUE" not in os.environ
     assert b"SECALLOC_VALUE" not in os.environb
