@@ -90,7 +90,7 @@ DEATHS := $(patsubst tests/c/death/%.c,$(DEATH)/%,$(wildcard tests/c/death/*.c))
 OBJECTS := $(CORE:csrc/core/%.c=$(C)/core/%.o) $(if $(filter xnu,$(VARIANT)),$(C)/xnu.o)
 COMPILE = @mkdir -p $(@D) && echo "$(CC): $< ($(VARIANT))" && $(CC) $(STANDARD) $(WARNINGS) $(CFLAGS) -Itests/c -MMD -MP
 
-.PHONY: test test-c run-c ready
+.PHONY: test test-c run-c ready programs
 test: ## C tests and pytest, against the installed wheel
 	+@$(MAKE) $(PARALLEL) AT_ONCE=1 ready test-c
 	$(PY) -P -m pytest -o cache_dir=$(BUILD)/pytest tests $(PYTEST_ARGS)
@@ -107,6 +107,9 @@ test-c: run-c ## the C tests alone
 run-c:
 	+@$(MAKE) $(PARALLEL) AT_ONCE=1 $(C_TESTS)
 	@set -e; for t in $(C_TESTS); do $(RUN) $$t; echo "ok: $$(basename $$t) ($(VARIANT))"; done
+
+programs: # compiled alone, for another machine to run
+	+@$(MAKE) $(PARALLEL) AT_ONCE=1 $(C_TESTS) $(DEATHS)
 
 $(C)/core/%.o: csrc/core/%.c
 	$(COMPILE) -c -o $@ $<
@@ -375,6 +378,10 @@ check-lint: install $(VENV)/.lint ## ruff, mypy --strict and stubtest
 	$(VENV)/bin/mypy --strict bench/attacks
 	$(VENV)/bin/mypy --strict --python-version 3.14 tests/test_typing.py
 	cd $(BUILD) && $(VENV)/bin/stubtest --allowlist $(CURDIR)/tests/stubtest.txt secalloc
+
+.PHONY: check-kernels
+check-kernels: $(VENV)/.pytest ## boot KERNELS, else all, by qemu, and run the tests in each; QUICK=1: a part
+	bash tests/kernels/check.sh $(PY) $(BUILD) $(KERNELS)
 
 check-versions: ## make test with every CPython found
 	@set -e; for p in $$(sh tests/pythons.sh); do echo "== $$($$p --version)"; $(MAKE) test PYTHON=$$p; done

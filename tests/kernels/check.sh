@@ -1,0 +1,148 @@
+#!/usr/bin/env bash
+# Boots Debian's kernels by qemu, without KVM, and runs the tests in each; prints a line for each
+# kernel and user, and one for each variant.
+#
+#   check.sh PYTHON BUILD [KERNEL...]      PYTHON is the venv's; BUILD keeps what is fetched
+#
+# KERNEL is 5.10, 6.1, 6.1-secretmem, 6.12, 7.3, 6.12-arm64, 6.12-arm64-16k, or a variant of 6.12:
+# overcommit, pressure, hugepages, swap, hibernation; none: all of them. Of the environment:
+#
+#   QUICK=1      C tests and a few files of pytest as an ordinary user, C tests and demo as root
+#   PYTESTS=...  which files of pytest, "tests" for all
+#   MINUTES=...  how long a guest may take, 90 if not told
+#
+# Wants root, for mmdebstrap and chroot, and the packages named below. What is missing is told,
+# and what needs it skipped.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+python=$1 build=$2 cache=$2/kernels
+shift 2
+here=tests/kernels
+all='5.10 6.1 6.1-secretmem 6.12 7.3 6.12-arm64 6.12-arm64-16k overcommit pressure hugepages swap hibernation'
+few='tests/test_arena.py tests/test_policy.py tests/test_limits.py tests/test_fatal.py tests/test_fork.py
+     tests/test_seal.py tests/test_doctor.py tests/test_sources.py'
+passed=0 failed=0 skipped=0 guests_skipped=0
+
+skip() { # guest, reason
+    printf '%-16s skipped: %s\n' "$1" "$2"
+    guests_skipped=$((guests_skipped + 1))
+}
+
+# What is to be had for a machine, once: prints the reason where it is not.
+lacks() { # machine
+    local command system=$1
+    [ "$1" = x86_64 ] || system=aarch64
+    for command in apt-get mmdebstrap mke2fs depmod modprobe cpio xz "qemu-system-$system" "$1-linux-gnu-gcc"; do
+        command -v "$command" >/dev/null || { echo "there is no $command" && return; }
+    done
+    [ "$(id -u)" = 0 ] || { echo 'only root can make a root file system' && return; }
+    if [ "$1" != "$(uname -m)" ] && [ ! -e "/usr/lib/binfmt.d/qemu-$1.conf" ]; then
+        echo 'there is no qemu-user-static' && return
+    fi
+    [ -e "$cache/root-$1.img" ] && return
+    bash $here/fetch.sh sources "$cache" >"$cache/log" 2>&1 || { echo "no lists of packages: $(tail -n 1 "$cache/log")" && return; }
+    echo "making a root file system for $1" >&2
+    bash $here/fetch.sh root "$cache" "$1" "$python" test test-cryptography >"$cache/log" 2>&1 || tail -n 1 "$cache/log"
+}
+
+declare -A ready # machine: empty, or why nothing can be run on it
+prepared() { # guest, machine
+    if [ -z "${ready[$2]+told}" ]; then
+        ready[$2]=$(lacks "$2")
+        [ -n "${ready[$2]}" ] || bash $here/job.sh "$python" "$build" "$2" >"$cache/log" 2>&1 || ready[$2]="it does not compile: $(tail -n 1 "$cache/log")"
+    fi
+    [ -z "${ready[$2]}" ] || { skip "$1" "${ready[$2]}" && return 1; }
+}
+
+# Boot it, and count what it tells: lines "COUNT who passed failed skipped".
+boot() { # guest, machine, suite, package, lines for the job's parameters
+    local out=$cache/out/$1 kernel=$cache/$4-$3 release
+    mkdir -p "$cache/out"
+    prepared "$1" "$2" || return 0
+    bash $here/fetch.sh kernel "$cache" "$3" "$4" "$2" >"$cache/log" 2>&1 || {
+        skip "$1" "no kernel: $(tail -n 1 "$cache/log")"
+        return 0
+    }
+    printf '%s\n' "${@:5}" >"$cache/job-$2/parameters"
+    $here/vm.sh "$kernel" "$cache/root-$2.img" "$cache/job-$2" "$out" $((60 * ${MINUTES:-90})) ||
+        echo "COUNT - 0 1 0" >>"$out/console" # it hung, or died
+    release=$(sed -n 's/^GUEST: \(.*\), pages of \([0-9]*\).*/\1, pages of \2/p' "$out/console")
+    while read -r _ who p f s; do
+        passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+        printf '%-16s %-48s %-5s %5d passed, %d failed, %d skipped\n' "$1" "$release" "$who" "$p" "$f" "$s"
+        [ "$f" = 0 ] || { echo "    in $out:" && grep -a -A 8 '^FAILED' "$out/console" | head -n 40 | sed 's/^/    /'; }
+    done < <(tr -d '\r' <"$out/console" | grep -a '^COUNT')
+}
+
+export CMDLINE MEMORY QEMU_ARGS
+kernel() {
+    CMDLINE='' MEMORY=2048 QEMU_ARGS=''
+    local tests=${PYTESTS-tests} parameters=()
+    [ -z "${QUICK:-}" ] || { tests=${PYTESTS-$few} parameters=(ROOT_PYTESTS=); }
+    parameters+=("PYTESTS='$(echo $tests)'")
+    local swap=$cache/swap.img
+    case $1 in
+    5.10) boot "$1" x86_64 bullseye linux-image-amd64 "${parameters[@]}" ;;
+    6.1) boot "$1" x86_64 bookworm linux-image-amd64 "${parameters[@]}" ;;
+    6.1-secretmem) CMDLINE=secretmem.enable=1 boot "$1" x86_64 bookworm linux-image-amd64 "${parameters[@]}" ;;
+    6.12) boot "$1" x86_64 trixie linux-image-amd64 "${parameters[@]}" ;;
+    7.3) boot "$1" x86_64 trixie-backports linux-image-amd64 "${parameters[@]}" ;;
+    6.12-arm64) boot "$1" aarch64 trixie linux-image-arm64 "${parameters[@]}" ;;
+    6.12-arm64-16k) boot "$1" aarch64 trixie linux-image-arm64-16k "${parameters[@]}" ;;
+    overcommit)
+        boot "$1" x86_64 trixie linux-image-amd64 "PYTESTS='$(echo $few)'" \
+            'prepare() { sysctl -q vm.overcommit_memory=2 vm.overcommit_ratio=90; }'
+        ;;
+    pressure) # beside a program that wants more than there is, and gets what the kernel can drop
+        MEMORY=256 boot "$1" x86_64 trixie linux-image-amd64 "PYTESTS='$(echo $few)'" \
+            'prepare() { while :; do /venv/bin/python hog.py 100; sleep 1; done & }'
+        ;;
+    hugepages)
+        boot "$1" x86_64 trixie linux-image-amd64 "PYTESTS='$(echo $few)'" \
+            'prepare() { for f in enabled defrag; do echo always >/sys/kernel/mm/transparent_hugepage/$f; done; }'
+        ;;
+    swap)
+        for secretmem in True False; do
+            image 512M
+            MEMORY=256 boot "$1" x86_64 trixie linux-image-amd64 WHO= \
+                "prepare() { swapon /dev/vdd; /venv/bin/python images.py swap $secretmem; }"
+            found "$1" "secretmem=$secretmem" 'control yes, secret no'
+        done
+        ;;
+    hibernation)
+        image 1G
+        MEMORY=512 CMDLINE=hibernate=nocompress boot "$1" x86_64 trixie linux-image-amd64 WHO= \
+            'prepare() { swapon /dev/vdd; /venv/bin/python images.py hibernate True; }'
+        found "$1" 'secretmem=True' 'control no, secret no' # it must not have hibernated
+        image 1G
+        MEMORY=512 CMDLINE=hibernate=nocompress boot "$1" x86_64 trixie linux-image-amd64 WHO= \
+            'prepare() { swapon /dev/vdd; /venv/bin/python images.py hibernate False; }'
+        found "$1" 'secretmem=False' 'control yes, secret yes' # as docs/threats.md says
+        ;;
+    *) echo "no such kernel or variant: $1" >&2 && exit 2 ;;
+    esac
+}
+
+image() { # size: a disk to swap to
+    rm -f "$swap"
+    truncate -s "$1" "$swap"
+    mkswap -q "$swap" 2>/dev/null
+    QEMU_ARGS="-drive file=$swap,format=raw,if=virtio,cache=unsafe"
+}
+
+# Look for the pages of which the guest told the digests.
+found() { # variant, which, what is right
+    [ -z "${ready[x86_64]}" ] || return 0
+    local what
+    what=$("$python" $here/guest/images.py search "$swap" "$cache/out/$1/console")
+    if [ "$what" = "$3" ]; then passed=$((passed + 1)); else failed=$((failed + 1)) && what="FAILED: $what, not $3"; fi
+    printf '%-16s %-54s %s\n' "$1" "$2" "$what"
+}
+
+mkdir -p "$cache"
+cache=$(cd "$cache" && pwd)
+# shellcheck disable=SC2086
+for name in ${*:-$all}; do kernel "$name"; done
+[ $guests_skipped = 0 ] || echo "guests skipped: $guests_skipped"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]
