@@ -109,6 +109,7 @@ TEST(roomy)
 
 TEST(not_locked_though_all_is)
 {
+    NEEDS_LOCKED(1 << 20);
     if (under_tool())
         SKIP("needs its own maps");
     if (mlockall(MCL_FUTURE))
