@@ -109,7 +109,7 @@ static int arm_one(int sig)
     unsigned level = level_upon(sig, &now);
     if (level == LEVELS)
         return EMLINK; /* anew would call one that is still chained to */
-    struct sigaction ours = {.sa_flags = SA_SIGINFO | SA_ONSTACK};
+    struct sigaction ours = {.sa_flags = SA_SIGINFO | SA_ONSTACK | os_handler_flags()};
     if (!handled || now.sa_flags & SA_RESTART)
         ours.sa_flags |= SA_RESTART; /* calls break off just where they did */
     ours.sa_sigaction = fatal_entries[level];

@@ -14,32 +14,6 @@ static _Atomic bool tampered; /* the marker is out, the abort is ours */
 
 /* ---- all from here to the end of the entries runs in signal context --------------------- */
 
-/* Notices, though their codes are a fault's: of memory tags checked late (AArch64), and
- * of a perf event (since 5.18, before which it was forced). Elsewhere nothing has these
- * numbers, which headers may not know. */
-enum { LATE_TAG_CHECK = 8, PERF_EVENT = 6 };
-
-/* Whether the kernel will not let the thread go on past the cause. */
-SA_HOT static bool is_forced(int sig, const siginfo_t *info)
-{
-    switch (sig) {
-    case SIGSEGV:
-        return info->si_code > 0 && info->si_code != LATE_TAG_CHECK;
-    case SIGTRAP:
-        return info->si_code > 0 && info->si_code != PERF_EVENT;
-    case SIGILL: case SIGFPE: case SIGSYS:
-        return info->si_code > 0;
-    case SIGBUS:
-#ifdef BUS_MCEERR_AO /* a memory error found elsewhere: a notice */
-        if (info->si_code == BUS_MCEERR_AO)
-            return false;
-#endif
-        return info->si_code > 0;
-    default: /* QUIT, HUP and XCPU carry positive codes too, and force nothing */
-        return false;
-    }
-}
-
 /* Whether the signal ends many a process that is well: standard error is spared it. */
 SA_HOT static bool is_ordinary(int sig)
 {
@@ -171,18 +145,22 @@ static void hand_over(int sig, unsigned level, siginfo_t *info, void *context, b
 SA_HOT __attribute__((noinline)) static void on_fatal(int sig, siginfo_t *info, void *context,
                                                       unsigned level)
 {
-    bool forced = is_forced(sig, info);
+    if (os_puts_off(sig, context))
+        return;
     const struct sigaction *next = arming_before(sig, level);
+    bool forced = os_is_forced(sig, info, context, arming_is_plain(next, SIG_IGN));
     if (!forced && (arming_is_plain(next, SIG_IGN) ||
                     (arming_is_plain(next, SIG_DFL) && os_is_init())))
         return; /* without us it would have done nothing */
     if (vault_is_ours()) {
+        os_keep_faults_off();
         wipers_enter();
         (void)vault_wipe_all(false); /* whole, whatever other handlers do */
         if (!(sig == SIGABRT && atomic_load(&tampered)))
             marker_write('F', is_ordinary(sig));
         (void)vault_wipe_all(false); /* what others stored meanwhile */
         wipers_leave();
+        os_let_faults_in();
     }
     terminal_restore();
     int before = errno; /* which all that came before leaves alone */

@@ -220,6 +220,22 @@ bool os_ends_process(int sig);
  * blocked. [signal] */
 _Noreturn void os_end(void);
 
+/* Whether the kernel will not let the thread go on past the cause; `ignored`: as the signal
+ * was before us. On macOS, where a signal that was sent looks the same: whether it may be
+ * so, and of one that was ignored, whether it came again at once. [signal] */
+bool os_is_forced(int sig, const siginfo_t *info, const void *context, bool ignored);
+
+/* macOS, where nothing comes of a fault that is blocked but the same fault for ever: faults
+ * are let in always, and put off while os_mask_all() holds, and between the two. True: leave
+ * the handler at once. One that was sent comes again at the end of that, a fault at once, and
+ * then ends the process by the default action. Linux ends it by itself: false. [signal] */
+bool os_puts_off(int sig, void *context);
+void os_keep_faults_off(void);
+void os_let_faults_in(void);
+
+/* What sa_flags are to have for that. [any] */
+int os_handler_flags(void);
+
 /* Queue the siginfo that a handler received to the calling thread again, to be
  * taken when the handler returns. [signal] */
 int os_requeue(int sig, siginfo_t *info);

@@ -1,5 +1,5 @@
 /* The frame that the kernel leaves for a signal handler: macOS, arm64 and x86-64. */
-#include "os.h"
+#include "os_fault_macos.h"
 
 #include <errno.h>
 #include <mach/mach.h>
@@ -49,6 +49,13 @@ uintptr_t os_stack_pointer(const void *context)
 {
     return ((const ucontext_t *)context)->uc_mcontext->__ss.__rsp;
 }
+
+/* Above the processor's own traps are the numbers of system calls and interrupts. */
+uintptr_t fault_address(const void *context)
+{
+    mcontext_t machine = ((const ucontext_t *)context)->uc_mcontext;
+    return machine->__es.__trapno < 32 ? machine->__ss.__rip : 0;
+}
 #elif defined(__arm64__)
 void os_step_back(int sig, const siginfo_t *info, void *context)
 {
@@ -66,6 +73,15 @@ void os_clear_registers(void *context)
 uintptr_t os_stack_pointer(const void *context)
 {
     return (uintptr_t)arm_thread_state64_get_sp(((const ucontext_t *)context)->uc_mcontext->__ss);
+}
+
+/* Of an interrupt the syndrome says nothing: it is that of the last exception before. */
+uintptr_t fault_address(const void *context)
+{
+    enum { SYSTEM_CALL = 0x15 };
+    mcontext_t machine = ((const ucontext_t *)context)->uc_mcontext;
+    return machine->__es.__esr >> 26 != SYSTEM_CALL
+               ? (uintptr_t)arm_thread_state64_get_pc(machine->__ss) : 0;
 }
 #else
 #error "secalloc supports macOS on arm64 and x86-64"

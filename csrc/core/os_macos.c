@@ -273,14 +273,21 @@ bool os_is_init(void)
     return getpid() == 1;
 }
 
-/* The siginfo cannot be queued, only the signal. The library's lock is not taken
- * for a thread's own handle. ENOTSUP and ESRCH on a dispatch worker thread, which
- * takes no directed signal: there a forced one comes again by its instruction. */
+/* The siginfo cannot be queued, only the signal; a fault's is not blocked by itself. The
+ * library's lock is not taken for a thread's own handle. ENOTSUP and ESRCH on a dispatch
+ * worker thread, which takes no directed signal: there a forced one comes again by its
+ * instruction. */
 int os_requeue(int sig, siginfo_t *info)
 {
     (void)info; /* lost: see above */
     int before = errno;
+    sigset_t own;
+    sigemptyset(&own);
+    sigaddset(&own, sig);
+    pthread_sigmask(SIG_BLOCK, &own, NULL); /* until the handler returns */
     int error = pthread_kill(pthread_self(), sig);
+    if (error)
+        pthread_sigmask(SIG_UNBLOCK, &own, NULL);
     errno = before;
     return error;
 }

@@ -56,8 +56,11 @@ TEST(armed_by_the_first_arena)
         SAME(state_of(all[i]), SA_HANDLER_ARMED);
         SAME(sigaction(all[i], NULL, &now), 0);
         CHECK(now.sa_flags & SA_SIGINFO && now.sa_flags & SA_ONSTACK);
+        sigset_t want;
+        os_fill_mask(&want); /* on macOS without faults */
         for (int k = 0; k < SA_SIGNALS; k++)
-            CHECK(sigismember(&now.sa_mask, all[k]));
+            SAME(sigismember(&now.sa_mask, all[k]), sigismember(&want, all[k]));
+        SAME(now.sa_flags & SA_NODEFER, os_handler_flags());
         CHECK(sigismember(&now.sa_mask, SIGPIPE) && sigismember(&now.sa_mask, SIGALRM));
     }
 }
@@ -172,7 +175,7 @@ TEST(each_that_ends_the_process)
         bool ends = sig > 0 && sig < NSIG && sigaction(sig, NULL, &was) == 0;
         for (size_t i = 0; i < sizeof never / sizeof never[0]; i++)
             ends = ends && sig != never[i];
-#ifdef __APPLE__
+#ifndef __linux__
         ends = ends && sig != SIGIO && sig != SIGINFO;
 #endif
         if (ends && was.sa_handler != SIG_DFL && !state_among(sig, &before))
@@ -344,6 +347,9 @@ TEST(a_queued_value)
 TEST(faults_to_the_handler_of_before)
 {
     NEEDS_QUEUED_SIGNALS;
+#ifdef XNU_H
+    SKIP("Darwin makes the address up again, Linux does not");
+#endif
     no_marker();
     have_previous(SIGSEGV);
     have_previous(SIGBUS);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/uio.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #undef mincore
@@ -171,6 +172,55 @@ int xnu_mincore(const void *at, size_t bytes, char *vec)
 int xnu_madvise(void *at, size_t bytes, int advice)
 {
     return advice == MADV_ZERO_WIRED_PAGES ? 0 : madvise(at, bytes, advice);
+}
+
+/* ---- what a process and its threads began with --------------------------------------------------- */
+
+static int arguments;
+static char **argument;
+
+__attribute__((constructor)) static void keep(int count, char **values)
+{
+    arguments = count;
+    argument = values;
+}
+
+char ***_NSGetArgv(void) { return &argument; }
+int *_NSGetArgc(void) { return &arguments; }
+
+static void *stack_of(pthread_t thread, size_t *bytes)
+{
+    pthread_attr_t attributes;
+    void *low;
+    if (pthread_getattr_np(thread, &attributes) ||
+        pthread_attr_getstack(&attributes, &low, bytes))
+        abort();
+    pthread_attr_destroy(&attributes);
+    return (char *)low + *bytes;
+}
+
+void *pthread_get_stackaddr_np(pthread_t thread)
+{
+    size_t unused;
+    return stack_of(thread, &unused);
+}
+
+size_t pthread_get_stacksize_np(pthread_t thread)
+{
+    size_t bytes;
+    (void)stack_of(thread, &bytes);
+    return bytes;
+}
+
+/* What brought the thread into the kernel, of a frame of Linux's. */
+uintptr_t fault_address(const void *context)
+{
+    const mcontext_t *machine = &((const ucontext_t *)context)->uc_mcontext;
+#if defined(__x86_64__)
+    return machine->gregs[REG_TRAPNO] < 32 && machine->gregs[REG_TRAPNO] ? (uintptr_t)machine->gregs[REG_RIP] : 0;
+#else
+    return (uintptr_t)machine->pc;
+#endif
 }
 
 /* ---- processes and signals -------------------------------------------------------------------- */

@@ -60,6 +60,15 @@ int xnu_madvise(void *at, size_t bytes, int advice);
 #define mincore xnu_mincore
 #define madvise xnu_madvise
 
+/* ---- what a process and its threads began with ------------------------------------------------ */
+
+#include <pthread.h>
+
+char ***_NSGetArgv(void);
+int *_NSGetArgc(void);
+void *pthread_get_stackaddr_np(pthread_t thread);
+size_t pthread_get_stacksize_np(pthread_t thread);
+
 /* ---- processes and signals ------------------------------------------------------------------ */
 
 enum { MAXPATHLEN = 1024, PROC_PIDREGIONPATHINFO = 8 };
@@ -74,6 +83,9 @@ struct proc_regionwithpathinfo {
 int proc_pidinfo(int pid, int flavor, uint64_t at, void *out, int bytes);
 int proc_regionfilename(int pid, uint64_t at, void *name, uint32_t room);
 
+enum { SIGINFO = 50 }; /* no number of Linux's that is looked at */
+#undef NSIG
+#define NSIG 32
 struct kinfo_proc {
     struct {
         int p_flag;
