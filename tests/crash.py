@@ -86,6 +86,7 @@ SYSCALLS = {
     "pwritev2": (328, 287),
     "mincore": (27, 232),
     "capget": (125, 90),
+    "sysinfo": (99, 179),
     "process_vm_readv": (310, 270),
     "ioctl": (16, 29),
 }

@@ -250,6 +250,36 @@ def test_secretmem_refused(error: str) -> None:
     )
 
 
+@pytest.mark.parametrize("before", ["pass", "secalloc.harden()"])
+@pytest.mark.parametrize(
+    ("end", "code"), [("a.close()", 0), ("secalloc.lockdown()", 0), ("fault('segv')", -11)]
+)
+def test_a_sparse_unlocked_arena_stays_sparse(before: str, end: str, code: int) -> None:
+    """The wipe brings in none of what was never touched: it would take the whole 512 MiB."""
+    text = check(
+        f"""
+        limit(resource.RLIMIT_MEMLOCK, 0); become_nobody(); warnings.simplefilter("ignore")
+        if {before!r} != "pass":
+            {before}
+            with open("/proc/swaps") as swaps: swap = len(swaps.readlines()) > 1
+        pid = os.fork()
+        if pid == 0:
+            secalloc.set_lockdown_fd(None)
+            a = Arena(2**29); a[2**28] = 1
+            assert not a.protection & Protection.LOCK
+            {end}
+            os._exit(0)
+        _, status, used = os.wait4(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == {code}, status
+        kib = used.ru_maxrss
+        print("skip" if {before!r} != "pass" and swap else kib)
+        """
+    )
+    if text == "skip":
+        pytest.skip("with swap, and not dumpable, nobody can tell what was touched")
+    assert int(text) < 2**18, text
+
+
 def test_with_everything_there_is_no_warning() -> None:
     """The control for all of the above."""
     text = check("caught = collect_warnings(); a = secret(); print(bool(missing(a)), len(caught))")

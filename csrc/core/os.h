@@ -98,6 +98,10 @@ int os_drop_pages(void *at, size_t bytes);
  * pages. After os_probe. [signal] */
 int os_touched(void *at, size_t bytes, unsigned char *vec);
 
+/* The same, but dearer, of any private memory: a page that is in swap was touched. ENOTSUP and
+ * others: that cannot be told. [signal] */
+int os_touched_ever(void *at, size_t bytes, unsigned char *vec);
+
 /* ---- pages and bytes for another process ------------------------------------ */
 
 /* Map fresh secretmem, accessible, never inherited by fork, all its pages fetched, and give its

@@ -376,3 +376,8 @@ size_t os_alt_stack_least(void)
     size_t least = 2 * (size_t)MINSIGSTKSZ;
     return (least < (size_t)SIGSTKSZ ? (size_t)SIGSTKSZ : least) + 8192;
 }
+
+int os_touched_ever(void *at, size_t bytes, unsigned char *vec)
+{
+    return os_touched(at, bytes, vec);
+}

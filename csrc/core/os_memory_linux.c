@@ -240,6 +240,9 @@ static int finish_anonymous(void *at, size_t bytes, struct os_pages *out)
     /* A page touched is a page had, not 512; and khugepaged, which makes huge pages by copying,
      * leaves the small ones behind unwiped. EINVAL: the kernel makes none. (2.6.38) */
     (void)madvise(at, bytes, MADV_NOHUGEPAGE);
+    /* In a process that said PR_SET_MEMORY_MERGE (6.4) all is merged with what holds the same,
+     * which another process can tell by the time that a store takes. EINVAL: no KSM. (2.6.32) */
+    (void)madvise(at, bytes, MADV_UNMERGEABLE);
     int error = keep_to_us(at, bytes, out);
     return error ? error : lock_anonymous(at, bytes, out);
 }

@@ -70,6 +70,9 @@ static void make(enum os_call call)
     case OS_CAPGET:
         (void)os_syscall(SYS_capget, 0, 0, 0, 0, 0, 0);
         break;
+    case OS_SYSINFO:
+        (void)os_syscall(SYS_sysinfo, 0, 0, 0, 0, 0, 0);
+        break;
     case OS_PRCTL:
         (void)os_syscall(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0, 0);
         break;
@@ -134,7 +137,8 @@ static void ask(unsigned calls)
         return;
     bool on = filter_is_on();
     if (on && atomic_load(&no_children)) { /* what any filter for services allows */
-        unsigned usual = 1u << OS_MLOCK2 | 1u << OS_PWRITEV2 | 1u << OS_CAPGET | 1u << OS_PRCTL;
+        unsigned usual = 1u << OS_MLOCK2 | 1u << OS_PWRITEV2 | 1u << OS_CAPGET | 1u << OS_PRCTL |
+                         1u << OS_SYSINFO;
         settle(calls & usual, MAY);
         settle(calls & ~usual, MAY_NOT);
         return;
@@ -155,7 +159,8 @@ void os_probe_in_child(bool may)
 
 void os_probe(void)
 {
-    unsigned calls = 1u << OS_MLOCK2 | 1u << OS_PWRITEV2 | 1u << OS_MINCORE | 1u << OS_CAPGET;
+    unsigned calls = 1u << OS_MLOCK2 | 1u << OS_PWRITEV2 | 1u << OS_MINCORE | 1u << OS_CAPGET |
+                     1u << OS_SYSINFO;
     if (!atomic_load(&no_children)) /* else it is not wanted, or not yet */
         calls |= 1u << OS_MEMFD_SECRET;
     ask(calls);

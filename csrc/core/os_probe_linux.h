@@ -12,6 +12,7 @@ enum os_call {
     OS_PWRITEV2,
     OS_MINCORE,
     OS_CAPGET,
+    OS_SYSINFO,
     OS_PRCTL,
     OS_PROCESS_VM_READV,
     OS_IOCTL, /* PAGEMAP_SCAN */

@@ -44,17 +44,22 @@ SA_HOT static bool pin(struct slot_words *words, uint64_t *pinned)
     }
 }
 
+bool slot_touched(void *at, size_t bytes, bool locked, unsigned char *touched)
+{
+    return (locked && os_touched(at, bytes, touched) == 0) ||
+           os_touched_ever(at, bytes, touched) == 0;
+}
+
 /* Large pages that were never touched are skipped: the first touch of a page of
- * secretmem costs 20 us, and there is nothing on it. Residency is exact only for
- * locked pages: others may be in swap. */
-static void overwrite_touched(uint8_t *at, size_t bytes)
+ * secretmem costs 20 us, there is nothing on it, and the memory may not be there. */
+static void overwrite_touched(uint8_t *at, size_t bytes, bool locked)
 {
     enum { BATCH = 512 };
     size_t page = os_page_size();
     unsigned char touched[BATCH];
     while (bytes) {
         size_t pages = bytes / page < BATCH ? bytes / page : BATCH;
-        bool known = os_touched(at, pages * page, touched) == 0;
+        bool known = slot_touched(at, pages * page, locked, touched);
         for (size_t i = 0; i < pages; i++)
             if (!known || touched[i] & 1)
                 noise_wipe(at + i * page, page);
@@ -66,8 +71,8 @@ static void overwrite_touched(uint8_t *at, size_t bytes)
 SA_HOT static void overwrite(struct slot s, uint64_t h)
 {
     size_t bytes = s.region->data;
-    if (bytes > 16 * os_page_size() && hold_granted(h) & SA_LOCK)
-        overwrite_touched(slot_data(s), bytes);
+    if (bytes > 16 * os_page_size())
+        overwrite_touched(slot_data(s), bytes, hold_granted(h) & SA_LOCK);
     else
         noise_wipe(slot_data(s), bytes);
 }

@@ -119,6 +119,10 @@ static inline uint64_t slot_stamp(struct slot s)
     return atomic_load(&s.region->words[s.index].stamp);
 }
 
+/* For each of up to 512 pages, whether it may ever have held anything: touched[i] & 1. `locked`:
+ * they are, or are secretmem. False: nobody can tell. [signal] */
+bool slot_touched(void *at, size_t bytes, bool locked, unsigned char *touched);
+
 /* Overwrite a live slot whole, whatever its access; it is left writable. False:
  * it was not live. Waits for a busy slot. [signal] */
 bool slot_wipe(struct slot s);

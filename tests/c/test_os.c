@@ -547,6 +547,20 @@ TEST(no_huge_pages)
         SAME(held[i] & 1, i == PAGES / 2);
 }
 
+/* Nor one with another process, where all memory is to be. */
+TEST(no_merged_pages)
+{
+    enum { SET_MEMORY_MERGE = 67 }; /* PR_SET_MEMORY_MERGE, 6.4 */
+    if (prctl(SET_MEMORY_MERGE, 1, 0, 0, 0))
+        SKIP("this kernel merges no memory unasked");
+    void *other = mmap(NULL, page(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(other != MAP_FAILED && map_has(other, " mg")); /* the control */
+    for (int secretmem = 0; secretmem < 2; secretmem++) {
+        struct os_pages p = map_open(4 * page(), secretmem);
+        CHECK(!map_has(p.at, " mg"));
+    }
+}
+
 TEST(at_the_lock_limit)
 {
     if (under_tool())
@@ -864,6 +878,7 @@ int main(int argc, char **argv)
 #endif
     RUN(protections_are_real);
     RUN(no_huge_pages);
+    RUN(no_merged_pages);
     RUN(at_the_lock_limit);
     RUN(no_descriptor_stays);
     RUN(secretmem_refused);

@@ -28,7 +28,7 @@ static const struct { const char *name; long number; } essential[] = {
 };
 /* What it does without, and of that what it asks a child about, which takes two more. */
 static const struct { const char *name; long number; } optional[] = {
-    {"memfd_secret", 447}, CALL(mlock2), CALL(pwritev2), CALL(mincore), CALL(capget), CALL(prctl),
+    {"memfd_secret", 447}, CALL(mlock2), CALL(pwritev2), CALL(mincore), CALL(capget), CALL(prctl), CALL(sysinfo),
     CALL(process_vm_readv), CALL(ioctl),
 };
 static const long asking[] = {SYS_clone, SYS_wait4};

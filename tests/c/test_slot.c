@@ -176,15 +176,47 @@ TEST(wipes_large_ones)
     if (!under_tool())
         CHECK(count < 20);
 #endif
-    /* Without the lock a page that looks untouched may be in swap: all are wiped. */
+    /* Without the lock a page that is not in core may be in swap. */
     atomic_store(&words[2].hold, hold_of(SLOT_LIVE, OS_WRITE, 0));
     uint8_t *unlocked = slot_data(slot(2));
     CHECK(mmap(unlocked, region.data, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON | MAP_FIXED,
                -1, 0) == unlocked);
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
+        unlocked[places[i] * page + 7] = 0x5a;
+#ifdef __linux__
+    (void)madvise(unlocked, region.data, 21); /* MADV_PAGEOUT, 5.4: where there is swap */
+#endif
     CHECK(slot_wipe(slot(2)));
-    for (size_t i = 0; i < PAGES; i++)
-        CHECK(is_noise(unlocked + i * page, NOISE_BYTES));
+#ifdef __linux__
+    SAME(os_touched(unlocked, region.data, touched), 0);
+    for (size_t i = count = 0; i < PAGES; i++)
+        count += touched[i] & 1;
+    if (!under_tool())
+        CHECK(count < 20);
+#endif
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
+        CHECK(is_noise(unlocked + places[i] * page, NOISE_BYTES));
 }
+
+#ifdef __linux__
+/* Who can ask neither whether a page is in swap nor whether there is any overwrites all. */
+TEST(wipes_all_where_nobody_can_tell)
+{
+    enum { PAGES = 40 };
+    os_probe();
+    begin(PAGES);
+    atomic_store(&words[0].hold, hold_of(SLOT_LIVE, OS_WRITE, 0));
+    uint8_t *fresh = slot_data(slot(0));
+    CHECK(mmap(fresh, region.data, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON | MAP_FIXED, -1,
+               0) == fresh);
+    if (!filter(SYS_openat, SECCOMP_RET_ERRNO | EACCES))
+        SKIP("filters cannot be had");
+    deny(SYS_sysinfo, EPERM);
+    CHECK(slot_wipe(slot(0)));
+    for (size_t i = 0; i < PAGES; i++)
+        CHECK(is_noise(fresh + i * os_page_size(), NOISE_BYTES));
+}
+#endif
 
 /* ---- access -------------------------------------------------------------------------------- */
 
@@ -728,6 +760,9 @@ int main(int argc, char **argv)
     RUN(the_stamp_does_not_come_round);
     RUN(wipes_whatever_the_access);
     RUN(wipes_large_ones);
+#ifdef __linux__
+    RUN(wipes_all_where_nobody_can_tell);
+#endif
     RUN(access_is_what_the_pages_have);
     RUN(refused_access_changes_nothing);
     RUN(wiper_waits_for_busy);
