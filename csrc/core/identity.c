@@ -173,12 +173,10 @@ static void at_exit(void)
 
 enum sa_code vault_map_table(void **out, size_t bytes, struct sa_why *why)
 {
-    int error = 0;
-    *out = os_map_table((bytes + vault.page - 1) / vault.page * vault.page, &error);
+    *out = os_map_table((bytes + vault.page - 1) / vault.page * vault.page, why);
     if (*out)
         return SA_OK;
-    *why = (struct sa_why){.call = "mmap", .error = error};
-    return SA_NO_MEMORY;
+    return why->error == ENOMEM || why->error == EAGAIN ? SA_NO_MEMORY : SA_OS_ERROR;
 }
 
 static int hooks_refused;

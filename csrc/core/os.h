@@ -192,7 +192,7 @@ size_t os_maps_read(struct os_maps *walk, uintptr_t from, void *to, size_t bytes
 /* Zeroed, readable and writable memory that a forked or cloned child sees zeroed
  * (on macOS: as it was, so that the process id must be compared too). Touched
  * lazily. NULL: refused. [any] */
-void *os_map_table(size_t bytes, int *error);
+void *os_map_table(size_t bytes, struct sa_why *why);
 
 /* The memory in which the kernel keeps the environment that the process began with, and shows
  * it to others: one string after the other. It is the program's, which may have changed it.
@@ -298,6 +298,7 @@ void os_unmask(const sigset_t *before);
 uintptr_t os_thread(void);
 
 int64_t os_now_ms(void); /* milliseconds of a clock that only runs on [any] */
+int64_t os_about_now_ms(void); /* the same, up to 10 ms behind, at a tenth of the cost [any] */
 
 /* Take one pending signal of the calling thread, if there is one. [signal] */
 void os_consume(int sig);

@@ -78,6 +78,13 @@ size_t os_lock_limit(void)
     return (size_t)limit.rlim_cur;
 }
 
+int64_t os_about_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 /* ---- entropy, threads, signals ----------------------------------------------- */
 
 int os_entropy(void *out, size_t bytes)

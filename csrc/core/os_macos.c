@@ -236,13 +236,15 @@ int os_touched(void *at, size_t bytes, unsigned char *vec)
     return error;
 }
 
+int64_t os_about_now_ms(void) { return os_now_ms(); }
+
 /* ---- memory of our own ------------------------------------------------------ */
 
-void *os_map_table(size_t bytes, int *error)
+void *os_map_table(size_t bytes, struct sa_why *why)
 {
     void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
     if (at == MAP_FAILED) {
-        *error = errno;
+        *why = (struct sa_why){.call = "mmap", .error = errno};
         return NULL;
     }
     return at;

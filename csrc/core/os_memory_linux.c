@@ -333,16 +333,17 @@ int os_touched(void *at, size_t bytes, unsigned char *vec)
 
 /* ---- memory of our own ------------------------------------------------------ */
 
-void *os_map_table(size_t bytes, int *error)
+void *os_map_table(size_t bytes, struct sa_why *why)
 {
     void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, RESERVED, -1, 0);
     if (at == MAP_FAILED) {
-        *error = errno;
+        *why = (struct sa_why){.call = "mmap", .error = errno};
         return NULL;
     }
     (void)munlock(at, bytes); /* under MCL_FUTURE it was locked on arrival */
     if (madvise(at, bytes, MADV_WIPEONFORK)) {
-        *error = errno;
+        *why = (struct sa_why){.call = "madvise(MADV_WIPEONFORK)", .error = errno,
+                               .mend = "Linux 4.14 or later; a sandbox must allow it"};
         (void)munmap(at, bytes); /* just made, whole: it cannot fail */
         return NULL;
     }

@@ -144,7 +144,7 @@ enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *
 static bool stays_empty(void)
 {
     enum { WHILE_MS = 1000 };
-    int64_t now = os_now_ms(), before = vault.emptied_ms;
+    int64_t now = os_about_now_ms(), before = vault.emptied_ms;
     vault.emptied_ms = now;
     return now - before >= WHILE_MS;
 }

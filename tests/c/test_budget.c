@@ -277,7 +277,7 @@ TEST(little_stays_parked)
     NEED(PAGES);
     for (unsigned i = 0; i < PAGES; i++)
         make(&arenas[i], 100, 1, i);
-    vault.emptied_ms = os_now_ms(); /* or all would go with the last */
+    vault.emptied_ms = os_about_now_ms(); /* or all would go with the last */
     for (unsigned i = 0; i < PAGES; i++)
         sa_close(&arenas[i]);
     CHECK(status().secretmem_bytes <= PAGES * page() / 16);

@@ -223,8 +223,8 @@ static void sees_zeros(void *with)
 
 TEST(tables_are_empty_in_a_child)
 {
-    int error;
-    uint8_t *table = os_map_table(3 * page(), &error);
+    struct sa_why why;
+    uint8_t *table = os_map_table(3 * page(), &why);
     CHECK(table);
     sees_zeros(table);
     memset(table, 0x5a, 3 * page());

@@ -26,7 +26,7 @@ static struct slot take(size_t bytes)
 static void start_in_a_row(void)
 {
     OK(vault_enter(&why));
-    vault.emptied_ms = os_now_ms();
+    vault.emptied_ms = os_about_now_ms();
 }
 
 /* ---- parking ----------------------------------------------------------------------------- */
