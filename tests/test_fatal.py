@@ -222,7 +222,7 @@ def test_faulthandler_comes_and_goes(steps: str, kind: str, marks: int, reports:
         "disable": "faulthandler.disable()",
     }
     code = "\n".join(["import faulthandler", *(lines[s] for s in steps.split())])
-    end = run(f"{code}\nfault({kind!r})")
+    end = run(code + f"\nfault({kind!r})")
     assert end.fate == (-FORCED[kind], b"F" * marks), end
     assert end.err.count("Fatal Python error") == reports, end
 
@@ -234,7 +234,7 @@ MORE = [
     s.name
     for s in Signals
     if s.name.startswith("SIGRT")
-    or s.name[3:] in "INT PIPE ALRM USR1 USR2 VTALRM PROF PWR STKFLT".split()
+    or s.name[3:] in ["INT", "PIPE", "ALRM", "USR1", "USR2", "VTALRM", "PROF", "PWR", "STKFLT"]
 ]
 
 
