@@ -101,7 +101,7 @@ static void trapped(int sig, siginfo_t *info, void *context)
         if (atomic_exchange(&armed, false) && (child = fork()) == 0)
             look();
     long done = syscall(info->si_syscall, a, b, c, 0, 0, OURS);
-    *result = done < 0 ? -errno : done;
+    *result = (__typeof__(*result))(done < 0 ? -errno : done);
 }
 
 /* From here on that call is trapped on this thread, but in the handler. */
@@ -142,6 +142,7 @@ static void begin(void)
     struct sa_arena first = {0};
     if (under_tool())
         SKIP("a tool keeps signals back");
+    NEEDS_LOCKED(1 << 20);
     no_marker();
     make(&first, 100, 1, 1); /* arms, and asks about calls */
     if (!(sa_protection_of(&first) & SA_SECRETMEM))
