@@ -13,13 +13,12 @@ enum { NUMBERS = 65 };
 
 /* What the kernel forces on a thread; what is armed whoever handles it; and the default set,
  * the rest of which is ours only where nobody else handles it. */
-static const uint64_t forced = BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGILL) | BIT(SIGFPE) |
-                               BIT(SIGSYS) | BIT(SIGTRAP);
-static const uint64_t always = forced | BIT(SIGABRT);
+#define FORCED (BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGILL) | BIT(SIGFPE) | BIT(SIGSYS) | BIT(SIGTRAP))
+#define ALWAYS (FORCED | BIT(SIGABRT))
+#define DEFAULTS \
+    (ALWAYS | BIT(SIGQUIT) | BIT(SIGXCPU) | BIT(SIGXFSZ) | BIT(SIGTERM) | BIT(SIGHUP))
 static const int signals[SA_SIGNALS] = {SIGSEGV, SIGBUS,  SIGILL,  SIGFPE,  SIGABRT, SIGSYS,
                                         SIGTRAP, SIGQUIT, SIGXCPU, SIGXFSZ, SIGTERM, SIGHUP};
-static const uint64_t chosen = always | BIT(SIGQUIT) | BIT(SIGXCPU) | BIT(SIGXFSZ) |
-                               BIT(SIGTERM) | BIT(SIGHUP);
 
 static struct {
     struct sigaction before[LEVELS]; /* each is written once, before its level is in use */
@@ -29,8 +28,8 @@ static struct {
 } saved[NUMBERS];
 
 static pthread_mutex_t arming = PTHREAD_MUTEX_INITIALIZER;
-static _Atomic bool disarmed;            /* by the user */
-static _Atomic uint64_t to_arm = chosen; /* not armed yet, or taken off */
+static _Atomic bool disarmed;              /* by the user */
+static _Atomic uint64_t to_arm = DEFAULTS; /* not armed yet, or taken off */
 
 /* ---- what the handler asks -------------------------------------------------------- */
 
@@ -104,7 +103,7 @@ static int arm_one(int sig)
     bool ignored = arming_is_plain(&now, SIG_IGN);
     bool handled = !ignored && !arming_is_plain(&now, SIG_DFL);
     /* What is ignored stays so for programs that are executed, unless it can be forced. */
-    if ((ignored && !(forced & BIT(sig))) || (handled && !(always & BIT(sig))))
+    if ((ignored && !(FORCED & BIT(sig))) || (handled && !(ALWAYS & BIT(sig))))
         return 0;
     unsigned level = level_upon(sig, &now);
     if (level == LEVELS)
@@ -151,7 +150,7 @@ void fatal_arm(void)
 
 enum sa_code sa_arm(const int *wanted, size_t count, struct sa_why *why)
 {
-    uint64_t mask = wanted ? 0 : chosen;
+    uint64_t mask = wanted ? 0 : DEFAULTS;
     for (size_t k = 0; wanted && k < count; k++) {
         if (!os_ends_process(wanted[k]))
             return SA_BAD_SIGNAL;
@@ -217,7 +216,7 @@ void fatal_status(struct sa_status *out)
     }
     for (int sig = 1; sig < NUMBERS; sig++) {
         enum sa_handler_state state;
-        if (chosen & BIT(sig) || !atomic_load(&saved[sig].used) ||
+        if (DEFAULTS & BIT(sig) || !atomic_load(&saved[sig].used) ||
             (state = state_of(sig)) == SA_HANDLER_OFF)
             continue;
         out->signals[n] = sig;

@@ -239,9 +239,30 @@ TEST(children_where_getpid_is_refused)
     SAME(read(marker_ends[0], &got, 1), 1);
 }
 
+static void falls_on_a_channel(void *unused)
+{
+    (void)unused;
+    OK(sa_take_lockdown_fd(marker_ends[1], &why));
+    make(&arena, 200, 1, 3);
+    deny(SYS_getpid, EPERM);
+    touches();
+}
+
+/* There the marker is the taker's alone, which is told by its id. */
+TEST(the_marker_on_a_channel)
+{
+    NEEDS_FILTERS;
+    char got[4];
+    SAME(pipe(marker_ends), 0);
+    SAME(death_of(in_child(falls_on_a_channel, NULL)), SIGSEGV);
+    close(marker_ends[1]);
+    SAME(read(marker_ends[0], got, sizeof got), 1);
+}
+
 int main(int argc, char **argv)
 {
     check_begin("test_refused", argc, argv);
+    RUN(the_marker_on_a_channel);
     RUN(children_where_getpid_is_refused);
     RUN(the_default);
     RUN(an_earlier_handler);
