@@ -3,10 +3,11 @@
 import os
 import stat
 from _thread import RLock
+from errno import EFAULT, EINVAL
 from operator import index
 from os import PathLike
 
-from secalloc._core import Arena, _environ_copy, _environ_wipe, _scrub, concat
+from secalloc._core import Arena, _environ_copy, _environ_wipe, _read_by_page, _scrub, concat
 
 _PAGE, _MOST = os.sysconf("SC_PAGESIZE"), 1 << 20  # bytes asked for at a time
 
@@ -16,7 +17,14 @@ def _fill(arena: Arena, fd: int) -> int:
     got = 0
     with arena.open("w") as view:
         while got < len(view):
-            n = os.readv(fd, [view[got:]])
+            try:
+                n = os.readv(fd, [view[got:]])
+            except OSError as error:
+                # O_DIRECT, or FUSE with direct I/O: the kernel cannot pin secretmem, and some
+                # files give whole blocks alone.
+                if error.errno not in (EFAULT, EINVAL):
+                    raise
+                n = _read_by_page(fd, view[got:])
             if n == 0:
                 break
             got += n
@@ -85,7 +93,8 @@ def read(
 ) -> Arena:
     """A new Arena with the bytes of a file, pipe or socket, to its end or exactly size.
 
-    Unbuffered: the kernel writes straight into arenas. With a size, or of a regular file, it
+    Unbuffered: the kernel writes straight into arenas, or where it cannot (O_DIRECT, FUSE with
+    direct I/O) into a locked page that is wiped after. With a size, or of a regular file, it
     takes no more locked memory than the content, else up to twice as much for a moment. A
     path is opened and closed again; a descriptor is read from where it stands and left open. Raises what opening and reading
     raise (FileNotFoundError, IsADirectoryError, BlockingIOError), EOFError if there is less

@@ -2,11 +2,13 @@
 
 import base64
 import binascii
+import mmap
 import os
 import pty
 import select
 import signal
 import socket
+import subprocess
 import sys
 import termios
 import threading
@@ -20,7 +22,8 @@ import pytest
 from support import check, linux_only, spy
 
 import secalloc
-from secalloc import Arena, WipedError
+import secalloc.residue
+from secalloc import Arena, Protection, WipedError
 
 SIZES = [*range(20), 255, 256, 257, 1000, 5000, 300_000]
 
@@ -179,6 +182,72 @@ def test_read_a_pipe_a_socket_and_a_named_pipe(size: int, tmp_path: Path) -> Non
     thread.start()
     assert secalloc.read(fifo, size) == data
     thread.join()
+
+
+def open_directly(path: Path) -> int:
+    """Without the kernel's cache, so that it stores into our pages itself."""
+    if not hasattr(os, "O_DIRECT"):
+        pytest.skip("this platform has no O_DIRECT")
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
+        with mmap.mmap(-1, mmap.PAGESIZE) as page:
+            os.preadv(fd, [page], 0)
+    except OSError as error:
+        pytest.skip(f"this file system does not do O_DIRECT: {error}")
+    return fd
+
+
+@pytest.mark.parametrize("size", [0, 32, 4096, 8192, 100_003])
+def test_read_past_the_cache(size: int, tmp_path: Path) -> None:
+    """Where the kernel has to pin the pages that it stores into, as it cannot do to secretmem."""
+    data = os.urandom(size)
+    path = tmp_path / "key"
+    path.write_bytes(data)
+    fd = open_directly(path)
+    try:
+        with Arena(mmap.PAGESIZE, align=mmap.PAGESIZE) as page:
+            if size and page.protection & Protection.SECRETMEM:
+                with pytest.raises(OSError, match="Bad address"):  # the control
+                    os.preadv(fd, [page], 0)
+        for ask in (None, size, min(size, 32)):
+            os.lseek(fd, 0, os.SEEK_SET)
+            with secalloc.read(fd, ask) as arena:
+                assert arena == (data if ask is None else data[:ask])
+            assert os.lseek(fd, 0, os.SEEK_CUR) == (size if ask is None else ask)
+    finally:
+        os.close(fd)
+
+
+def test_residue_of_a_read_past_the_cache(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    command = ["dd", "if=/dev/urandom", f"of={path}", "bs=500", "count=1", "status=none"]
+    subprocess.run(command, check=True)  # noqa: S603
+    fd = open_directly(path)
+    with secalloc.read(fd) as arena:
+        assert len(arena) == 500
+        assert secalloc.residue.find(arena) == []
+    os.close(fd)
+
+
+@linux_only
+def test_what_pins_pages_fails_on_secretmem() -> None:
+    """As the docs say; a MSG_ZEROCOPY that the socket did not ask for is an ordinary send."""
+    ours = socket.socket()
+    ours.bind(("127.0.0.1", 0))
+    ours.listen()
+    with socket.create_connection(ours.getsockname()) as sender, secalloc.random(32) as key:
+        zerocopy = 0x4000000  # MSG_ZEROCOPY, 4.14
+        assert sender.send(key, zerocopy) == 32
+        try:
+            sender.setsockopt(socket.SOL_SOCKET, 60, 1)  # SO_ZEROCOPY
+        except OSError as error:
+            pytest.skip(f"this kernel has no SO_ZEROCOPY: {error}")
+        assert sender.send(bytes(32), zerocopy) == 32  # the control
+        if not key.protection & Protection.SECRETMEM:
+            pytest.skip("there is no secretmem here")
+        with pytest.raises(OSError, match="Bad address"):
+            sender.send(key, zerocopy)
+    ours.close()
 
 
 def test_read_standard_input() -> None:

@@ -5,6 +5,7 @@
 #include "noise.h"
 #include "pool.h"
 #include "process.h"
+#include "scratch.h"
 #include "vault_state.h"
 
 #include <errno.h>
@@ -70,6 +71,7 @@ static void forget_parent(void)
     turns_forked();
     fatal_forked();
     pool_forked();
+    scratch_forked();
     process_forked();
     atomic_fetch_add(&vault.epoch, 1);
     atomic_store(&ran, 0);

@@ -133,6 +133,10 @@ int os_socket_receive(int sock, void *bytes, size_t n, int *fd, size_t *got);
 int os_listen(int set, int ms, int *fd);
 int os_read_byte(int fd, char *byte, bool *end);
 
+/* Read up to `n` bytes into a page. Where a file gives whole blocks alone, by way of more,
+ * which the file's position then goes back over. [any] */
+int os_read_page(int fd, void *page, size_t n, size_t *got);
+
 void os_close(int fd); /* [any] */
 
 /* ---- hardening --------------------------------------------------------------- */

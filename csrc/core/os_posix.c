@@ -147,3 +147,29 @@ void os_unmap_stack(void *stack, size_t bytes)
 {
     (void)munmap((char *)stack - STACK_GUARD, bytes + STACK_GUARD); /* whole and ours */
 }
+
+static bool gives_whole_blocks(int fd)
+{
+#ifdef O_DIRECT
+    int flags = fcntl(fd, F_GETFL);
+    return flags >= 0 && flags & O_DIRECT;
+#else
+    (void)fd;
+    return false;
+#endif
+}
+
+int os_read_page(int fd, void *page, size_t n, size_t *got)
+{
+    *got = 0;
+    ssize_t done = read(fd, page, n);
+    if (done < 0 && errno == EINVAL && gives_whole_blocks(fd)) {
+        done = read(fd, page, os_page_size());
+        if (done > (ssize_t)n)
+            done = lseek(fd, (off_t)n - done, SEEK_CUR) < 0 ? -1 : (ssize_t)n;
+    }
+    if (done < 0)
+        return errno;
+    *got = (size_t)done;
+    return 0;
+}

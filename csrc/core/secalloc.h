@@ -123,6 +123,13 @@ SA_MUST_USE enum sa_code sa_store_noise(struct sa_arena *a, size_t offset, size_
 /* Let the kernel's entropy fill the whole arena, inside a fill. [any] */
 SA_MUST_USE enum sa_code sa_store_random(struct sa_arena *a, struct sa_why *why);
 
+/* Read up to `n` bytes, a page at most, to `to`, memory that the caller may store to: by way
+ * of a locked page, wiped after, as the kernel cannot pin secretmem for the read of a file past
+ * its cache (O_DIRECT, FUSE with direct I/O: EFAULT). *got: how many came, 0: the end.
+ * SA_OS_ERROR: EINTR among others. [any] */
+SA_MUST_USE enum sa_code sa_read_by_page(int fd, void *to, size_t n, size_t *got,
+                                         struct sa_why *why);
+
 /* Lend the bytes for a short look by our own code: *bytes stays valid until
  * sa_return. Lending never makes sa_rotate refuse; it waits. Between the two no
  * call may be made that can wait or run foreign code. sa_return gives SA_WIPED

@@ -1,4 +1,5 @@
 #include "pool.h"
+#include "scratch.h"
 #include "vault_state.h"
 
 #include <errno.h>
@@ -247,6 +248,7 @@ SA_HOT size_t vault_wipe_all(bool restore)
     count = atomic_load(&vault.large_count);
     for (uint32_t i = 0; i < count; i++)
         wiped += wipe_region(&larges[i], restore);
+    scratch_wipe();
     return wiped;
 }
 

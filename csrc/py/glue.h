@@ -505,6 +505,7 @@ PyObject *py_refuse_pickle(PyObject *self, PyObject *protocol);
 /* ---- environ.c: for getenv() and getpass() of the package -------------------- */
 
 PyObject *py_environ_copy(PyObject *module, PyObject *name);
+PyObject *py_read_by_page(PyObject *module, PyObject *args);
 PyObject *py_environ_wipe(PyObject *module, PyObject *name);
 PyObject *py_scrub(PyObject *module, PyObject *args);
 PyObject *py_echo_off(PyObject *module, PyObject *fd);

@@ -260,6 +260,7 @@ PyMethodDef py_module_methods[] = {
     {"_environ_wipe", py_environ_wipe, METH_O, NULL},
     {"_find", py_find, METH_VARARGS, NULL},
     {"_scrub", py_scrub, METH_VARARGS, NULL},
+    {"_read_by_page", py_read_by_page, METH_VARARGS, NULL},
     {"_answer_with", py_answer_with, METH_VARARGS, NULL},
     {"_import_with", py_import_with, METH_O, NULL},
     {"_echo_off", py_echo_off, METH_O, NULL},
