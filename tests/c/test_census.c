@@ -75,6 +75,7 @@ static void *churns(void *unused)
 
 TEST(while_others_work)
 {
+    NEEDS_LOCKED(1 << 20);
     enum { THREADS = 3 };
     pthread_t threads[THREADS];
     struct sa_arena fixed[5] = {0};

@@ -149,6 +149,14 @@ static int end_of(struct fall *f, ssize_t *marks)
 
 static const int errors[] = {EPERM, ENOSYS};
 
+/* Whether as many markers came as should. Where the C library asks by the same call, and a pipe
+ * is no case of its own (before 6.18), nothing tells without fstat that the number is still
+ * the marker's: none is written. */
+static bool came(int refusal, ssize_t marks, ssize_t most)
+{
+    return marks >= (refuses(refusal, SYS_fstat) ? 0 : 1) && marks <= most;
+}
+
 static void wrong(const struct fall *f, int status, ssize_t marks)
 {
     fprintf(stderr, "%s refused with %d, signal %d, handler %d: status %#x, %d markers\n",
@@ -168,7 +176,7 @@ TEST(the_default)
                 int status = end_of(&f, &marks);
                 bool killed = way == FORCED && (refuses(i, SYS_rt_sigaction) ||
                                                 refuses(i, SYS_gettid) || refuses(i, SYS_tkill));
-                if (death_of(status) != (killed ? SIGKILL : ways[way].sig) || marks != 1)
+                if (death_of(status) != (killed ? SIGKILL : ways[way].sig) || !came(i, marks, 1))
                     wrong(&f, status, marks);
             }
 }
@@ -183,7 +191,7 @@ TEST(an_earlier_handler)
                 struct fall f = {i, errors[e], way, EXITS};
                 ssize_t marks;
                 int status = end_of(&f, &marks);
-                if (!WIFEXITED(status) || WEXITSTATUS(status) != 42 || marks != 1)
+                if (!WIFEXITED(status) || WEXITSTATUS(status) != 42 || !came(i, marks, 1))
                     wrong(&f, status, marks);
             }
 }
@@ -203,7 +211,7 @@ TEST(an_earlier_handler_that_raises_anew)
                 bool lives = way == 1 && (refuses(i, SYS_gettid) || refuses(i, SYS_tkill));
                 if (lives ? WEXITSTATUS(status) != 98 : death_of(status) != ways[way].sig)
                     wrong(&f, status, marks);
-                if (marks < 1 || marks > 2)
+                if (!came(i, marks, 2))
                     wrong(&f, status, marks);
             }
 }
@@ -215,6 +223,8 @@ TEST(children_where_getpid_is_refused)
     NEEDS_FILTERS;
     char got;
     int before;
+    /* Before 5.16 what dumps core takes along all that share its memory. */
+    SAME(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), 0);
     SAME(pipe(marker_ends), 0);
     OK(sa_set_lockdown_fd(marker_ends[1], &before, &why));
     SAME(fcntl(marker_ends[0], F_SETFL, O_NONBLOCK), 0);
