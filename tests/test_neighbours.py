@@ -5,6 +5,8 @@
 
 import ctypes.util
 import importlib.util
+import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -212,3 +214,20 @@ with secalloc.random(32) as key:
         check=False,
     )
     assert (end.returncode, end.stdout.splitlines()[:1]) == (0, ["closed"]), end.stderr
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+def test_a_fault_under_valgrind() -> None:
+    """Which it ends in its own way, after the wipe, unless we are not there."""
+    code = """
+        key = secalloc.Arena(b"x" * 1000)
+        {}
+        ctypes.string_at(8)
+    """
+    valgrind = ("valgrind", "--quiet")
+    end = run(code.format(""), wrapper=valgrind, timeout=600)
+    assert end.fate == (1, b"F")
+    assert "'impossible' happened" in end.err
+    end = run(code.format("secalloc.disarm()"), wrapper=valgrind, timeout=600)
+    assert end.fate == (-signal.SIGSEGV, b"")
+    assert "Invalid read of size 1" in end.err

@@ -12,6 +12,8 @@ import works
 from support import linux_only
 from works_page import Cells
 
+import secalloc
+
 RECORD = works.recorded()
 
 
@@ -83,3 +85,17 @@ def test_what_is_left_by_chance_may_be_less_but_not_more() -> None:
     assert not works.alike(once, again)
     assert not works.alike(merged, {**once, "after": "hex"})
     assert not works.alike(merged, {**once, "takes": "bytes"})
+
+
+def test_what_the_page_says_of_bytearrays() -> None:
+    """That of the rows which none can show."""
+    target = kept = bytearray(b"kept ")
+    with secalloc.Arena(b"secret") as arena:
+        target += arena
+        assert isinstance(target, secalloc.Arena)
+        assert target == b"kept secret"
+        assert kept == b"kept "
+        with pytest.raises(TypeError, match="iterable"):
+            kept[:] = arena
+        memoryview(kept)[:4] = arena[:4]
+    assert kept == b"secr "

@@ -15,15 +15,18 @@ import mmap
 import os
 import platform
 import re
+import resource
 import secrets
 import signal
 import socket
 import string
+import subprocess
 import sys
 import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -125,6 +128,7 @@ class Attempt:
         if self.pid == 0:
             try:
                 signal.alarm(PATIENCE)
+                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
                 self.stream.close()
                 ours.close()
                 sys.stderr = open(os.devnull, "w")  # noqa: SIM115
@@ -142,7 +146,12 @@ class Attempt:
 
     def next(self) -> dict[str, Any]:
         line = self.stream.readline()
-        return json.loads(line) if line else {"error": "no answer", "text": "the child died"}
+        if line:
+            return dict(json.loads(line))
+        end = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        killed = end and end.si_code in (os.CLD_KILLED, os.CLD_DUMPED)
+        error = signal.Signals(end.si_status).name if end and killed else "no answer"
+        return {"error": error, "text": "the child died"}
 
     def look(self, said: dict[str, Any]) -> str:
         return copies(self.pid, said["arenas"], self.secret) if "arenas" in said else "?"
@@ -159,7 +168,7 @@ class Attempt:
     def both_looks(self, look: bool = True) -> tuple[dict[str, Any], str, str]:
         """What it said, and the copies in use and after."""
         said, used, after = self.next(), "none", "none"
-        if look:
+        if look and "arenas" in said:
             used = self.look(said) if "value" in said else "none"
             self.go_on()
             after = self.look(self.next())
@@ -305,12 +314,22 @@ def section(packages: bool) -> str:
     return "packages" if packages else version()
 
 
+@cache
+def has_secretmem() -> bool:
+    """Asked of another process: what is forked off this one has no arenas before its own."""
+    code = "import secalloc; raise SystemExit('SECRETMEM' not in str(secalloc.Arena(1).protection))"
+    return not subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode  # noqa: S603
+
+
 def tried(packages: bool, only: Callable[[str], bool] = lambda heading: True) -> dict[str, Any]:
     """Every group's rows, as this Python has them now."""
     with tempfile.TemporaryDirectory() as directory:
         os.environ["SECALLOC_WORKS"] = directory
         chosen = {h: g for h, g in groups(packages).items() if only(h)}
-        return {heading: run_group(*group) for heading, group in chosen.items()}
+        return {
+            heading: run_group(setup, [row for row in rows if has_secretmem() or not row.secretmem])
+            for heading, (setup, rows) in chosen.items()
+        }
 
 
 LOOKS = ("in use", "after")

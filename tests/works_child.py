@@ -25,7 +25,8 @@ class Row:
     `text`: what is right is what a str gives. `again`, where `r` holds a key, is tried before
     and after the arena is wiped. An output's `given` is an expression over the secret `s` and
     runs elsewhere; `output`, over `given`, is for where `s` is not what
-    comes out. `shown` is the call as the document has it.
+    comes out. `shown` is the call as the document has it. `secretmem`: only such memory is
+    refused, and so is tried only where there is some.
     """
 
     call: str
@@ -38,6 +39,7 @@ class Row:
     output: str = "s"
     setup: str = ""
     shown: str = ""
+    secretmem: bool = False
 
     @property
     def fills(self) -> bool:
@@ -82,6 +84,7 @@ def name_of(error: BaseException) -> str:
 
 def try_input(row: Row, kind: str, names: dict[str, Any], stage: Stage) -> None:
     kind, scene = kind.split(":")
+    secalloc.set_lockdown_fd(None)  # a row may be a fault
     x: Any
     if kind in ("bytes", "str", "bytearray"):
         arena = secalloc.Arena(0)

@@ -29,6 +29,12 @@ are not looked for.)
 
 What is left after a call can depend on the allocator, and on what reuses the memory: *none* means
 that several looks found nothing, *by chance* that they disagreed. This was {machine}.
+
+Some of it is Python's to say, and no row's: where `b` is a bytearray, `b += x` makes a new arena of
+both and binds the name to that, and the bytearray stays as it was. `b[i:j] = x` is a TypeError that
+speaks of iterables, as an arena has `__int__` (which refuses: without it `int(x)` would print the
+content in its error). An error that is the name of a signal is a fault: CPython read past the end
+of what it was given, where an arena has a guard page.
 """
 
 

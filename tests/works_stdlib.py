@@ -59,6 +59,17 @@ def mp_from(path):
             left.send_bytes(file.read())
         os._exit(0)
     return right
+def direct(path, w):  # past the page cache, which wants a page that begins as one
+    import mmap, secalloc
+    page = mmap.mmap(-1, 4096) if isinstance(w, bytearray) else secalloc.Arena(4096, align=4096)
+    os.readv(os.open(path, os.O_RDONLY | os.O_DIRECT), [page])
+    w[:] = page[:32]
+def zerocopy():  # a connection of which the kernel sends the caller's own pages
+    listener = socket.create_server(("localhost", 0))
+    left = socket.create_connection(listener.getsockname())
+    zerocopy.kept = listener.accept()[0]
+    left.setsockopt(socket.SOL_SOCKET, 60, 1)  # SO_ZEROCOPY
+    return left
 def refused(call, *kinds):
     try:
         return call()
@@ -109,7 +120,7 @@ ARENAS = "secalloc.read, or FileIO: buffering=0"
 
 GROUPS: Groups = {
     "Python itself": (
-        "import copy, pickle, marshal, json, ctypes, array",
+        "import copy, pickle, marshal, json, ctypes, array\nb = bytearray(64)",
         [
             Row("memoryview(x)"),
             Row("bytes(x)", "do without: most take the arena itself"),
@@ -125,6 +136,12 @@ GROUPS: Groups = {
             Row("int(x)", text=True),
             Row("float(x)"),
             Row("hash(x)"),
+            Row(
+                "b.__setitem__(slice(0, 32), x)",
+                "memoryview(b)[i:j] = x, which copies",
+                result="b",
+                shown="bytearray[i:j] = x",
+            ),
             Row("list(x)", "index it, x[i]"),
             Row("7 in x"),
             Row("copy.copy(x)"),
@@ -151,6 +168,9 @@ GROUPS: Groups = {
             Row('hashlib.scrypt(x, salt=b"s", n=2, r=1, p=1)'),
             Row('hmac.digest(x, b"m", "sha256")'),
             Row('hmac.digest(b"k", x, "sha256")'),
+            Row(
+                'hmac.digest(x, b"m", hashlib.blake2b)', 'the name: hmac.digest(x, b"m", "blake2b")'
+            ),
             Row('hmac.new(x, b"m", "sha256")', "hmac.digest", result="r.digest()"),
             Row('hmac.new(b"k", x, "sha256")', result="r.digest()"),
             Row("hmac.compare_digest(x, bytes(32))", "secalloc.compare_digest"),
@@ -166,6 +186,13 @@ GROUPS: Groups = {
             Row("os.pwrite(null, x, 0)", setup="null = os.open(os.devnull, os.O_WRONLY)"),
             Row("os.readv(piped(given), [w])", given="put(s)"),
             Row("os.preadv(os.open(given, os.O_RDONLY), [w], 0)", given="put(s)"),
+            Row(
+                "direct(given, w)",
+                "secalloc.read",
+                given="put(s)",
+                shown="os.readv(a file opened with O_DIRECT, [w])",
+                secretmem=True,
+            ),
             Row("os.read(piped(given), 32)", "secalloc.read", given="put(s)"),
             Row('open(given, "rb", buffering=0).readinto(w)', given="put(s)"),
             Row(
@@ -208,6 +235,12 @@ GROUPS: Groups = {
             Row("nobody().send(x)", shown="socket.send(x)"),
             Row("nobody().sendall(x)", shown="socket.sendall(x)"),
             Row("nobody().sendmsg([x, x])", shown="socket.sendmsg([x, x])"),
+            Row(
+                "zerocopy().send(x, 0x4000000)",
+                "send, without the flag",
+                shown="socket.send(x, MSG_ZEROCOPY)",
+                secretmem=True,
+            ),
             Row("sent(given).recv_into(w)", given="put(s)", shown="socket.recv_into(w)"),
             Row("sent(given).recvfrom_into(w)[0]", given="put(s)", shown="socket.recvfrom_into(w)"),
             Row(
@@ -318,6 +351,16 @@ async def receive(given, w):
             Row("binascii.hexlify(x)", "secalloc.hexlify"),
             Row('codecs.encode(x, "hex")', "secalloc.hexlify"),
             Row('codecs.decode(x, "ascii")'),
+            Row(
+                "binascii.a2b_uu(x[32:])",
+                "do without: it reads one byte too far",
+                shown="binascii.a2b_uu(x), x empty",
+            ),
+            Row(
+                'x.__setitem__(31, 126) or codecs.decode(x, "hz", "replace")',
+                "do without: it reads one byte too far",
+                shown='codecs.decode(x, "hz"), x ending in "~"',
+            ),
             Row("urllib.parse.quote_from_bytes(x)"),
             Row('struct.unpack("32s", x)', "slices of the arena: x[a:b]"),
             Row('struct.pack_into("32s", w, 0, given)', "w[a:b] = data", given="s"),
