@@ -60,8 +60,9 @@ class LockdownChannel(_Waiter):
     after close(), ValueError.
     """
 
+    _closed = True  # until all of it is there
+
     def __init__(self) -> None:
-        self._closed = True  # until all of it is there
         self._process = os.getpid()
         # Its lock guards the rest. What it is to tell is made before it is wanted: the way
         # from a byte to its event is short.

@@ -1205,3 +1205,20 @@ def test_no_descriptor_stays_open() -> None:
         thread.join(SOON)
         assert kept["env"]
     assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_channel_that_was_not_made_goes_without_a_word() -> None:
+    """No exception in its finalizer, which would be printed."""
+    out = check("""
+        told = []
+        sys.unraisablehook = told.append
+        try: secalloc.LockdownChannel("worker")
+        except TypeError: print("refused")
+        channel = secalloc.LockdownChannel.__new__(secalloc.LockdownChannel)
+        print(channel.closed)
+        del channel
+        import gc
+        gc.collect()
+        print(told)
+    """)
+    assert out.splitlines() == ["refused", "True", "[]"]
