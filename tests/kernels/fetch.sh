@@ -47,6 +47,7 @@ kernel)
     suite=$1 package=$2 arch=$(debian "$3")
     to=$cache/$package-$suite
     [ ! -e "$to/initrd" ] || exit 0
+    bash "$0" sources "$cache"
     # The package that is named depends on the newest version's; that may need another yet.
     version=$(apt-cache "${apt_options[@]}" madison "$package:$arch" | awk -F ' *[|] *' -v s="$suite" '
         { split($3, where, " ") } where[2] ~ "^" s "(-security)?/" { print $2 }' | sort -V | tail -n 1)

@@ -3,7 +3,7 @@
 import mmap
 import sys
 
-held = []
+held: list[mmap.mmap] = []
 while len(held) < int(sys.argv[1]):
     piece = mmap.mmap(-1, 1 << 20)
     for at in range(0, len(piece), 4096):

@@ -1,6 +1,6 @@
 """What of a secret gets to a disk: a guest makes it, and its host searches the disk.
 
-images.py swap SECRETMEM         make memory scarce until the control was swapped out
+images.py swap SECRETMEM         make memory scarce, so that the control is swapped out
 images.py hibernate SECRETMEM    hibernate
 images.py search IMAGE CONSOLE   whether the disk has a page of the control, and of the secret
 
@@ -18,11 +18,9 @@ PAGE = os.sysconf("SC_PAGESIZE")
 
 
 def search(image: Path, console: Path) -> str:
-    wanted = dict(
-        reversed(line.split()[1:3])  # type: ignore[misc]
-        for line in console.read_text(errors="replace").splitlines()
-        if line.startswith("DIGEST ")
-    )
+    lines = console.read_text(errors="replace").splitlines()
+    told = [line.split() for line in lines if line.startswith("DIGEST ")]
+    wanted = {digest: name for _, name, digest in told}
     seen = set()
     with image.open("rb") as disk:
         while page := disk.read(4096):
@@ -30,8 +28,8 @@ def search(image: Path, console: Path) -> str:
     return ", ".join(f"{n} {'yes' if n in seen else 'no'}" for n in ("control", "secret"))
 
 
-def scarce(control: mmap.mmap) -> None:
-    """Touch half as much again as the machine has, the control never."""
+def make_scarce() -> None:
+    """Touch half as much again as the machine has."""
     total = os.sysconf("SC_PHYS_PAGES") * PAGE
     hog = mmap.mmap(-1, total * 3 // 2)
     for at in range(0, len(hog), PAGE):
@@ -40,7 +38,7 @@ def scarce(control: mmap.mmap) -> None:
 
 
 def main() -> None:
-    import secalloc
+    import secalloc  # noqa: PLC0415 (which the host need not have)
 
     secalloc.configure(secretmem=sys.argv[2] == "True")
     control = mmap.mmap(-1, 16 * PAGE)
@@ -50,7 +48,7 @@ def main() -> None:
     print("DIGEST control", hashlib.sha256(memoryview(control)[:PAGE]).hexdigest())
     print("DIGEST secret", hashlib.sha256(secret).hexdigest(), flush=True)
     if sys.argv[1] == "swap":
-        scarce(control)
+        make_scarce()
         os.sync()
     else:
         try:
