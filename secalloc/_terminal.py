@@ -422,8 +422,9 @@ def getpass(prompt: str = "Password: ", stream: TextIO | None = None) -> Arena:
     that quote the next one, interrupt, suspend and end the input are those that the terminal
     has set; Backspace and Delete both erase. The echo is on again however it ends: by Enter,
     Ctrl-C (KeyboardInterrupt), Ctrl-D on an empty line (EOFError), an exception from a signal
-    handler, a signal that ends the process, or the interpreter's end on another thread. It is
-    on while the process is stopped (Ctrl-Z), and the line begins anew when that goes on.
+    handler, a signal that ends the process, or the interpreter's end on another thread; but not
+    by SIGKILL or os._exit. It is on while the process is stopped (Ctrl-Z), and the line begins
+    anew when that goes on.
 
     Without a terminal the line comes from standard input, with a GetPassWarning, after what
     sys.stdin has read ahead. In a notebook the front end asks. What comes by way of sys.stdin's
