@@ -107,7 +107,7 @@ static void hand_over(int sig, unsigned level, siginfo_t *info, void *context, b
     static const struct sigaction by_default = {.sa_handler = SIG_DFL};
     const struct sigaction *next = arming_before(sig, level);
     if (forced && arming_is_plain(next, SIG_IGN))
-        next = &by_default; /* as the kernel treats it */
+        next = &by_default; /* as Linux treats it; on macOS it would come for ever */
     enum caller caller = who_called(sig, level, next);
     if (caller == LATE && !arming_is_plain(next, SIG_DFL) && arming_comes_again(sig, level)) {
         next = &by_default; /* the one that is next calls us: that would go on for ever */

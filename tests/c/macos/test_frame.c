@@ -8,9 +8,10 @@
 typedef struct {
     struct {
         unsigned __trapno;
+        uint32_t __esr;
     } __es;
     struct {
-        uint64_t __rip, __rsp, __sp;
+        uint64_t __rip, __rsp, __sp, __pc;
     } __ss;
     struct {
         uint32_t __fpu_fcw;
@@ -28,6 +29,7 @@ typedef struct {
 #define mcontext_t frame_registers
 #define ucontext_t frame_context
 #define arm_thread_state64_get_sp(state) ((state).__sp)
+#define arm_thread_state64_get_pc(state) ((state).__pc)
 #if defined(__aarch64__)
 #define __arm64__ 1
 #endif
@@ -36,6 +38,7 @@ typedef struct {
 #define os_stack_pointer macos_stack_pointer
 #define os_learn_frame macos_learn_frame
 #define os_red_zone macos_red_zone
+#define fault_address macos_fault_address
 #define os_may_read macos_may_read
 #define os_may_write macos_may_write
 #include "../../../csrc/core/os_frame_macos.c"
@@ -117,6 +120,24 @@ TEST(stack_pointer)
     SAME(macos_red_zone(), 128);
 }
 
+/* What brought the thread into the kernel: x86's number, AArch64's class of exception. */
+TEST(where_a_fault_was)
+{
+    static const struct {
+        unsigned trap, exception;
+        bool fault;
+    } table[] = {
+        {14, 0x24, true},  {14, 0x20, true},  {13, 0x22, true}, {6, 0, true}, {3, 0x3c, true},
+        {0, 0x2c, true},   {0x85, 0x15, false}, {0x80, 0x15, false},
+    };
+    registers.__ss.__rip = registers.__ss.__pc = 0x1234;
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        registers.__es.__trapno = table[i].trap;
+        registers.__es.__esr = table[i].exception << 26 | 0x1ffffff;
+        SAME(macos_fault_address(&context), table[i].fault ? 0x1234 : 0);
+    }
+}
+
 int main(int argc, char **argv)
 {
     check_begin("test_frame", argc, argv);
@@ -126,5 +147,6 @@ int main(int argc, char **argv)
 #endif
     RUN(clearing);
     RUN(stack_pointer);
+    RUN(where_a_fault_was);
     return check_end();
 }
