@@ -100,7 +100,8 @@ def imported(library: Path) -> set[str]:
 def marked() -> list[str]:
     """The functions that headers mark as fit for a signal handler."""
     names: list[str] = []
-    for header in sorted((TREE / "csrc/core").glob("*.h")):
+    core = TREE / "csrc/core"
+    for header in sorted(set(core.glob("*.h")) - set(core.glob("*_macos.h"))):
         for block in header.read_text().split("\n\n"):
             if "[signal" not in block or "static inline" in block:
                 continue

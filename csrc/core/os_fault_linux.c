@@ -9,22 +9,18 @@ enum { LATE_TAG_CHECK = 8, PERF_EVENT = 6 };
 SA_HOT bool os_is_forced(int sig, const siginfo_t *info, const void *context, bool ignored)
 {
     (void)context, (void)ignored;
-    switch (sig) {
-    case SIGSEGV:
-        return info->si_code > 0 && info->si_code != LATE_TAG_CHECK;
-    case SIGTRAP:
-        return info->si_code > 0 && info->si_code != PERF_EVENT;
-    case SIGILL: case SIGFPE: case SIGSYS:
-        return info->si_code > 0;
-    case SIGBUS:
-#ifdef BUS_MCEERR_AO /* a memory error found elsewhere: a notice */
-        if (info->si_code == BUS_MCEERR_AO)
-            return false;
-#endif
-        return info->si_code > 0;
-    default: /* QUIT, HUP and XCPU carry positive codes too, and force nothing */
+    if (info->si_code <= 0)
         return false;
-    }
+    if (sig == SIGSEGV)
+        return info->si_code != LATE_TAG_CHECK;
+    if (sig == SIGTRAP)
+        return info->si_code != PERF_EVENT;
+#ifdef BUS_MCEERR_AO /* a memory error found elsewhere: a notice */
+    if (sig == SIGBUS)
+        return info->si_code != BUS_MCEERR_AO;
+#endif
+    /* QUIT, HUP and XCPU carry positive codes too, and force nothing */
+    return sig == SIGBUS || sig == SIGILL || sig == SIGFPE || sig == SIGSYS;
 }
 
 SA_HOT bool os_puts_off(int sig, void *context)
