@@ -322,6 +322,8 @@ def _read_line(fd: int, held: _Held) -> Arena:
     try:
         if held.take_line(line):
             return line.whole()
+        if os.isatty(fd):
+            os.read(fd, 0)  # an orphan in the background gets nothing, and learns it at once
         begun = False
         while True:
             while not _is_ready(fd):

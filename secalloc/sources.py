@@ -96,9 +96,10 @@ def read(
     Unbuffered: the kernel writes straight into arenas, or where it cannot (O_DIRECT, FUSE with
     direct I/O) into a locked page that is wiped after. With a size, or of a regular file, it
     takes no more locked memory than the content, else up to twice as much for a moment. A
-    path is opened and closed again; a descriptor is read from where it stands and left open. Raises what opening and reading
-    raise (FileNotFoundError, IsADirectoryError, BlockingIOError), EOFError if there is less
-    than size, ValueError if size is negative, TypeError for anything else.
+    path is opened and closed again; a descriptor is read from where it stands and left open.
+    Raises what opening and reading raise (FileNotFoundError, IsADirectoryError,
+    BlockingIOError), EOFError if there is less than size, ValueError if size is negative,
+    TypeError for anything else.
     """
     if size is not None:
         if isinstance(size, bool):

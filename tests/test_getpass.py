@@ -351,6 +351,30 @@ def test_asked_in_the_background_it_waits(monkeypatch: pytest.MonkeyPatch) -> No
     assert terminal.end() == 0
 
 
+@pytest.mark.parametrize("module", ["secalloc", "getpass"])
+def test_an_orphan_in_the_background_is_refused(module: str) -> None:
+    """It could never be brought to the front, so that nothing stops it."""
+    code = """
+import importlib, os, sys, time, warnings
+ask = importlib.import_module(sys.argv[1]).getpass
+if os.fork():
+    time.sleep(60)
+os.setpgid(0, 0)
+parent = os.getpid()
+if os.fork():
+    os._exit(0)
+while os.getppid() == parent:
+    time.sleep(0.01)
+try: ask("Secret: ")
+except OSError as error: print("refused", error.errno, flush=True)
+"""
+    terminal = Typist(code, module, leader=True)
+    terminal.expect(b"refused 5\r\n")
+    assert terminal.flags() == (True, True)
+    os.kill(terminal.child, signal.SIGKILL)
+    terminal.end()
+
+
 def test_a_handler_of_the_programs_own() -> None:
     """Is called when it goes on, and none of ours stays behind."""
     terminal = asks(
