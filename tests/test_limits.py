@@ -4,11 +4,13 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 from typing import Any
 
 import pytest
-import secalloc
 from support import check, dies, linux_only, run
+
+from secalloc import read
 
 pytestmark = linux_only
 
@@ -170,13 +172,13 @@ def test_a_file_that_grows_or_shrinks_while_it_is_read(tmp_path: pathlib.Path) -
     path = tmp_path / "file"
     content = os.urandom(300_000)
     path.write_bytes(content)
-    sources: Any = secalloc.read.__globals__
+    sources: Any = sys.modules["secalloc.sources"].__dict__
     for said in (1, 4095, 4096, 299_999, 300_001, 10**6):
         answers = iter([said])
         real = sources["_left"]
         try:
-            sources["_left"] = lambda fd, answers=answers, real=real: next(answers, None) or real(fd)
-            assert bytes(secalloc.read(path)) == content, said
+            sources["_left"] = lambda fd, a=answers, real=real: next(a, None) or real(fd)
+            assert bytes(read(path)) == content, said
         finally:
             sources["_left"] = real
 
@@ -195,6 +197,43 @@ one_warning()
 assert caught[0].filename == sys._getframe().f_code.co_filename, caught[0].filename
 """
         )
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_a_pool_that_met_the_limit_has_locks_again(required: bool) -> None:
+    """It keeps no page that fell short, and refuses no longer than the limit does."""
+    check(
+        ORDINARY
+        + f"""
+from secalloc import Pool
+limit(resource.RLIMIT_MEMLOCK, 16 * PAGE)
+held = [Arena(1)]
+if Protection.LOCK not in held[0].protection:
+    sys.exit()
+while Protection.LOCK in held[-1].protection:
+    held.append(Arena(1))
+pool = Pool()
+if {required}:
+    secalloc.require(Protection.LOCK)
+    for _ in range(3):
+        try: pool.alloc(b"x")
+        except secalloc.ProtectionError: pass
+        else: raise AssertionError("nothing can be locked")
+else:
+    short = [pool.alloc(b"x") for _ in range(200)]
+    assert not any(Protection.LOCK in a.protection for a in short)
+    for a in short[1:]: a.close()
+held.clear()
+whole = [pool.alloc(b"x") for _ in range(200)]
+assert all(Protection.LOCK in a.protection for a in whole)
+if not {required}:
+    assert Protection.LOCK not in short[0].protection  # the one that stayed
+    short[0].rotate()
+    short.clear()
+for a in whole: a.close()
+assert Protection.LOCK in pool.alloc(b"x").protection
+"""
+    )
 
 
 def test_large_arena_past_the_lock_limit() -> None:

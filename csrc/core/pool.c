@@ -305,9 +305,26 @@ static enum sa_code allowed(struct sa_pool *p, struct sa_slab *s, bool moving)
     return moving || access == OS_WRITE ? SA_OK : access == OS_READ ? SA_READ_ONLY : SA_SEALED;
 }
 
-/* A slab with a free cell that has those protections, locked. */
+/* What was refused within the last hundredth of a second, with nothing of ours put back since, is
+ * not asked for again: at a limit each cell would pay for that, five hundred times its price. */
+static bool just_refused(struct sa_pool *p, unsigned ask)
+{
+    unsigned i = ask & SA_SECRETMEM ? 0 : 1;
+    int64_t ms = atomic_load_explicit(&p->refused[i].ms, memory_order_relaxed);
+    return ms && atomic_load_explicit(&p->refused[i].returns, memory_order_relaxed) == vault_returns() &&
+           os_about_now_ms() - ms < 10;
+}
+
+static void note_refusal(struct sa_pool *p, unsigned ask)
+{
+    unsigned i = ask & SA_SECRETMEM ? 0 : 1;
+    atomic_store_explicit(&p->refused[i].returns, vault_returns(), memory_order_relaxed);
+    atomic_store_explicit(&p->refused[i].ms, os_about_now_ms(), memory_order_relaxed);
+}
+
+/* A slab with a free cell that has those protections, locked; `must`: less will not do. */
 static enum sa_code slab_with(struct sa_pool *p, unsigned class, unsigned *shard, size_t cell,
-                              size_t size, unsigned least, struct sa_slab **out,
+                              size_t size, unsigned least, bool must, struct sa_slab **out,
                               struct sa_why *why)
 {
     if (class == ALONE)
@@ -320,7 +337,12 @@ static enum sa_code slab_with(struct sa_pool *p, unsigned class, unsigned *shard
         *out = find_room(p, class, ANY_SHARD, least);
     if (*out)
         return SA_OK;
-    enum sa_code code = grow(p, class, *shard, cell, size, least, out, why);
+    enum sa_code code = SA_UNPROTECTED;
+    if (must || !just_refused(p, least)) {
+        code = grow(p, class, *shard, cell, size, least, out, why);
+        if (code == SA_UNPROTECTED)
+            note_refusal(p, least);
+    }
     if (code)
         *out = find_room(p, class, ANY_SHARD, least); /* rather share than fail */
     return *out ? SA_OK : code;
@@ -340,7 +362,7 @@ static enum sa_code take(struct sa_pool *p, struct sa_arena *owner, size_t size,
     unsigned ask = least;
     if (class != ALONE) /* the vault does so itself */
         ask |= vault_wanted() & (SA_LOCK | SA_SECRETMEM);
-    while ((code = slab_with(p, class, &shard, cell, size, ask, &s, why))) {
+    while ((code = slab_with(p, class, &shard, cell, size, ask, ask == least, &s, why))) {
         if (code != SA_UNPROTECTED || ask == least)
             return code;
         ask = pages_ask_less(ask, least);

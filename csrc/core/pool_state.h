@@ -43,6 +43,10 @@ struct sa_pool {
     struct sa_pool *next, **from;
     uint32_t epoch;
     _Atomic bool closed;
+    struct {
+        _Atomic int64_t ms;
+        _Atomic uint64_t returns;
+    } refused[2]; /* when secretmem, and a lock, were refused last: see pool.c */
     _Atomic uint32_t pages[SHARDS][CLASSES]; /* in slabs of the shard and class */
     _Atomic(struct sa_slab *) slabs[CLASSES];
     _Atomic(struct sa_slab *) recent[SHARDS][CLASSES]; /* where a shard looks first */

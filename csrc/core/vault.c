@@ -161,6 +161,7 @@ void vault_put(struct slot s, size_t size, bool whole)
     pthread_mutex_lock(&vault.lock);
     vault.live--;
     vault.live_bytes -= size;
+    atomic_fetch_add_explicit(&vault.returns, 1, memory_order_relaxed);
     slot_set_owner(s, NULL);
     if (large)
         put_large(s);
@@ -278,6 +279,11 @@ void sa_trim(void)
     pthread_mutex_lock(&vault.lock);
     pages_give_all_back();
     pthread_mutex_unlock(&vault.lock);
+}
+
+uint64_t vault_returns(void)
+{
+    return atomic_load_explicit(&vault.returns, memory_order_relaxed);
 }
 
 size_t vault_lock_room(void)

@@ -70,6 +70,9 @@ size_t vault_wipe_all(bool restore);
 /* The same, with the access put back, of slots whose data take that many bytes. [any] */
 size_t vault_wipe_sized(size_t least, size_t most);
 
+/* Grows with each slot that this process puts back. [any] */
+uint64_t vault_returns(void);
+
 /* Bytes that may still be locked; SIZE_MAX: no limit. An estimate. [any] */
 size_t vault_lock_room(void);
 

@@ -38,6 +38,7 @@ struct vault {
     size_t lock_limit, locked_bytes;
     size_t secretmem_limit, secretmem_bytes; /* of the locked ones */
     size_t live, live_bytes;
+    _Atomic uint64_t returns;       /* slots put back so far */
     int64_t emptied_ms;             /* when the last arena went */
     uint64_t random;
     _Atomic bool no_secretmem;      /* not to be had here */
