@@ -27,6 +27,13 @@ except KeyError: pass
 a[:] = SECRET""",
     "Arena.pool": "a.pool; secalloc.Pool().alloc(1).pool",
     "Arena.protection": "a.protection",
+    "Arena.replace": """
+b = secret(); b.replace(bytes(len(b))); b.clear(); b.replace(bytes(len(b)))
+with memoryview(b):
+    try: b.replace(bytes(len(b)))
+    except BufferError: pass
+try: b.replace(b"")
+except ValueError: pass""",
     "Arena.rotate": """
 a.rotate(); large.rotate()
 with memoryview(a):
