@@ -327,8 +327,11 @@ class LockdownChannel(_Waiter):
         """Call `callback` with each event, on a daemon thread of its own, until the channel
         is closed; returns the thread.
 
-        What the callback raises goes to threading.excepthook, and the thread goes on.
+        What the callback raises goes to threading.excepthook, and the thread goes on. TypeError:
+        it cannot be called.
         """
+        if not callable(callback):
+            raise TypeError(f"a callback is a callable, not {type(callback)!r}")
         with self._listener:
             self._check()
         thread = threading.Thread(

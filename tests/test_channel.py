@@ -1222,3 +1222,12 @@ def test_a_channel_that_was_not_made_goes_without_a_word() -> None:
         print(told)
     """)
     assert out.splitlines() == ["refused", "True", "[]"]
+
+
+def test_what_cannot_be_called_is_refused_before_there_is_an_event() -> None:
+    threads = threading.active_count()
+    nothing: Any = b"no callable"
+    with LockdownChannel() as channel:
+        with pytest.raises(TypeError, match="callable"):
+            channel.on_event(nothing)
+        assert threading.active_count() == threads
