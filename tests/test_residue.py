@@ -340,7 +340,7 @@ def test_an_arena_that_cannot_be_read_is_refused() -> None:
         assert residue.find(inside) == []
     with pytest.raises(SealedError):
         residue.find(inside)
-    with pytest.raises(WipedError), secret.open("rw"):  # its end says so too
+    with pytest.raises(WipedError), secret.open("rw"):  # noqa: PT012 - its end says so too
         secret.clear()
         with pytest.raises(WipedError):
             residue.find(secret)
