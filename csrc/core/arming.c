@@ -156,6 +156,7 @@ enum sa_code sa_arm(const int *wanted, size_t count, struct sa_why *why)
             return SA_BAD_SIGNAL;
         mask |= BIT(wanted[k]);
     }
+    vault_settle();
     alt_stack_make();
     pthread_mutex_lock(&arming);
     os_learn_frame();
@@ -174,6 +175,7 @@ enum sa_code sa_arm(const int *wanted, size_t count, struct sa_why *why)
 enum sa_code sa_disarm(struct sa_why *why)
 {
     int error = 0;
+    vault_settle();
     pthread_mutex_lock(&arming);
     for (int sig = 1; sig < NUMBERS; sig++) {
         struct sigaction now;

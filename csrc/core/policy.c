@@ -8,6 +8,7 @@ static _Atomic unsigned required;
 bool sa_use_secretmem(bool use)
 {
     os_probe_in_child(use); /* the only call worth a child, to whom a sandbox kills for clone */
+    vault_settle();
     pthread_mutex_lock(&vault.lock);
     bool before = !atomic_exchange(&vault.shun_secretmem, !use);
     if (before != use && vault_started())

@@ -303,11 +303,17 @@ static void *asks_before(void *with)
     return with;
 }
 
+static int first; /* which call the child makes first */
+
 static void child_asks_and_makes(void *unused)
 {
     struct sa_arena mine = {0};
     alarm(5);
     (void)unused;
+    if (first % 3 == 1)
+        (void)sa_use_secretmem(true);
+    if (first % 3 == 2)
+        OK(sa_disarm(&why));
     (void)status();
     (void)sa_use_secretmem(true);
     OK(sa_disarm(&why));
@@ -322,7 +328,7 @@ TEST(fork_before_the_start)
     pthread_t thread;
     no_marker();
     SAME(pthread_create(&thread, NULL, asks_before, NULL), 0);
-    for (int i = rounds(2000); i--;)
+    for (first = rounds(2000); first--;)
         SAME(in_child(child_asks_and_makes, NULL), 0);
     CHECK(!vault_started()); /* or it was another test */
     atomic_store(&over, true);
@@ -381,6 +387,20 @@ TEST(raw_clone)
     SAME(in_clone(0, child), 0);
     SAME(death_of(in_clone(0, child_faults)), SIGABRT);
     parent_is_whole();
+}
+
+/* Its parent's locks may be held for ever, and no handler of fork resets them. */
+TEST(raw_clone_while_a_thread_asks)
+{
+    pthread_t thread;
+    if (UNDER_TSAN)
+        SKIP("the race detector does not survive a raw clone");
+    make_all();
+    SAME(pthread_create(&thread, NULL, asks_before, NULL), 0);
+    for (first = rounds(1000); first--;)
+        SAME(in_clone(0, child_asks_and_makes), 0);
+    atomic_store(&over, true);
+    SAME(pthread_join(thread, NULL), 0);
 }
 
 static void cloned_with_child(void *unused)
@@ -564,6 +584,7 @@ int main(int argc, char **argv)
     RUN(fork_before_the_start);
 #ifdef __linux__
     RUN(raw_clone);
+    RUN(raw_clone_while_a_thread_asks);
     RUN(raw_clone_of_a_clone);
     RUN(same_process_id);
     RUN(vfork);

@@ -116,7 +116,8 @@ static void everything(void)
     make(&large, 40 * sa_page_size(), 1, 2);
     lockdown();
     told->stage = 8;
-    *(volatile char *)8 = 1;
+    char *volatile nowhere = (char *)8;
+    *nowhere = 1;
 }
 
 /* Whether all of it is gone through, down to the marker of the crash, with a filter on. */
