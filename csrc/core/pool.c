@@ -330,15 +330,16 @@ static enum sa_code slab_with(struct sa_pool *p, unsigned class, unsigned *shard
     if (class == ALONE)
         return grow(p, class, *shard, cell, size, least, out, why);
     *out = recent_slab(p, class, shard, least);
-    if (!*out)
+    bool ask = must || !just_refused(p, least); /* else all slabs are looked at once, below */
+    if (!*out && ask)
         *out = find_room(p, class, *shard, least);
     /* Pages of its own for each shard only while the lock limit is far. */
-    if (!*out && !lock_limit_is_far())
+    if (!*out && ask && !lock_limit_is_far())
         *out = find_room(p, class, ANY_SHARD, least);
     if (*out)
         return SA_OK;
     enum sa_code code = SA_UNPROTECTED;
-    if (must || !just_refused(p, least)) {
+    if (ask) {
         code = grow(p, class, *shard, cell, size, least, out, why);
         if (code == SA_UNPROTECTED)
             note_refusal(p, least);
