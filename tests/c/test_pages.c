@@ -194,6 +194,7 @@ static void *takes_and_puts(void *with)
 
 TEST(threads)
 {
+    NEEDS_LOCKED(1 << 20); /* else each is mapped, fetched and given back anew: minutes, where emulated */
     pthread_t threads[4];
     start_in_a_row();
     for (uintptr_t i = 0; i < 4; i++)
