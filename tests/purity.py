@@ -37,8 +37,9 @@ BARE = """
 COMPILER = "__stack_chk_fail __memcpy_chk __memset_chk __memmove_chk __fxstat __sched_yield"
 ALLOWED = {*POSIX.split(), *BARE.split(), *COMPILER.split()}
 
-# The handler that was there before ours is called as a function; nothing else is.
-INDIRECT = {"on_fatal", "hand_over", "queue", "call"}
+# The handler that was there before ours is called as a function; nothing else is. What is
+# no more than a switch may become a table of jumps, which looks alike.
+INDIRECT = {"on_fatal", "hand_over", "queue", "call", "os_is_forced"}
 
 CALL = re.compile(r"^\s*[0-9a-f]+:\s+(?:notrack |bnd |data16 |rex\.W )*(\S+)\s*(.*)$")
 NAME = re.compile(r"<([^>+@]+)(@[^>+]*)?(?:\+0x[0-9a-f]+)?>")
