@@ -9,18 +9,16 @@ enum { LATE_TAG_CHECK = 8, PERF_EVENT = 6 };
 SA_HOT bool os_is_forced(int sig, const siginfo_t *info, const void *context, bool ignored)
 {
     (void)context, (void)ignored;
-    if (info->si_code <= 0)
-        return false;
-    if (sig == SIGSEGV)
-        return info->si_code != LATE_TAG_CHECK;
-    if (sig == SIGTRAP)
-        return info->si_code != PERF_EVENT;
-#ifdef BUS_MCEERR_AO /* a memory error found elsewhere: a notice */
-    if (sig == SIGBUS)
-        return info->si_code != BUS_MCEERR_AO;
+    /* QUIT, HUP and XCPU carry positive codes too, and force nothing. A set, as a switch
+     * becomes a jump through a pointer. */
+    const uint64_t faults = UINT64_C(1) << SIGSEGV | UINT64_C(1) << SIGTRAP |
+                            UINT64_C(1) << SIGBUS | UINT64_C(1) << SIGILL |
+                            UINT64_C(1) << SIGFPE | UINT64_C(1) << SIGSYS;
+    int notice = sig == SIGSEGV ? LATE_TAG_CHECK : sig == SIGTRAP ? PERF_EVENT : 0;
+#ifdef BUS_MCEERR_AO /* a memory error found elsewhere */
+    notice = sig == SIGBUS ? BUS_MCEERR_AO : notice;
 #endif
-    /* QUIT, HUP and XCPU carry positive codes too, and force nothing */
-    return sig == SIGBUS || sig == SIGILL || sig == SIGFPE || sig == SIGSYS;
+    return (unsigned)sig < 64 && faults >> sig & 1 && info->si_code > 0 && info->si_code != notice;
 }
 
 SA_HOT bool os_puts_off(int sig, void *context)
