@@ -1,5 +1,6 @@
 """Lockdown channels: what the parent hears of its children, and from whom."""
 
+import _socket
 import asyncio
 import copy
 import gc
@@ -960,7 +961,7 @@ def test_a_write_to_an_ended_socket_raises_no_signal_on_macos(
             told.append(option)
 
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(socket, "socketpair", lambda *_: (End(), End()))
+    monkeypatch.setattr(_socket, "socketpair", lambda *_: (End(), End()))
     _child.socket_pair()
     assert told == [(socket.SOL_SOCKET, 0x1022, 1)] * 2
 
