@@ -326,8 +326,8 @@ def _give(arena: Arena, end: socket) -> None:
                     stack.enter_context((arena.pool or arena).open("r"))
             _core._hand_over(arena, end.fileno(), math.ceil(PATIENCE * 1000))
             given = True
-    except WipedError:
-        if not given:  # a wipe after that is none of the child's
+    except (WipedError, BufferError):
+        if not given:  # after that a wipe, or a buffer that keeps it open, is none of the child's
             raise
 
 

@@ -235,15 +235,15 @@ def _at_terminal(
     fd: int, say: Callable[[str], None], prompt: str, held: "_Held | None"
 ) -> Arena | None:
     """A line without echo; None: it cannot be turned off there."""
-    ours = True
+    ours, busy = True, False
     line = _Line()
     try:
         try:
             _echo_off(fd)
         except OSError as error:
-            ours = False
-            if error.errno == errno.EBUSY:
-                raise
+            ours, busy = False, error.errno == errno.EBUSY
+            if busy or error.errno is None or isinstance(error, TimeoutError):
+                raise  # not the terminal's: a signal's handler may raise its own
             return None
         try:
             if held and held.take_line(line):
@@ -255,9 +255,10 @@ def _at_terminal(
                 raise EOFError("the terminal is gone") from error
             raise
     finally:
+        if not busy:  # first: a signal's handler may raise out of anything that follows
+            _echo_back(fd)
         line.close()
         if ours:
-            _echo_back(fd)
             with suppress(OSError):  # it is gone
                 say("\n")
 

@@ -372,3 +372,55 @@ def test_no_descriptor_survives_exec() -> None:
         os.set_inheritable(os.open("/dev/null", os.O_RDONLY), True)
         assert len(inherited()) == len(before) + 1  # or this sees nothing
     """)
+
+
+@pytest.mark.parametrize("kind", ["its own pages", "pooled", "large"])
+@pytest.mark.parametrize("makes", [0, 40])
+def test_a_child_releases_what_its_parent_exported(kind: str, makes: int) -> None:
+    """With a block open at the fork, so that the last release would close the pages."""
+    check(
+        f"""
+        pool = secalloc.Pool()
+        arena = {{"its own pages": secret, "large": lambda: secret(1 << 20),
+                  "pooled": lambda: pool.alloc(SECRET)}}[{kind!r}]()
+        held = memoryview(arena)
+        with (pool if arena.pool else arena).open("r"):
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(60)
+                own = [secret() for _ in range({makes})]
+                held.release()
+                assert all(mine == SECRET for mine in own)
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+            held.release()
+        assert arena[:96] == SECRET
+        """
+    )
+
+
+def test_a_child_ends_blocks_of_what_its_parent_closed() -> None:
+    """The parent's list of blocks is gone in the child, whatever became of their arenas."""
+    check(
+        """
+        arenas = [secret() for _ in range(600)]
+        blocks = [arena.open("r") for arena in arenas]
+        for block in blocks:
+            block.__enter__()
+        for arena in arenas[::2]:
+            arena.close()
+        pid = os.fork()
+        if pid == 0:
+            while blocks:
+                try:
+                    blocks.pop().__exit__(None, None, None)
+                except secalloc.WipedError:
+                    pass
+            for _ in range(2000):
+                own = secret()
+                with own.open("r") as view:
+                    assert bytes(view) == SECRET
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        """
+    )

@@ -149,7 +149,8 @@ static bool last_out(struct sa_arena *a, uint64_t what)
             u = atomic_load(&a->use);
         }
         next = u - what;
-        if (slab && next & LATER && !(next & (EXPORTS | FILL)))
+        /* A fill of a closed arena stores nothing any more, unless as a reader. */
+        if (slab && next & LATER && !(next & (EXPORTS | (next & CLOSED ? READERS : FILL))))
             next &= ~LATER;
         if (next & CLOSED && !(next & (EXPORTS | READERS | MOVING | GONE)))
             next |= GONE;
@@ -290,7 +291,8 @@ enum sa_code sa_export(struct sa_arena *a, bool filling, uint8_t **bytes)
 
 void sa_unexport(struct sa_arena *a)
 {
-    arena_leave(a, EXPORT);
+    if (vault_here() == a->epoch) /* else a parent's, whose slot is not here */
+        arena_leave(a, EXPORT);
 }
 
 bool sa_may_store(struct sa_arena *a)
@@ -342,7 +344,7 @@ static bool mark_closed(struct sa_arena *a, bool count_in, bool *was_closed, boo
         *was_closed = u & CLOSED;
         if (*was_closed)
             return true;
-        if (u & MOVING)
+        if (u & MOVING || (u & READERS) == READERS)
             return false;
         /* Else we count in as a reader: the last one out gives it back. */
         *gone = !(u & (EXPORTS | READERS)) && !count_in;
@@ -384,10 +386,12 @@ void sa_close(struct sa_arena *a)
     if (was_closed)
         return;
     wipe_closed(a);
-    if (gone)
+    if (gone) {
+        (void)last_out(a, 0); /* false: it is gone. A fill under way may have left a lift */
         give_slot_back(a);
-    else
+    } else {
         arena_leave(a, READER);
+    }
 }
 
 bool arena_close_cell(struct sa_arena *a)

@@ -112,10 +112,10 @@ enum sa_code sa_open_end(struct sa_block *block, struct sa_why *why)
 {
     struct sa_arena *a = block->arena;
     enum sa_code code = arena_alive(a);
-    if (code == SA_FORKED) /* the parent's list is gone */
+    if (code) /* of the parent, whose list is gone, closed there or not */
         return code;
     unlist(block);
-    if (code || (code = arena_begin_moving(a, 0)))
+    if ((code = arena_begin_moving(a, 0)))
         return code;
     bool wiped = arena_stamp(a) != block->stamp;
     atomic_fetch_sub(&a->use, block->change ? EDIT : READ);

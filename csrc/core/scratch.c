@@ -52,13 +52,15 @@ static enum sa_code map(int i, struct sa_why *why)
     return SA_OK;
 }
 
-/* One that nobody uses; waits where all are in use, each by a thread that reads. */
+/* One that nobody uses; waits about a second where all are in use, each by a thread that
+ * reads, perhaps from what never answers. -1: none came free. */
 static int take(void)
 {
-    for (unsigned turn = 0;; os_wait(turn++))
+    for (unsigned turn = 0; turn < 64 + 1000; os_wait(turn++))
         for (int i = 0; i < PAGES; i++)
             if (!atomic_exchange(&pages[i].taken, true))
                 return i;
+    return -1;
 }
 
 enum sa_code sa_read_by_page(int fd, void *to, size_t n, size_t *got, struct sa_why *why)
@@ -68,6 +70,10 @@ enum sa_code sa_read_by_page(int fd, void *to, size_t n, size_t *got, struct sa_
     if (code)
         return code;
     int i = take();
+    if (i < 0) { /* as if a signal had come: the caller looks for one, and tries again */
+        *why = (struct sa_why){.call = "read", .error = EINTR};
+        return SA_OS_ERROR;
+    }
     if (!atomic_load(&pages[i].at) && (code = map(i, why))) {
         atomic_store(&pages[i].taken, false);
         return code;

@@ -264,6 +264,7 @@ static enum sa_code make_shared(struct sa_arena *a, size_t size, int sock, bool 
     alone_begin(&alone);
     *shared = hold_granted(atomic_load(slot_hold(s))) & SA_SECRETMEM && other_pages(s, &fd, &lost);
     if (lost) { /* somebody else mapped something there: nothing of it is ours any more */
+        pages_uncount(s);
         atomic_store(slot_hold(s), SLOT_LOST);
         vault.live--;
         vault.live_bytes -= size;
@@ -285,9 +286,12 @@ static enum sa_code make_shared(struct sa_arena *a, size_t size, int sock, bool 
         os_close(fd);
     }
     bool forked = !alone_end(&alone) && fd >= 0;
-    if (forked && !lost) /* a child has its pages, too: they are not to be used again */
+    if (forked && !lost) { /* a child has its pages, too: they are not to be used again */
+        if (hold_granted(atomic_load(slot_hold(s))) & SA_SECRETMEM)
+            vault.secretmem_bytes -= s.region->data; /* which nobody can tell any more */
         atomic_fetch_and(slot_hold(s), ~((uint64_t)(SA_SECRETMEM | SA_NODUMP)
                                          << HOLD_GRANTED_SHIFT));
+    }
     pthread_mutex_unlock(&vault.lock);
     if (lost)
         return failed("mremap", ENOMEM, why);

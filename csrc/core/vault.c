@@ -69,7 +69,8 @@ static enum sa_code take_large(size_t data, unsigned least, struct slot *out, st
     r->slots = 1;
     atomic_store(&r->used, 1);
     if (!r->words) { /* once: wipers read it */
-        r->owners = (_Atomic(struct sa_arena *) *)(void *)(vault.large_words + LARGES) + index;
+        _Atomic(struct sa_arena *) *owners = (void *)(vault.large_words + LARGES);
+        r->owners = owners + index;
         r->words = &vault.large_words[index];
     }
     atomic_store(&r->words->hold, hold_of(SLOT_OWNED, OS_NONE, pages.granted));
