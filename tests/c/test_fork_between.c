@@ -93,7 +93,8 @@ static void trapped(int sig, siginfo_t *info, void *context)
     long long *result = &regs[REG_RAX];
     long a = (long)regs[REG_RDI], b = (long)regs[REG_RSI], c = (long)regs[REG_RDX];
 #else
-    unsigned long long *regs = ((ucontext_t *)context)->uc_mcontext.regs;
+    __typeof__(((ucontext_t *)context)->uc_mcontext.regs[0]) *regs =
+        ((ucontext_t *)context)->uc_mcontext.regs; /* whose type is the C library's choice */
     unsigned long long *result = &regs[0];
     long a = (long)regs[0], b = (long)regs[1], c = (long)regs[2];
 #endif
