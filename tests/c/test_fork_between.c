@@ -95,7 +95,7 @@ static void trapped(int sig, siginfo_t *info, void *context)
 #else
     __typeof__(((ucontext_t *)context)->uc_mcontext.regs[0]) *regs =
         ((ucontext_t *)context)->uc_mcontext.regs; /* whose type is the C library's choice */
-    unsigned long long *result = &regs[0];
+    __typeof__(&regs[0]) result = &regs[0];
     long a = (long)regs[0], b = (long)regs[1], c = (long)regs[2];
 #endif
     if (info->si_syscall != SYS_madvise || (c == MADV_DONTFORK && is_secretmem((uintptr_t)a)))
