@@ -244,6 +244,9 @@ static void may_filter(void *unused)
 
 TEST(no_other_call)
 {
+#ifndef __GLIBC__
+    SKIP("another C library opens files by other calls than the list has");
+#endif
     NEEDS_FILTERS;
     int status;
     for (int way = 0; way < WAYS; way++)
