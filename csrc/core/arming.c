@@ -1,12 +1,11 @@
 #include "arming.h"
 
 #include "alt_stack.h"
+#include "locks.h"
 #include "os.h"
 #include "vault.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <string.h>
 
 enum { NUMBERS = 65 };
 #define BIT(sig) (UINT64_C(1) << ((sig) - 1))
@@ -27,7 +26,6 @@ static struct {
     _Atomic uintptr_t late[LEVELS];  /* the thread that found the next action in place */
 } saved[NUMBERS];
 
-static pthread_mutex_t arming = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic bool disarmed;              /* by the user */
 static _Atomic uint64_t to_arm = DEFAULTS; /* not armed yet, or taken off */
 
@@ -141,11 +139,11 @@ void fatal_arm(void)
     if (atomic_load_explicit(&to_arm, memory_order_relaxed) == 0 ||
         atomic_load_explicit(&disarmed, memory_order_relaxed))
         return;
-    pthread_mutex_lock(&arming);
+    lock_take(LOCK_SIGNALS);
     os_learn_frame();
     /* What is refused stays to be armed, and the status shows it. */
     (void)arm_all(atomic_load(&to_arm));
-    pthread_mutex_unlock(&arming);
+    lock_give(LOCK_SIGNALS);
 }
 
 enum sa_code sa_arm(const int *wanted, size_t count, struct sa_why *why)
@@ -158,12 +156,12 @@ enum sa_code sa_arm(const int *wanted, size_t count, struct sa_why *why)
     }
     vault_settle();
     alt_stack_make();
-    pthread_mutex_lock(&arming);
+    lock_take(LOCK_SIGNALS);
     os_learn_frame();
     int error = arm_all(mask);
     atomic_store(&to_arm, 0); /* the choice is the user's from now on */
     atomic_store(&disarmed, false);
-    pthread_mutex_unlock(&arming);
+    lock_give(LOCK_SIGNALS);
     if (!error)
         return SA_OK;
     *why = (struct sa_why){.call = "sigaction", .error = error};
@@ -176,7 +174,7 @@ enum sa_code sa_disarm(struct sa_why *why)
 {
     int error = 0;
     vault_settle();
-    pthread_mutex_lock(&arming);
+    lock_take(LOCK_SIGNALS);
     for (int sig = 1; sig < NUMBERS; sig++) {
         struct sigaction now;
         if (!atomic_load(&saved[sig].used) || sigaction(sig, NULL, &now))
@@ -190,7 +188,7 @@ enum sa_code sa_disarm(struct sa_why *why)
             atomic_fetch_and(&saved[sig].on, (1u << level) - 1);
     }
     atomic_store(&disarmed, true);
-    pthread_mutex_unlock(&arming);
+    lock_give(LOCK_SIGNALS);
     if (!error)
         return SA_OK;
     *why = (struct sa_why){.call = "sigaction", .error = error};
@@ -210,7 +208,7 @@ static enum sa_handler_state state_of(int sig)
 
 void fatal_status(struct sa_status *out)
 {
-    pthread_mutex_lock(&arming);
+    lock_take(LOCK_SIGNALS);
     size_t n = 0;
     for (; n < SA_SIGNALS; n++) {
         out->signals[n] = signals[n];
@@ -225,11 +223,5 @@ void fatal_status(struct sa_status *out)
         out->handlers[n++] = state;
     }
     out->signal_count = n;
-    pthread_mutex_unlock(&arming);
-}
-
-void fatal_forked(void)
-{
-    pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
-    memcpy(&arming, &fresh, sizeof fresh);
+    lock_give(LOCK_SIGNALS);
 }

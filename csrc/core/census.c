@@ -50,11 +50,11 @@ size_t sa_census(struct sa_live *out, size_t room)
     if (!vault_is_ours())
         return 0;
     size_t n = 0;
-    pthread_mutex_lock(&vault.lock);
+    lock_take(LOCK_VAULT);
     for (uint32_t i = 0; i < atomic_load(&vault.segment_count); i++)
         n = count_region(&segments[i], out, room, n);
     for (uint32_t i = 0; i < atomic_load(&vault.large_count); i++)
         n = count_region(&larges[i], out, room, n);
-    pthread_mutex_unlock(&vault.lock);
+    lock_give(LOCK_VAULT);
     return pool_census(out, room, n);
 }

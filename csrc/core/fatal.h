@@ -15,7 +15,4 @@ _Noreturn void fatal_tampered(void);
 /* Fill in `signals` and `handlers`. [any] */
 void fatal_status(struct sa_status *out);
 
-/* In a forked child: no other thread holds our lock any more. */
-void fatal_forked(void);
-
 #endif

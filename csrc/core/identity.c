@@ -1,14 +1,13 @@
 /* Which process the vault belongs to, and what becomes of it in a child. */
 #include "arena_state.h"
 #include "canary.h"
-#include "fatal.h"
 #include "noise.h"
 #include "pool.h"
-#include "process.h"
 #include "scratch.h"
 #include "vault_state.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,10 +42,9 @@ static void reserve_around(uint8_t *at, size_t bytes, unsigned *budget)
 /* In a child: its parent's arenas are gone here and their addresses stay taken. */
 static void forget_parent(void)
 {
-    pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
     if (atomic_load(&vault_token))
         atomic_store(atomic_load(&vault_token), 0); /* where fork does not do it by itself */
-    memcpy(&vault.lock, &fresh, sizeof fresh); /* its holder may not exist here */
+    locks_forked();
     unsigned budget = 4096;
     uint32_t count = atomic_exchange(&vault.segment_count, 0);
     for (uint32_t i = 0; i < count; i++) {
@@ -69,10 +67,8 @@ static void forget_parent(void)
     wipers_forked();
     blocks_forked();
     turns_forked();
-    fatal_forked();
     pool_forked();
     scratch_forked();
-    process_forked();
     atomic_fetch_add(&vault.epoch, 1);
     atomic_store(&ran, 0);
 }
@@ -98,7 +94,7 @@ static void before_fork(void)
         return;
     }
     for (unsigned turn = 0; turn < 64 + 1000; os_wait(turn++))
-        if (pthread_mutex_trylock(&vault.lock) == 0) {
+        if (lock_try(LOCK_VAULT)) {
             forking = pthread_self();
             atomic_store(&held_for_fork, true);
             return;
@@ -115,7 +111,7 @@ static void after_fork_in_parent(void)
         nested--;
     } else {
         atomic_store(&held_for_fork, false);
-        pthread_mutex_unlock(&vault.lock);
+        lock_give(LOCK_VAULT);
     }
 }
 
@@ -251,8 +247,8 @@ enum sa_code vault_enter(struct sa_why *why)
         return SA_NO_MEMORY;
     }
     os_probe();
-    pthread_mutex_lock(&vault.lock);
+    lock_take(LOCK_VAULT);
     enum sa_code code = vault_started() ? SA_OK : start(why);
-    pthread_mutex_unlock(&vault.lock);
+    lock_give(LOCK_VAULT);
     return code;
 }

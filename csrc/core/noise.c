@@ -5,11 +5,11 @@
 #include "noise.h"
 
 #include "chacha12.h"
+#include "locks.h"
 #include "os.h"
 #include "shard.h"
 #include "wipe.h"
 
-#include <pthread.h>
 #include <string.h>
 
 enum { BUFFERS = 3, NONE = BUFFERS };
@@ -20,7 +20,6 @@ static struct {
 } shards[SHARDS];
 static _Atomic unsigned current = NONE;
 static _Atomic uint64_t rekeys;
-static pthread_mutex_t rekeying = PTHREAD_MUTEX_INITIALIZER;
 
 static bool pinned(unsigned buffer)
 {
@@ -48,12 +47,12 @@ enum sa_code noise_rekey(struct sa_why *why)
         wipe_scratch(key, sizeof key);
         return SA_OS_ERROR;
     }
-    pthread_mutex_lock(&rekeying);
+    lock_take(LOCK_NOISE);
     unsigned next = free_buffer();
     chacha12(buffers[next], NOISE_BYTES / 64, key, nonce, 0);
     if (atomic_exchange(&current, next) != NONE)
         atomic_fetch_add(&rekeys, 1);
-    pthread_mutex_unlock(&rekeying);
+    lock_give(LOCK_NOISE);
     wipe_scratch(key, sizeof key);
     return SA_OK;
 }
@@ -93,8 +92,6 @@ SA_HOT void noise_wipe(void *p, size_t n)
 void noise_forked(void)
 {
     /* Only this thread is left; another may have been caught holding these. */
-    pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
-    memcpy(&rekeying, &fresh, sizeof fresh);
     memset(shards, 0, sizeof shards);
     atomic_store(&current, NONE);
 }

@@ -9,11 +9,11 @@ bool sa_use_secretmem(bool use)
 {
     os_probe_in_child(use); /* the only call worth a child, to whom a sandbox kills for clone */
     vault_settle();
-    pthread_mutex_lock(&vault.lock);
+    lock_take(LOCK_VAULT);
     bool before = !atomic_exchange(&vault.shun_secretmem, !use);
     if (before != use && vault_started())
         pages_give_all_back();
-    pthread_mutex_unlock(&vault.lock);
+    lock_give(LOCK_VAULT);
     return before;
 }
 

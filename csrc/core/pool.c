@@ -7,6 +7,7 @@
  * in the order registry, pool, slab, vault. */
 #include "alt_stack.h"
 #include "fatal.h"
+#include "locks.h"
 #include "pool_state.h"
 #include "shard.h"
 
@@ -23,7 +24,6 @@ enum { CANARY_LEAST = 8 };
 static const size_t coarse[] = {640, 768, 896, 1024, 1280, 1536, 1792, 2048};
 
 static struct sa_pool *registry;
-static pthread_mutex_t registering = PTHREAD_MUTEX_INITIALIZER;
 
 /* Written under the lock alone, so a load and a store are enough. */
 static uint32_t get_free(struct sa_slab *s)
@@ -424,13 +424,13 @@ enum sa_code sa_pool_make(struct sa_pool **out, struct sa_why *why)
     }
     atomic_store(&p->access, OS_WRITE);
     p->epoch = vault_epoch();
-    pthread_mutex_lock(&registering);
+    lock_take(LOCK_POOLS);
     p->next = registry;
     p->from = &registry;
     if (registry)
         registry->from = &p->next;
     registry = p;
-    pthread_mutex_unlock(&registering);
+    lock_give(LOCK_POOLS);
     *out = p;
     return SA_OK;
 }
@@ -523,11 +523,11 @@ void sa_pool_free(struct sa_pool *p)
 {
     sa_pool_close(p);
     if (p->epoch == vault_epoch()) {
-        pthread_mutex_lock(&registering);
+        lock_take(LOCK_POOLS);
         *p->from = p->next;
         if (p->next)
             p->next->from = p->from;
-        pthread_mutex_unlock(&registering);
+        lock_give(LOCK_POOLS);
     }
     for (unsigned class = 0; class < CLASSES; class++)
         for (struct sa_slab *s = atomic_load(&p->slabs[class]), *next; s; s = next) {
@@ -583,7 +583,7 @@ static bool cell_holds(struct sa_slab *s, const uint8_t *p, size_t n)
 bool pool_holds(struct slot slot, const void *at, size_t n)
 {
     bool found = false, holds = false;
-    pthread_mutex_lock(&registering);
+    lock_take(LOCK_POOLS);
     for (struct sa_pool *p = registry; p && !found; p = p->next)
         for (unsigned class = 0; class < CLASSES && !found; class++)
             for (struct sa_slab *s = atomic_load(&p->slabs[class]); s && !found; s = s->next) {
@@ -592,7 +592,7 @@ bool pool_holds(struct slot slot, const void *at, size_t n)
                 holds = found && cell_holds(s, at, n);
                 unlock_slab(s);
             }
-    pthread_mutex_unlock(&registering);
+    lock_give(LOCK_POOLS);
     return holds;
 }
 
@@ -600,10 +600,10 @@ void pool_totals(size_t *slots, size_t *arenas, size_t *bytes)
 {
     size_t mapped = 0;
     *slots = *arenas = *bytes = 0;
-    pthread_mutex_lock(&registering);
+    lock_take(LOCK_POOLS);
     for (struct sa_pool *p = registry; p; p = p->next)
         add_up(p, slots, &mapped, arenas, bytes);
-    pthread_mutex_unlock(&registering);
+    lock_give(LOCK_POOLS);
 }
 
 static void describe(struct sa_slab *s, struct sa_live *out)
@@ -624,7 +624,7 @@ static void describe(struct sa_slab *s, struct sa_live *out)
 
 size_t pool_census(struct sa_live *out, size_t room, size_t n)
 {
-    pthread_mutex_lock(&registering);
+    lock_take(LOCK_POOLS);
     for (struct sa_pool *p = registry; p; p = p->next)
         for (unsigned class = 0; class < CLASSES; class++)
             for (struct sa_slab *s = atomic_load(&p->slabs[class]); s; s = s->next) {
@@ -636,13 +636,13 @@ size_t pool_census(struct sa_live *out, size_t room, size_t n)
                 }
                 unlock_slab(s);
             }
-    pthread_mutex_unlock(&registering);
+    lock_give(LOCK_POOLS);
     return n;
 }
 
 void pools_trim(void)
 {
-    pthread_mutex_lock(&registering);
+    lock_take(LOCK_POOLS);
     for (struct sa_pool *p = registry; p; p = p->next)
         for (unsigned class = 0; class < CLASSES; class++)
             for (struct sa_slab *s = atomic_load(&p->slabs[class]); s; s = s->next) {
@@ -651,12 +651,10 @@ void pools_trim(void)
                     unmap_slab(s);
                 unlock_slab(s);
             }
-    pthread_mutex_unlock(&registering);
+    lock_give(LOCK_POOLS);
 }
 
 void pool_forked(void)
 {
-    pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
-    memcpy(&registering, &fresh, sizeof fresh);
     registry = NULL;
 }

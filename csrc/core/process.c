@@ -1,26 +1,14 @@
 /* Calls that concern the whole process. */
 #include "alt_stack.h"
 #include "fatal.h"
+#include "locks.h"
 #include "marker.h"
 #include "noise.h"
 #include "os.h"
 #include "pool.h"
-#include "process.h"
 #include "vault.h"
 
-#include <pthread.h>
-#include <string.h>
-
 static _Atomic uint64_t lockdowns;
-
-/* One at a time: the second would take pages that the first opened for open. */
-static pthread_mutex_t locking_down = PTHREAD_MUTEX_INITIALIZER;
-
-void process_forked(void)
-{
-    pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
-    memcpy(&locking_down, &fresh, sizeof fresh);
-}
 
 /* Before the program closes descriptors, or goes where there is no /proc. */
 __attribute__((constructor)) static void at_load(void)
@@ -50,7 +38,7 @@ enum sa_code sa_lockdown_begin(struct sa_why *why)
     if (!vault_is_ours())
         return SA_WRONG_PROCESS;
     alt_stack_ensure();
-    pthread_mutex_lock(&locking_down);
+    lock_take(LOCK_LOCKDOWN);
     return SA_OK;
 }
 
@@ -69,7 +57,7 @@ enum sa_code sa_lockdown_end(size_t slots, size_t *wiped, struct sa_why *why)
     atomic_fetch_add(&lockdowns, 1);
     marker_write('L', false);
     wipers_leave();
-    pthread_mutex_unlock(&locking_down);
+    lock_give(LOCK_LOCKDOWN);
     return noise_rekey(why);
 }
 

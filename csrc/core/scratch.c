@@ -35,11 +35,11 @@ static enum sa_code map(int i, struct sa_why *why)
 {
     struct os_pages p;
     unsigned least = sa_required() & (SA_LOCK | SA_NODUMP);
-    pthread_mutex_lock(&vault.lock);
+    lock_take(LOCK_VAULT);
     int error = vault_map_pages(vault.page, false, least, &p);
     if (!error && p.granted & SA_LOCK)
         vault.locked_bytes += vault.page;
-    pthread_mutex_unlock(&vault.lock);
+    lock_give(LOCK_VAULT);
     if (error) {
         *why = p.why;
         return SA_OS_ERROR;

@@ -84,7 +84,7 @@ static int receive_offer(int sock, struct offer *offer, void **at, int64_t end)
         int fd = -1;
         *at = NULL;
         struct alone alone;
-        pthread_mutex_lock(&vault.lock); /* no fork while the descriptor is open */
+        lock_take(LOCK_VAULT); /* no fork while the descriptor is open */
         alone_begin(&alone);
         int error = os_socket_receive(sock, offer, sizeof *offer, &fd, &got);
         if (fd >= 0) {
@@ -94,7 +94,7 @@ static int receive_offer(int sock, struct offer *offer, void **at, int64_t end)
             os_close(fd);
         }
         bool shared = !alone_end(&alone) && fd >= 0;
-        pthread_mutex_unlock(&vault.lock);
+        lock_give(LOCK_VAULT);
         if (shared) { /* with a child, whoever made the pages */
             if (*at)
                 (void)os_release(*at, (size_t)offer->bytes); /* just mapped, whole */
@@ -260,7 +260,7 @@ static enum sa_code make_shared(struct sa_arena *a, size_t size, int sock, bool 
         (code = vault_take(size, size, required, &s, &zeroed, why)))
         return code;
     struct alone alone;
-    pthread_mutex_lock(&vault.lock); /* no fork while the descriptor is open */
+    lock_take(LOCK_VAULT); /* no fork while the descriptor is open */
     alone_begin(&alone);
     *shared = hold_granted(atomic_load(slot_hold(s))) & SA_SECRETMEM && other_pages(s, &fd, &lost);
     if (lost) { /* somebody else mapped something there: nothing of it is ours any more */
@@ -292,7 +292,7 @@ static enum sa_code make_shared(struct sa_arena *a, size_t size, int sock, bool 
         atomic_fetch_and(slot_hold(s), ~((uint64_t)(SA_SECRETMEM | SA_NODUMP)
                                          << HOLD_GRANTED_SHIFT));
     }
-    pthread_mutex_unlock(&vault.lock);
+    lock_give(LOCK_VAULT);
     if (lost)
         return failed("mremap", ENOMEM, why);
     if (!forked)

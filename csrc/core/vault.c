@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-struct vault vault = {.lock = PTHREAD_MUTEX_INITIALIZER, .epoch = 1};
+struct vault vault = {.epoch = 1};
 struct sa_region segments[SEGMENTS];
 struct sa_region larges[LARGES];
 
@@ -119,14 +119,14 @@ enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *
     unsigned class = 0;
     while (!large && (size_t)1 << class < pages)
         class++;
-    pthread_mutex_lock(&vault.lock);
+    lock_take(LOCK_VAULT);
     enum sa_code code = large ? take_large(data, least, out, why)
                               : pages_take(class, least, out, why);
     if (!code) {
         vault.live++;
         vault.live_bytes += size;
     }
-    pthread_mutex_unlock(&vault.lock);
+    lock_give(LOCK_VAULT);
     if (code)
         return code;
     *zeroed = large;
@@ -159,7 +159,7 @@ void vault_put(struct slot s, size_t size, bool whole)
             whole = os_protect(slot_data(s), s.region->data, OS_NONE) == 0;
         set_owned_access(s, OS_NONE);
     }
-    pthread_mutex_lock(&vault.lock);
+    lock_take(LOCK_VAULT);
     vault.live--;
     vault.live_bytes -= size;
     atomic_fetch_add_explicit(&vault.returns, 1, memory_order_relaxed);
@@ -170,7 +170,7 @@ void vault_put(struct slot s, size_t size, bool whole)
         pages_put(s, whole);
     if (vault.live == 0 && vault.secretmem_bytes && stays_empty())
         pages_give_all_back();
-    pthread_mutex_unlock(&vault.lock);
+    lock_give(LOCK_VAULT);
 }
 
 static bool find_in(struct sa_region *r, const uint8_t *p, size_t n, struct slot *out)
@@ -218,14 +218,14 @@ static void lower_of(struct sa_region *r, uintptr_t at, uintptr_t *start, uintpt
 bool vault_reserved(uintptr_t at, uintptr_t *start, uintptr_t *end)
 {
     *start = UINTPTR_MAX;
-    pthread_mutex_lock(&vault.lock);
+    lock_take(LOCK_VAULT);
     uint32_t count = atomic_load(&vault.segment_count);
     for (uint32_t i = 0; i < count; i++)
         lower_of(&segments[i], at, start, end);
     count = atomic_load(&vault.large_count);
     for (uint32_t i = 0; i < count; i++)
         lower_of(&larges[i], at, start, end);
-    pthread_mutex_unlock(&vault.lock);
+    lock_give(LOCK_VAULT);
     return *start != UINTPTR_MAX;
 }
 
@@ -277,9 +277,9 @@ void sa_trim(void)
     if (!vault_started())
         return;
     pools_trim();
-    pthread_mutex_lock(&vault.lock);
+    lock_take(LOCK_VAULT);
     pages_give_all_back();
-    pthread_mutex_unlock(&vault.lock);
+    lock_give(LOCK_VAULT);
 }
 
 uint64_t vault_returns(void)
@@ -289,11 +289,11 @@ uint64_t vault_returns(void)
 
 size_t vault_lock_room(void)
 {
-    pthread_mutex_lock(&vault.lock);
+    lock_take(LOCK_VAULT);
     size_t room = pages_lock_room(), parked = 0;
     for (unsigned i = 0; i < CLASSES; i++)
         parked += vault.classes[i].parked * (vault.page << i); /* given back on demand */
-    pthread_mutex_unlock(&vault.lock);
+    lock_give(LOCK_VAULT);
     return room > SIZE_MAX - parked ? SIZE_MAX : room + parked;
 }
 
@@ -301,7 +301,7 @@ void vault_status(struct sa_status *out)
 {
     size_t slots, arenas, bytes;
     pool_totals(&slots, &arenas, &bytes);
-    pthread_mutex_lock(&vault.lock);
+    lock_take(LOCK_VAULT);
     out->started = vault_started();
     out->arenas = vault.live > slots ? vault.live - slots + arenas : arenas;
     out->bytes = vault.live_bytes + bytes;
@@ -311,19 +311,19 @@ void vault_status(struct sa_status *out)
     out->secretmem_limit = os_secretmem_limit();
     out->charges_users = os_charges_users();
     out->secretmem = vault.got_secretmem;
-    pthread_mutex_unlock(&vault.lock);
+    lock_give(LOCK_VAULT);
 }
 
 bool sa_shortfall(unsigned *missing, struct sa_why *why)
 {
     if (!atomic_load_explicit(&vault.untold, memory_order_relaxed))
         return false; /* asked after every arena: no lock for that */
-    pthread_mutex_lock(&vault.lock);
+    lock_take(LOCK_VAULT);
     bool news = atomic_exchange(&vault.untold, false);
     if (news) {
         *missing = vault.missing;
         *why = vault.missing_why;
     }
-    pthread_mutex_unlock(&vault.lock);
+    lock_give(LOCK_VAULT);
     return news;
 }

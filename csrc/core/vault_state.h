@@ -4,9 +4,8 @@
 #ifndef SECALLOC_VAULT_STATE_H
 #define SECALLOC_VAULT_STATE_H
 
+#include "locks.h"
 #include "vault.h"
-
-#include <pthread.h>
 
 enum {
     CLASSES = 5,       /* 1, 2, 4, 8 and 16 data pages */
@@ -27,7 +26,6 @@ struct class {
 };
 
 struct vault {
-    pthread_mutex_t lock; /* over all that is not atomic */
     _Atomic long process;
     _Atomic uint32_t epoch;
     _Atomic uint32_t segment_count, large_count;
