@@ -167,8 +167,4 @@ void arena_check_canary(struct sa_arena *a);
 /* Of the calling thread: whether it has a block of the arena open. [any] */
 bool block_is_open_here(struct sa_arena *a);
 
-/* In a forked child: no block or turn of the parent's counts here. */
-void blocks_forked(void);
-void turns_forked(void);
-
 #endif

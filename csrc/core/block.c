@@ -1,10 +1,12 @@
 /* Open blocks: each is counted in the arena's use word, and listed here with the thread that
  * began it, so that a turn never holds off who has a block of the arena open already. */
 #include "arena_state.h"
+#include "locks.h"
 
 enum { BUCKETS = 256 };
 static struct {
-    _Alignas(64) _Atomic bool locked;
+    _Alignas(64) brief_lock lock;
+    uint32_t epoch; /* of the process whose blocks they are: a child has none of its parent's */
     struct sa_block *first;
 } buckets[BUCKETS];
 
@@ -15,15 +17,14 @@ static unsigned bucket_of(const struct sa_arena *a)
 
 static void lock_bucket(unsigned i)
 {
-    for (unsigned turn = 0; atomic_exchange_explicit(&buckets[i].locked, true,
-                                                     memory_order_acquire);)
-        os_wait(turn++);
+    uint32_t epoch = vault_epoch();
+    brief_take(&buckets[i].lock, epoch);
+    if (buckets[i].epoch != epoch)
+        buckets[i].first = NULL;
+    buckets[i].epoch = epoch;
 }
 
-static void unlock_bucket(unsigned i)
-{
-    atomic_store_explicit(&buckets[i].locked, false, memory_order_release);
-}
+static void unlock_bucket(unsigned i) { brief_give(&buckets[i].lock); }
 
 static void list(struct sa_block *b, struct sa_arena *a)
 {
@@ -59,14 +60,6 @@ bool block_is_open_here(struct sa_arena *a)
         b = b->next;
     unlock_bucket(i);
     return b;
-}
-
-void blocks_forked(void)
-{
-    for (unsigned i = 0; i < BUCKETS; i++) {
-        buckets[i].first = NULL;
-        unlock_bucket(i);
-    }
 }
 
 /* ---- begin and end -------------------------------------------------------------------- */

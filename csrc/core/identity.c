@@ -1,8 +1,6 @@
 /* Which process the vault belongs to, and what becomes of it in a child. */
-#include "arena_state.h"
 #include "canary.h"
 #include "noise.h"
-#include "pool.h"
 #include "scratch.h"
 #include "vault_state.h"
 
@@ -65,9 +63,6 @@ static void forget_parent(void)
     vault.secretmem_bytes = 0;
     noise_forked();
     wipers_forked();
-    blocks_forked();
-    turns_forked();
-    pool_forked();
     scratch_forked();
     atomic_fetch_add(&vault.epoch, 1);
     atomic_store(&ran, 0);

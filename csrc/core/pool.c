@@ -23,7 +23,21 @@ enum { CANARY_LEAST = 8 };
 /* Above FINE_LIMIT a class is at most a fifth larger than the one before. */
 static const size_t coarse[] = {640, 768, 896, 1024, 1280, 1536, 1792, 2048};
 
-static struct sa_pool *registry;
+/* The pools of one process: a child's are none of its parent's. */
+static struct {
+    struct sa_pool *first;
+    uint32_t epoch;
+} registry;
+
+/* Take the lock, and give the pools of this process. */
+static struct sa_pool *lock_registry(void)
+{
+    lock_take(LOCK_POOLS);
+    if (registry.epoch != vault_epoch())
+        registry.first = NULL;
+    registry.epoch = vault_epoch();
+    return registry.first;
+}
 
 /* Written under the lock alone, so a load and a store are enough. */
 static uint32_t get_free(struct sa_slab *s)
@@ -424,12 +438,11 @@ enum sa_code sa_pool_make(struct sa_pool **out, struct sa_why *why)
     }
     atomic_store(&p->access, OS_WRITE);
     p->epoch = vault_epoch();
-    lock_take(LOCK_POOLS);
-    p->next = registry;
-    p->from = &registry;
-    if (registry)
-        registry->from = &p->next;
-    registry = p;
+    p->next = lock_registry();
+    p->from = &registry.first;
+    if (p->next)
+        p->next->from = &p->next;
+    registry.first = p;
     lock_give(LOCK_POOLS);
     *out = p;
     return SA_OK;
@@ -523,7 +536,7 @@ void sa_pool_free(struct sa_pool *p)
 {
     sa_pool_close(p);
     if (p->epoch == vault_epoch()) {
-        lock_take(LOCK_POOLS);
+        (void)lock_registry(); /* it is one of them */
         *p->from = p->next;
         if (p->next)
             p->next->from = p->from;
@@ -583,8 +596,7 @@ static bool cell_holds(struct sa_slab *s, const uint8_t *p, size_t n)
 bool pool_holds(struct slot slot, const void *at, size_t n)
 {
     bool found = false, holds = false;
-    lock_take(LOCK_POOLS);
-    for (struct sa_pool *p = registry; p && !found; p = p->next)
+    for (struct sa_pool *p = lock_registry(); p && !found; p = p->next)
         for (unsigned class = 0; class < CLASSES && !found; class++)
             for (struct sa_slab *s = atomic_load(&p->slabs[class]); s && !found; s = s->next) {
                 lock_slab(s);
@@ -600,8 +612,7 @@ void pool_totals(size_t *slots, size_t *arenas, size_t *bytes)
 {
     size_t mapped = 0;
     *slots = *arenas = *bytes = 0;
-    lock_take(LOCK_POOLS);
-    for (struct sa_pool *p = registry; p; p = p->next)
+    for (struct sa_pool *p = lock_registry(); p; p = p->next)
         add_up(p, slots, &mapped, arenas, bytes);
     lock_give(LOCK_POOLS);
 }
@@ -624,8 +635,7 @@ static void describe(struct sa_slab *s, struct sa_live *out)
 
 size_t pool_census(struct sa_live *out, size_t room, size_t n)
 {
-    lock_take(LOCK_POOLS);
-    for (struct sa_pool *p = registry; p; p = p->next)
+    for (struct sa_pool *p = lock_registry(); p; p = p->next)
         for (unsigned class = 0; class < CLASSES; class++)
             for (struct sa_slab *s = atomic_load(&p->slabs[class]); s; s = s->next) {
                 lock_slab(s);
@@ -642,8 +652,7 @@ size_t pool_census(struct sa_live *out, size_t room, size_t n)
 
 void pools_trim(void)
 {
-    lock_take(LOCK_POOLS);
-    for (struct sa_pool *p = registry; p; p = p->next)
+    for (struct sa_pool *p = lock_registry(); p; p = p->next)
         for (unsigned class = 0; class < CLASSES; class++)
             for (struct sa_slab *s = atomic_load(&p->slabs[class]); s; s = s->next) {
                 lock_slab(s);
@@ -652,9 +661,4 @@ void pools_trim(void)
                 unlock_slab(s);
             }
     lock_give(LOCK_POOLS);
-}
-
-void pool_forked(void)
-{
-    registry = NULL;
 }

@@ -61,7 +61,4 @@ size_t pool_census(struct sa_live *out, size_t room, size_t n);
 /* Give back the pages of all pools in which no arena lives. [any] */
 void pools_trim(void);
 
-/* In a forked child: no pool of the parent's counts here. */
-void pool_forked(void);
-
 #endif

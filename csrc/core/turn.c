@@ -3,20 +3,27 @@
  * until when, stands in a table. A turn lapses by itself, as the thread that waits may end
  * without a word. */
 #include "arena_state.h"
+#include "locks.h"
 
 enum { TURNS = 64, LAPSE_MS = 1000 };
 static struct {
     _Atomic(struct sa_arena *) arena;
     _Atomic int64_t until;
     _Atomic uintptr_t thread;
+    _Atomic uint32_t epoch; /* in a child, its parent's are none */
 } turns[TURNS];
-static _Atomic bool taking; /* lock over who takes a place */
+static brief_lock taking; /* over who takes a place */
+
+static bool is_running(unsigned i, int64_t now)
+{
+    return atomic_load(&turns[i].until) > now && atomic_load(&turns[i].epoch) == vault_epoch();
+}
 
 /* The running turn of an arena; TURNS: there is none. */
 static unsigned turn_of(struct sa_arena *a, int64_t now)
 {
     unsigned i = 0;
-    while (i < TURNS && !(atomic_load(&turns[i].arena) == a && atomic_load(&turns[i].until) > now))
+    while (i < TURNS && !(atomic_load(&turns[i].arena) == a && is_running(i, now)))
         i++;
     return i;
 }
@@ -24,24 +31,25 @@ static unsigned turn_of(struct sa_arena *a, int64_t now)
 /* Take a place that is free or has lapsed. Where there is none, nobody is held off. */
 static void take_turn(struct sa_arena *a, struct sa_turn *turn, int64_t now)
 {
-    for (unsigned round = 0; atomic_exchange(&taking, true);)
-        os_wait(round++);
+    brief_take(&taking, vault_epoch());
     unsigned i = 0;
-    while (i < TURNS && atomic_load(&turns[i].arena) && atomic_load(&turns[i].until) > now)
+    while (i < TURNS && atomic_load(&turns[i].arena) && is_running(i, now))
         i++;
     if (i < TURNS && turn_of(a, now) == TURNS) {
         atomic_store(&turns[i].thread, os_thread());
+        atomic_store(&turns[i].epoch, vault_epoch());
         atomic_store(&turns[i].until, now + LAPSE_MS);
         atomic_store(&turns[i].arena, a);
         turn->place = i + 1;
     }
-    atomic_store(&taking, false);
+    brief_give(&taking);
 }
 
 /* Whether it has not lapsed, and another's since. */
 static bool still_mine(struct sa_arena *a, const struct sa_turn *turn)
 {
     return turn->place && atomic_load(&turns[turn->place - 1].arena) == a &&
+           atomic_load(&turns[turn->place - 1].epoch) == vault_epoch() &&
            atomic_load(&turns[turn->place - 1].thread) == os_thread();
 }
 
@@ -86,11 +94,4 @@ void sa_stand_by(struct sa_arena *a, uint32_t ms)
     int64_t end = os_now_ms() + ms;
     for (unsigned round = 0; sa_held_off(a) && os_now_ms() < end;)
         os_wait(round++);
-}
-
-void turns_forked(void)
-{
-    for (unsigned i = 0; i < TURNS; i++)
-        atomic_store(&turns[i].arena, NULL);
-    atomic_store(&taking, false);
 }

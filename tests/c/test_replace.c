@@ -250,6 +250,47 @@ static void *takes_and_ends(void *with)
     return with;
 }
 
+/* What the parent's turns and blocks say of an arena says nothing of one that a child makes in
+ * the same place. */
+static void waits_anew(void *parents)
+{
+    struct sa_turn turn = {0}, *theirs = parents;
+    struct sa_block block;
+    uint8_t *bytes;
+    shared = (struct sa_arena){0};
+    make(&shared, 100, 1, 1);
+    OK(sa_export(&shared, false, &bytes));
+    pthread_t thread;
+    SAME(pthread_create(&thread, NULL, takes_and_ends, NULL), 0);
+    SAME(pthread_join(thread, NULL), 0);
+    CHECK(lost.place);               /* though a turn of the parent's runs */
+    CHECK(sa_held_off(&shared));     /* though it had a block open here */
+    sa_turn_end(&shared, theirs);
+    CHECK(sa_held_off(&shared));
+    sa_turn_end(&shared, &turn);
+    OK(sa_open(&shared, false, &block, &why));
+    CHECK(!sa_held_off(&shared));
+    OK(sa_open_end(&block, &why));
+    CHECK(sa_held_off(&shared));
+}
+
+TEST(turns_and_blocks_are_not_inherited)
+{
+    struct sa_turn turn = {0};
+    struct sa_block block;
+    uint8_t *bytes;
+    make(&shared, 100, 1, 1);
+    OK(sa_open(&shared, false, &block, &why));
+    OK(sa_export(&shared, false, &bytes));
+    sa_turn_wait(&shared, &turn, true, 1);
+    CHECK(turn.place);
+    SAME(in_child(waits_anew, &turn), 0);
+    sa_turn_end(&shared, &turn);
+    sa_unexport(&shared);
+    OK(sa_open_end(&block, &why));
+    sa_close(&shared);
+}
+
 TEST(a_turn_lapses)
 {
     struct sa_turn turn = {0};
@@ -377,6 +418,7 @@ int main(int argc, char **argv)
     RUN(a_cells_wipes_do_not_come_round);
     RUN(a_turn_holds_newcomers_off);
     RUN(a_turn_lapses);
+    RUN(turns_and_blocks_are_not_inherited);
     RUN(replaced_read_rotated_and_locked_down);
     return check_end();
 }
