@@ -87,6 +87,7 @@ CFLAGS := -O1 -g
 RUN :=
 C_TESTS := $(patsubst tests/c/%.c,$(C)/%,$(wildcard tests/c/test_*.c))
 DEATHS := $(patsubst tests/c/death/%.c,$(DEATH)/%,$(wildcard tests/c/death/*.c))
+GLUE_OBJECTS := $(GLUE:csrc/py/%.c=$(C)/py/%.o)
 OBJECTS := $(CORE:csrc/core/%.c=$(C)/core/%.o) $(if $(filter xnu,$(VARIANT)),$(C)/xnu.o)
 COMPILE = @mkdir -p $(@D) && echo "$(CC): $< ($(VARIANT))" && $(CC) $(STANDARD) $(WARNINGS) $(CFLAGS) -Itests/c -MMD -MP
 
@@ -114,6 +115,9 @@ programs: # compiled alone, for another machine to run
 $(C)/core/%.o: csrc/core/%.c
 	$(COMPILE) -c -o $@ $<
 
+$(C)/py/%.o: csrc/py/%.c
+	$(COMPILE) -isystem $(INCLUDE) -c -o $@ $<
+
 $(C)/%: tests/c/%.c $(OBJECTS)
 	$(COMPILE) -MF $@.d -o $@ $< $(OBJECTS)
 
@@ -129,7 +133,7 @@ $(DEATH)/%: tests/c/death/%.c $(OBJECTS)
 $(BUILD)/handover/%: tests/c/handover/%.c $(OBJECTS)
 	$(COMPILE) -MF $@.d -o $@ $< $(OBJECTS)
 
--include $(OBJECTS:.o=.d) $(C_TESTS:=.d) $(DEATHS:=.d)
+-include $(OBJECTS:.o=.d) $(GLUE_OBJECTS:.o=.d) $(C_TESTS:=.d) $(DEATHS:=.d)
 
 # ---- the site -----------------------------------------------------------------
 
@@ -255,7 +259,7 @@ $(VENV)/.attacks: pyproject.toml $(VENV)/.made
 
 # ---- deeper checks ---------------------------------------------------------------
 
-CHECKS := check-warnings check-cppcheck check-lint check-workflows check-sdist check-macos check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-works-with check-attacks
+CHECKS := check-warnings check-cppcheck check-layers check-lint check-workflows check-sdist check-macos check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-works-with check-attacks
 .PHONY: check $(CHECKS) check-docs check-freethreaded
 check: $(CHECKS) ## all of the checks below
 
@@ -276,6 +280,10 @@ check-cppcheck: ## cppcheck over the core
 	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr -Icsrc/core -D__x86_64__=1 $(DEFINES:%=%=1) \
 	    --enable=warning,performance,portability --suppress=missingIncludeSystem $(CORE)
 	@echo 'ok: cppcheck'
+
+# ROOMS: a file that tells in which room a file of no folder is.
+check-layers: $(OBJECTS) $(GLUE_OBJECTS) ## what includes, calls and imports what: downward only, by layers
+	$(PYTHON) tests/checks/layers.py $(ROOMS:%=--rooms %) $(C) $^
 
 # The library's handlers must get the faults, not the sanitizer's.
 SIGNALS := handle_segv=0:handle_sigbus=0:handle_abort=0:handle_sigill=0:handle_sigfpe=0:handle_sigtrap=0
