@@ -1,15 +1,15 @@
 /* Which process the vault belongs to, and what becomes of it in a child. */
+#include "budget.h"
 #include "canary.h"
+#include "forks.h"
+#include "mapping.h"
 #include "noise.h"
 #include "scratch.h"
-#include "vault_state.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-
-_Atomic(_Atomic uint64_t *) vault_token;
 
 /* The epoch in which a start was completed; 0: none was, FORGETTING: a child that
  * ran no atfork handler is getting rid of its parent's. */
@@ -68,91 +68,10 @@ static void forget_parent(void)
     atomic_store(&ran, 0);
 }
 
-/* Between two calls that map pages a child would inherit them, readable: fork waits
- * until no page is on its way. Not for ever, as a crash reporter may fork inside a
- * handler that interrupted the holder: then it is counted, and whoever maps begins anew. */
-static pthread_t forking;
-static _Atomic bool held_for_fork;
-static unsigned nested; /* forks of a handler that interrupted the one that holds the lock */
-static _Atomic unsigned passing; /* forks under way without it */
-static _Atomic uint64_t passed;  /* of those, how many began */
-
-static bool holds_for_fork(void)
-{
-    return atomic_load(&held_for_fork) && pthread_equal(forking, pthread_self());
-}
-
-static void before_fork(void)
-{
-    if (holds_for_fork()) {
-        nested++;
-        return;
-    }
-    for (unsigned turn = 0; turn < 64 + 1000; os_wait(turn++))
-        if (lock_try(LOCK_VAULT)) {
-            forking = pthread_self();
-            atomic_store(&held_for_fork, true);
-            return;
-        }
-    atomic_fetch_add(&passing, 1);
-    atomic_fetch_add(&passed, 1);
-}
-
-static void after_fork_in_parent(void)
-{
-    if (!holds_for_fork()) {
-        atomic_fetch_sub(&passing, 1);
-    } else if (nested) {
-        nested--;
-    } else {
-        atomic_store(&held_for_fork, false);
-        lock_give(LOCK_VAULT);
-    }
-}
-
 static void after_fork_in_child(void)
 {
-    after_fork_in_parent(); /* given back where this very thread took it */
-    atomic_store(&held_for_fork, false);
-    atomic_store(&passing, 0);
-    nested = 0;
+    forks_after_in_child();
     forget_parent();
-}
-
-void alone_begin(struct alone *alone)
-{
-    os_mask_sent(&alone->mask);
-    alone->passed = atomic_load(&passed);
-    for (unsigned turn = 0; turn < 64 + 1000 && atomic_load(&passing); turn++)
-        os_wait(turn); /* not for ever: it may wait for what waits for our lock */
-    alone->crowded = atomic_load(&passing) != 0;
-}
-
-bool alone_still(const struct alone *alone)
-{
-    return !alone->crowded && atomic_load(&passed) == alone->passed;
-}
-
-bool alone_end(const struct alone *alone)
-{
-    bool was = alone_still(alone);
-    os_unmask(&alone->mask);
-    return was;
-}
-
-int vault_map_pages(size_t bytes, bool secretmem, unsigned least, struct os_pages *out)
-{
-    for (unsigned tries = 0; tries < 8; tries++) {
-        struct alone alone;
-        alone_begin(&alone);
-        int error = os_map_pages(bytes, secretmem, least, out);
-        if (alone_end(&alone))
-            return error;
-        if (!error)
-            (void)os_release(out->at, bytes); /* never accessible */
-    }
-    *out = (struct os_pages){.why = {.call = "mmap beside forks", .error = EAGAIN}};
-    return EAGAIN;
 }
 
 static void at_exit(void)
@@ -164,14 +83,6 @@ static void at_exit(void)
     wipers_leave();
 }
 
-enum sa_code vault_map_table(void **out, size_t bytes, struct sa_why *why)
-{
-    *out = os_map_table((bytes + vault.page - 1) / vault.page * vault.page, why);
-    if (*out)
-        return SA_OK;
-    return why->error == ENOMEM || why->error == EAGAIN ? SA_NO_MEMORY : SA_OS_ERROR;
-}
-
 static int hooks_refused;
 
 /* When the library is loaded: a child forked while any lock of ours is held, by a call that
@@ -179,7 +90,7 @@ static int hooks_refused;
  * child forked meanwhile, but for glibc's. */
 __attribute__((constructor)) static void set_hooks(void)
 {
-    hooks_refused = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    hooks_refused = pthread_atfork(forks_before, forks_after, after_fork_in_child);
 }
 
 /* With the lock held. What it made stays for the next try where a step fails. */
@@ -195,7 +106,7 @@ static enum sa_code start(struct sa_why *why)
     exits = true;
     vault.page = os_page_size();
     if (!vault.large_words) {
-        if ((code = vault_map_table(&at, TABLE_BYTES(LARGES), why)))
+        if ((code = mapping_table(&at, TABLE_BYTES(LARGES), why)))
             return code;
         vault.large_words = at;
     }
@@ -207,10 +118,10 @@ static enum sa_code start(struct sa_why *why)
         return SA_OS_ERROR;
     }
     os_raise_lock_limit();
-    pages_learn_limits();
+    budget_learn_limits();
     vault.map_limit = os_map_limit();
     if (!atomic_load(&vault_token)) {
-        if ((code = vault_map_table(&at, sizeof(uint64_t), why)))
+        if ((code = mapping_table(&at, sizeof(uint64_t), why)))
             return code;
         atomic_store(&vault_token, at);
     }

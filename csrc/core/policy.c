@@ -1,5 +1,5 @@
 /* What the program asks of all arenas. */
-#include "vault_state.h"
+#include "parked.h"
 
 #include <errno.h>
 
@@ -12,7 +12,7 @@ bool sa_use_secretmem(bool use)
     lock_take(LOCK_VAULT);
     bool before = !atomic_exchange(&vault.shun_secretmem, !use);
     if (before != use && vault_started())
-        pages_give_all_back();
+        parked_give_all_back();
     lock_give(LOCK_VAULT);
     return before;
 }

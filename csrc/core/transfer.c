@@ -14,7 +14,8 @@
 #include "arena_state.h"
 #include "fatal.h"
 #include "registers.h"
-#include "vault_state.h"
+#include "budget.h"
+#include "forks.h"
 
 #include <errno.h>
 #include <string.h>
@@ -264,7 +265,7 @@ static enum sa_code make_shared(struct sa_arena *a, size_t size, int sock, bool 
     alone_begin(&alone);
     *shared = hold_granted(atomic_load(slot_hold(s))) & SA_SECRETMEM && other_pages(s, &fd, &lost);
     if (lost) { /* somebody else mapped something there: nothing of it is ours any more */
-        pages_uncount(s);
+        budget_uncount(s);
         atomic_store(slot_hold(s), SLOT_LOST);
         vault.live--;
         vault.live_bytes -= size;

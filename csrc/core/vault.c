@@ -1,12 +1,11 @@
+/* Takes and puts back slots: small ones from the parked, larger arenas with a reservation each. */
+#include "budget.h"
+#include "mapping.h"
+#include "pages.h"
+#include "parked.h"
 #include "pool.h"
-#include "scratch.h"
-#include "vault_state.h"
 
 #include <errno.h>
-
-struct vault vault = {.epoch = 1};
-struct sa_region segments[SEGMENTS];
-struct sa_region larges[LARGES];
 
 /* ---- large slots ------------------------------------------------------------------------- */
 
@@ -30,7 +29,7 @@ static void drop_large(struct sa_region *r, uint8_t *base)
 
 static enum sa_code take_large(size_t data, unsigned least, struct slot *out, struct sa_why *why)
 {
-    enum sa_code code = pages_allow_maps(4, why);
+    enum sa_code code = mapping_allows(4, why);
     if (code)
         return code;
     struct sa_region *r = free_large();
@@ -46,7 +45,7 @@ static enum sa_code take_large(size_t data, unsigned least, struct slot *out, st
         return SA_NO_MEMORY;
     }
     struct os_pages pages;
-    code = pages_map(data, &one, least, true, &pages, why);
+    code = mapping_slots(data, &one, least, true, &pages, why);
     if (code) {
         (void)os_release(base, bytes); /* nothing in it yet */
         return code;
@@ -79,14 +78,14 @@ static enum sa_code take_large(size_t data, unsigned least, struct slot *out, st
     if (index == atomic_load(&vault.large_count))
         atomic_store(&vault.large_count, index + 1);
     vault.maps += 4;
-    pages_count(pages.granted, data);
+    budget_count(pages.granted, data);
     *out = (struct slot){r, 0};
     return SA_OK;
 }
 
 static void put_large(struct slot s)
 {
-    pages_uncount(s);
+    budget_uncount(s);
     vault.maps -= 4;
     uint8_t *base = atomic_load(&s.region->base);
     drop_large(s.region, base);
@@ -167,109 +166,10 @@ void vault_put(struct slot s, size_t size, bool whole)
     if (large)
         put_large(s);
     else
-        pages_put(s, whole);
+        parked_put(s, whole);
     if (vault.live == 0 && vault.secretmem_bytes && stays_empty())
-        pages_give_all_back();
+        parked_give_all_back();
     lock_give(LOCK_VAULT);
-}
-
-static bool find_in(struct sa_region *r, const uint8_t *p, size_t n, struct slot *out)
-{
-    const uint8_t *base = atomic_load(&r->base);
-    size_t bytes = r->bytes, data = r->data;
-    /* A large entry may be given to another arena meanwhile: all three belong
-     * together while the base stays the same. */
-    if (!base || p < base || (size_t)(p - base) >= bytes || atomic_load(&r->base) != base)
-        return false;
-    size_t page = os_page_size(), stride = data + page, offset = (size_t)(p - base);
-    size_t index = offset / stride, within = offset % stride;
-    if (within == 0 && n == 0 && index > 0)
-        index--, within = stride; /* the very end of the slot before */
-    if (index >= atomic_load(&r->used) || within < page || n > stride - within)
-        return false;
-    *out = (struct slot){r, (uint32_t)index};
-    return true;
-}
-
-bool vault_find(const void *p, size_t n, struct slot *out)
-{
-    if (!vault_started())
-        return false;
-    uint32_t count = atomic_load(&vault.segment_count);
-    for (uint32_t i = 0; i < count; i++)
-        if (find_in(&segments[i], p, n, out))
-            return true;
-    count = atomic_load(&vault.large_count);
-    for (uint32_t i = 0; i < count; i++)
-        if (find_in(&larges[i], p, n, out))
-            return true;
-    return false;
-}
-
-static void lower_of(struct sa_region *r, uintptr_t at, uintptr_t *start, uintptr_t *end)
-{
-    uintptr_t base = (uintptr_t)atomic_load(&r->base), past = base + (r->bytes - r->given);
-    if (base && past > at && base < *start) {
-        *start = base;
-        *end = past;
-    }
-}
-
-bool vault_reserved(uintptr_t at, uintptr_t *start, uintptr_t *end)
-{
-    *start = UINTPTR_MAX;
-    lock_take(LOCK_VAULT);
-    uint32_t count = atomic_load(&vault.segment_count);
-    for (uint32_t i = 0; i < count; i++)
-        lower_of(&segments[i], at, start, end);
-    count = atomic_load(&vault.large_count);
-    for (uint32_t i = 0; i < count; i++)
-        lower_of(&larges[i], at, start, end);
-    lock_give(LOCK_VAULT);
-    return *start != UINTPTR_MAX;
-}
-
-SA_HOT static size_t wipe_region(struct sa_region *r, bool restore)
-{
-    size_t wiped = 0;
-    uint32_t used = atomic_load(&r->base) ? atomic_load(&r->used) : 0;
-    for (uint32_t i = 0; i < used; i++) {
-        struct slot s = {r, i};
-        if (hold_state(atomic_load(slot_hold(s))) == SLOT_LIVE)
-            wiped += restore ? slot_wipe_and_restore(s) : slot_wipe(s);
-    }
-    return wiped;
-}
-
-SA_HOT size_t vault_wipe_all(bool restore)
-{
-    size_t wiped = 0;
-    uint32_t count = atomic_load(&vault.segment_count);
-    for (uint32_t i = 0; i < count; i++)
-        wiped += wipe_region(&segments[i], restore);
-    count = atomic_load(&vault.large_count);
-    for (uint32_t i = 0; i < count; i++)
-        wiped += wipe_region(&larges[i], restore);
-    scratch_wipe();
-    return wiped;
-}
-
-static size_t wipe_sized(struct sa_region *r, size_t least, size_t most)
-{
-    size_t data = atomic_load(&r->data);
-    return data >= least && data <= most ? wipe_region(r, true) : 0;
-}
-
-size_t vault_wipe_sized(size_t least, size_t most)
-{
-    size_t wiped = 0;
-    uint32_t count = atomic_load(&vault.segment_count);
-    for (uint32_t i = 0; i < count; i++)
-        wiped += wipe_sized(&segments[i], least, most);
-    count = atomic_load(&vault.large_count);
-    for (uint32_t i = 0; i < count; i++)
-        wiped += wipe_sized(&larges[i], least, most);
-    return wiped;
 }
 
 void sa_trim(void)
@@ -278,7 +178,7 @@ void sa_trim(void)
         return;
     pools_trim();
     lock_take(LOCK_VAULT);
-    pages_give_all_back();
+    parked_give_all_back();
     lock_give(LOCK_VAULT);
 }
 
@@ -290,7 +190,7 @@ uint64_t vault_returns(void)
 size_t vault_lock_room(void)
 {
     lock_take(LOCK_VAULT);
-    size_t room = pages_lock_room(), parked = 0;
+    size_t room = budget_lock_room(), parked = 0;
     for (unsigned i = 0; i < CLASSES; i++)
         parked += vault.classes[i].parked * (vault.page << i); /* given back on demand */
     lock_give(LOCK_VAULT);
@@ -312,18 +212,4 @@ void vault_status(struct sa_status *out)
     out->charges_users = os_charges_users();
     out->secretmem = vault.got_secretmem;
     lock_give(LOCK_VAULT);
-}
-
-bool sa_shortfall(unsigned *missing, struct sa_why *why)
-{
-    if (!atomic_load_explicit(&vault.untold, memory_order_relaxed))
-        return false; /* asked after every arena: no lock for that */
-    lock_take(LOCK_VAULT);
-    bool news = atomic_exchange(&vault.untold, false);
-    if (news) {
-        *missing = vault.missing;
-        *why = vault.missing_why;
-    }
-    lock_give(LOCK_VAULT);
-    return news;
 }

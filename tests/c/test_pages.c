@@ -1,6 +1,7 @@
 /* Where pages come from and go to: batches, parking, limits, memory maps. */
 #include "arenas.h"
 #include "os.h"
+#include "budget.h"
 #include "vault_state.h"
 
 #include <pthread.h>
@@ -311,7 +312,7 @@ TEST(given_back_before_the_lock_is_missed)
     unsigned missing = 0;
     bool told = sa_shortfall(&missing, &why); /* that there is no secretmem at all */
     struct slot beyond = take(1);
-    unsigned falls = pages_share_budget() ? SA_SECRETMEM : SA_LOCK; /* mlock's is another account */
+    unsigned falls = budget_is_shared() ? SA_SECRETMEM : SA_LOCK; /* mlock's is another account */
     CHECK(!(granted(beyond) & falls));
     if (!told) {
         CHECK(sa_shortfall(&missing, &why) && missing & falls);
@@ -322,7 +323,7 @@ TEST(given_back_before_the_lock_is_missed)
     SAME(vault.classes[0].mapped, LIMIT); /* it was not worth keeping */
     for (int i = 0; i < LIMIT; i++)
         vault_put(slots[i], 1, true);
-    if (!pages_share_budget()) /* else few stay */
+    if (!budget_is_shared()) /* else few stay */
         SAME(vault.classes[0].parked, LIMIT);
     struct slot large[LIMIT / 16];
     for (int i = 0; i < LIMIT / 16; i++) {
