@@ -42,6 +42,15 @@ enum sa_code sa_lockdown_begin(struct sa_why *why)
     return SA_OK;
 }
 
+/* How many arenas live in that many slots, each pool's slot among them holding as many as it
+ * does; *bytes: their sizes in pools. */
+static size_t arenas_in(size_t slots, size_t *bytes)
+{
+    size_t pools, arenas;
+    pool_totals(&pools, &arenas, bytes);
+    return slots > pools ? slots - pools + arenas : arenas;
+}
+
 size_t sa_lockdown_small(void)
 {
     wipers_enter();
@@ -51,9 +60,8 @@ size_t sa_lockdown_small(void)
 enum sa_code sa_lockdown_end(size_t slots, size_t *wiped, struct sa_why *why)
 {
     slots += vault_wipe_sized(SA_LOCKDOWN_SMALL + 1, SIZE_MAX);
-    size_t pools, arenas, bytes;
-    pool_totals(&pools, &arenas, &bytes);
-    *wiped = slots > pools ? slots - pools + arenas : arenas; /* a pool's slot holds many */
+    size_t unused;
+    *wiped = arenas_in(slots, &unused);
     atomic_fetch_add(&lockdowns, 1);
     marker_write('L', false);
     wipers_leave();
@@ -85,10 +93,21 @@ void sa_status(struct sa_status *out)
     vault_settle();
     if (alt_stack_seen) /* or else a look would give a thread one */
         alt_stack_make();
+    size_t pooled;
     vault_status(out);
+    out->arenas = arenas_in(out->arenas, &pooled);
+    out->bytes += pooled;
     fatal_status(out);
     out->lockdown_fd = marker_fd();
     out->rekeys = noise_rekeys();
     out->lockdowns = atomic_load(&lockdowns);
     out->alt_stack = alt_stack_kind();
+}
+
+void sa_trim(void)
+{
+    if (!vault_started())
+        return;
+    pools_trim();
+    vault_trim();
 }

@@ -3,7 +3,6 @@
 #include "mapping.h"
 #include "pages.h"
 #include "parked.h"
-#include "pool.h"
 
 #include <errno.h>
 
@@ -172,11 +171,8 @@ void vault_put(struct slot s, size_t size, bool whole)
     lock_give(LOCK_VAULT);
 }
 
-void sa_trim(void)
+void vault_trim(void)
 {
-    if (!vault_started())
-        return;
-    pools_trim();
     lock_take(LOCK_VAULT);
     parked_give_all_back();
     lock_give(LOCK_VAULT);
@@ -199,12 +195,10 @@ size_t vault_lock_room(void)
 
 void vault_status(struct sa_status *out)
 {
-    size_t slots, arenas, bytes;
-    pool_totals(&slots, &arenas, &bytes);
     lock_take(LOCK_VAULT);
     out->started = vault_started();
-    out->arenas = vault.live > slots ? vault.live - slots + arenas : arenas;
-    out->bytes = vault.live_bytes + bytes;
+    out->arenas = vault.live;
+    out->bytes = vault.live_bytes;
     out->locked_bytes = vault.locked_bytes;
     out->lock_limit = os_lock_limit();
     out->secretmem_bytes = vault.secretmem_bytes;

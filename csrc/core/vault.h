@@ -76,7 +76,11 @@ uint64_t vault_returns(void);
 /* Bytes that may still be locked; SIZE_MAX: no limit. An estimate. [any] */
 size_t vault_lock_room(void);
 
-/* Fill in what the vault knows. [any] */
+/* Give back the pages of all parked slots. [any] */
+void vault_trim(void);
+
+/* Fill in what the vault knows, each live slot counting as one arena, and a pool's as none of the
+ * bytes. [any] */
 void vault_status(struct sa_status *out);
 
 #endif
