@@ -99,6 +99,11 @@ static inline void slot_set_owner(struct slot s, struct sa_arena *owner)
     atomic_store_explicit(&s.region->owners[s.index], owner, memory_order_release);
 }
 
+static inline struct sa_arena *slot_owner(struct slot s)
+{
+    return atomic_load_explicit(&s.region->owners[s.index], memory_order_acquire);
+}
+
 static inline bool slot_is(struct slot a, struct slot b)
 {
     return a.region == b.region && a.index == b.index;

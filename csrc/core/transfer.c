@@ -14,7 +14,6 @@
 #include "arena_state.h"
 #include "fatal.h"
 #include "registers.h"
-#include "budget.h"
 #include "forks.h"
 
 #include <errno.h>
@@ -85,8 +84,7 @@ static int receive_offer(int sock, struct offer *offer, void **at, int64_t end)
         int fd = -1;
         *at = NULL;
         struct alone alone;
-        lock_take(LOCK_VAULT); /* no fork while the descriptor is open */
-        alone_begin(&alone);
+        forks_hold_off(&alone); /* while the descriptor is open */
         int error = os_socket_receive(sock, offer, sizeof *offer, &fd, &got);
         if (fd >= 0) {
             if (!error && got == sizeof *offer && offer->kind == PAGES &&
@@ -94,8 +92,7 @@ static int receive_offer(int sock, struct offer *offer, void **at, int64_t end)
                 *at = NULL;
             os_close(fd);
         }
-        bool shared = !alone_end(&alone) && fd >= 0;
-        lock_give(LOCK_VAULT);
+        bool shared = !forks_let_in(&alone) && fd >= 0;
         if (shared) { /* with a child, whoever made the pages */
             if (*at)
                 (void)os_release(*at, (size_t)offer->bytes); /* just mapped, whole */
@@ -228,7 +225,7 @@ enum sa_code sa_hand_over(struct sa_arena *a, int sock, uint32_t timeout_ms, str
 /* ---- taking ------------------------------------------------------------------------------ */
 
 /* Give a slot that is not live yet other pages, whose descriptor *fd is. False: it kept
- * its own; *lost: the slot is gone. With the vault's lock held. */
+ * its own; *lost: the slot is gone. Forks are held off. */
 static bool other_pages(struct slot s, int *fd, bool *lost)
 {
     size_t bytes = s.region->data;
@@ -261,15 +258,9 @@ static enum sa_code make_shared(struct sa_arena *a, size_t size, int sock, bool 
         (code = vault_take(size, size, required, &s, &zeroed, why)))
         return code;
     struct alone alone;
-    lock_take(LOCK_VAULT); /* no fork while the descriptor is open */
-    alone_begin(&alone);
+    forks_hold_off(&alone); /* while the descriptor is open */
     *shared = hold_granted(atomic_load(slot_hold(s))) & SA_SECRETMEM && other_pages(s, &fd, &lost);
-    if (lost) { /* somebody else mapped something there: nothing of it is ours any more */
-        budget_uncount(s);
-        atomic_store(slot_hold(s), SLOT_LOST);
-        vault.live--;
-        vault.live_bytes -= size;
-    } else {
+    if (!lost) {
         uint64_t stamp = slot_stamp(s);
         slot_publish(s, false);
         a->slab = NULL;
@@ -286,18 +277,14 @@ static enum sa_code make_shared(struct sa_arena *a, size_t size, int sock, bool 
                   sent == sizeof offer;
         os_close(fd);
     }
-    bool forked = !alone_end(&alone) && fd >= 0;
-    if (forked && !lost) { /* a child has its pages, too: they are not to be used again */
-        if (hold_granted(atomic_load(slot_hold(s))) & SA_SECRETMEM)
-            vault.secretmem_bytes -= s.region->data; /* which nobody can tell any more */
-        atomic_fetch_and(slot_hold(s), ~((uint64_t)(SA_SECRETMEM | SA_NODUMP)
-                                         << HOLD_GRANTED_SHIFT));
-    }
-    lock_give(LOCK_VAULT);
-    if (lost)
+    bool forked = !forks_let_in(&alone) && fd >= 0;
+    if (lost) { /* nothing of it is ours any more */
+        vault_lose(s, size);
         return failed("mremap", ENOMEM, why);
+    }
     if (!forked)
         return SA_OK;
+    vault_note_shared(s); /* a child has its pages, too */
     sa_close(a);
     return failed("fork", EAGAIN, why);
 }

@@ -171,6 +171,25 @@ void vault_put(struct slot s, size_t size, bool whole)
     lock_give(LOCK_VAULT);
 }
 
+void vault_lose(struct slot s, size_t size)
+{
+    lock_take(LOCK_VAULT);
+    budget_uncount(s);
+    atomic_store(slot_hold(s), SLOT_LOST);
+    vault.live--;
+    vault.live_bytes -= size;
+    lock_give(LOCK_VAULT);
+}
+
+void vault_note_shared(struct slot s)
+{
+    lock_take(LOCK_VAULT);
+    if (hold_granted(atomic_load(slot_hold(s))) & SA_SECRETMEM)
+        vault.secretmem_bytes -= s.region->data; /* which nobody can tell any more */
+    atomic_fetch_and(slot_hold(s), ~((uint64_t)(SA_SECRETMEM | SA_NODUMP) << HOLD_GRANTED_SHIFT));
+    lock_give(LOCK_VAULT);
+}
+
 void vault_trim(void)
 {
     lock_take(LOCK_VAULT);

@@ -55,9 +55,20 @@ SA_MUST_USE enum sa_code vault_may_have(unsigned required, struct sa_why *why);
 /* `whole`: its pages are as they were given. [any] */
 void vault_put(struct slot s, size_t size, bool whole);
 
+/* Give up a slot in whose place somebody else has mapped something. [any] */
+void vault_lose(struct slot s, size_t size);
+
+/* Another process has the pages, too, which nobody protects from now on: they are not to be used
+ * again. [any] */
+void vault_note_shared(struct slot s);
+
 /* The slot whose data pages hold [p, p + n), also for n = 0 and p at their end.
  * False: none does. [signal] */
 bool vault_find(const void *p, size_t n, struct slot *out);
+
+/* The next slot that was ever handed out, by size and address, large ones last; from {NULL} on.
+ * With LOCK_VAULT held, under which each stays what it is. False: that was the last. [any] */
+bool vault_next(struct slot *s);
 
 /* The lowest of our reservations that ends above `at`, with all pages in it, in use or
  * not. False: there is none. [any] */

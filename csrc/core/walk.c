@@ -36,6 +36,24 @@ bool vault_find(const void *p, size_t n, struct slot *out)
     return false;
 }
 
+bool vault_next(struct slot *s)
+{
+    uint32_t segment_count = atomic_load(&vault.segment_count);
+    uint32_t count = segment_count + atomic_load(&vault.large_count);
+    bool large = s->region >= larges && s->region < larges + LARGES;
+    uint32_t at = !s->region ? 0 : large ? segment_count + (uint32_t)(s->region - larges)
+                                         : (uint32_t)(s->region - segments);
+    uint32_t index = s->region ? s->index + 1 : 0;
+    for (; at < count; at++, index = 0) {
+        struct sa_region *r = at < segment_count ? &segments[at] : &larges[at - segment_count];
+        if (atomic_load(&r->base) && index < atomic_load(&r->used)) {
+            *s = (struct slot){r, index};
+            return true;
+        }
+    }
+    return false;
+}
+
 static void lower_of(struct sa_region *r, uintptr_t at, uintptr_t *start, uintptr_t *end)
 {
     uintptr_t base = (uintptr_t)atomic_load(&r->base), past = base + (r->bytes - r->given);

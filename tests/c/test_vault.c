@@ -1,6 +1,7 @@
 /* Taking, finding and putting slots, as the rest of the core sees the vault. */
 #include "arenas.h"
 #include "os.h"
+#include "locks.h"
 #include "vault.h"
 
 #include <pthread.h>
@@ -80,6 +81,33 @@ TEST(addresses)
             vault_put(slots[i][k], pages[i] * page(), true);
     CHECK(is_nowhere(large, 1)); /* its pages are gone; a small one's are kept */
     CHECK(is_found(small, 1, slots[0][3]));
+}
+
+static unsigned visits(struct slot which)
+{
+    unsigned n = 0;
+    lock_take(LOCK_VAULT);
+    for (struct slot s = {NULL, 0}; vault_next(&s);)
+        n += slot_is(s, which);
+    lock_give(LOCK_VAULT);
+    return n;
+}
+
+/* A walk comes by each slot once; not by the place of a large one that went. */
+TEST(each_is_visited_once)
+{
+    static const size_t pages[] = {1, 1, 16, 2, 17, 100, 40, 1};
+    struct slot slots[8], none = {NULL, 0};
+    OK(vault_enter(&why));
+    CHECK(!vault_next(&none));
+    for (size_t i = 0; i < 8; i++)
+        slots[i] = take(pages[i] * page());
+    for (size_t i = 0; i < 8; i++)
+        SAME(visits(slots[i]), 1);
+    vault_put(slots[5], pages[5] * page(), true);
+    SAME(visits(slots[5]), 0);
+    SAME(visits(slots[6]), 1); /* which comes after */
+    SAME(visits(slots[4]), 1);
 }
 
 /* Any size gets the least class that holds it. */
@@ -339,6 +367,7 @@ int main(int argc, char **argv)
 {
     check_begin("test_vault", argc, argv);
     RUN(addresses);
+    RUN(each_is_visited_once);
     RUN(size_classes);
     RUN(guards_fault_on_both_sides);
     RUN(impossible_sizes);
