@@ -31,7 +31,7 @@ static struct slack slack_of(struct sa_arena *a)
     uint8_t *bytes = arena_bytes(a), *from = slot_data(s);
     size_t n = s.region->data;
     if (a->slab)
-        from = pool_cell_at(a->slab, a->cell, &n);
+        from = slab_cell_at(a->slab, a->cell, &n);
     return (struct slack){from, bytes, bytes + a->size, from + n};
 }
 
@@ -74,7 +74,7 @@ static enum sa_code permits(uint64_t u, enum os_access pages, enum arena_need ne
 static enum os_access shared_access(struct sa_arena *a)
 {
     struct sa_slab *slab = a->slab;
-    return slab ? pool_access(slab) : OS_WRITE;
+    return slab ? slab_access(slab) : OS_WRITE;
 }
 
 enum sa_code arena_enter(struct sa_arena *a, uint64_t what, enum arena_need need)
@@ -109,7 +109,7 @@ static void give_slot_back(struct sa_arena *a)
 {
     struct slot s = arena_slot(a);
     if (a->slab)
-        pool_give_back(a->slab, a->cell, a->size);
+        slab_give_back(a->slab, a->cell, a->size);
     else
         vault_put(s, a->size, slot_retire(s));
 }
@@ -156,7 +156,7 @@ static bool last_out(struct sa_arena *a, uint64_t what)
             next |= GONE;
     } while (!atomic_compare_exchange_weak(&a->use, &u, next));
     if (slab && u & LATER && !(next & LATER))
-        pool_unlift(slab);
+        slab_unlift(slab);
     return next & GONE && !(u & GONE);
 }
 
@@ -172,7 +172,7 @@ void arena_tell_pool(struct sa_arena *a)
 {
     struct sa_slab *slab = a->slab;
     if (slab && atomic_load(&a->use) & EXPORTS && arena_whole(a))
-        pool_overtaken(slab);
+        slab_overtaken(slab);
 }
 
 void arena_wipe(struct sa_arena *a)
@@ -186,7 +186,7 @@ void arena_wipe(struct sa_arena *a)
     arena_tell_pool(a);
     atomic_fetch_add(&a->wipes, 1);
     atomic_thread_fence(memory_order_release); /* the stamp before the first byte */
-    pool_wipe_cell(a->slab, a->cell);
+    slab_wipe_cell(a->slab, a->cell);
     atomic_fetch_add(&a->wipes, 1);
 }
 
@@ -196,19 +196,42 @@ size_t sa_page_size(void) { return os_page_size(); }
 
 int64_t sa_now_ms(void) { return os_now_ms(); }
 
-void arena_settle(struct sa_arena *a, struct slot s, uint64_t stamp, size_t size, size_t tail,
-                  bool zeroed)
+static void settle(struct sa_arena *a, const struct cell *place, uint64_t stamp, size_t size,
+                   bool zeroed, uint64_t use)
 {
     a->epoch = vault_epoch();
     a->size = size;
-    a->tail = tail;
-    arena_set_slot(a, s);
+    a->tail = place->tail;
+    a->cell = place->index;
+    atomic_store_explicit(&a->slab, place->slab, memory_order_relaxed);
+    arena_set_slot(a, place->slot);
     atomic_store_explicit(&a->wipes, 0, memory_order_relaxed);
     atomic_store_explicit(&a->good, stamp, memory_order_relaxed);
     arena_lay_canary(a);
     if (!zeroed)
         memset(arena_bytes(a), 0, size);
-    atomic_store_explicit(&a->use, FILL, memory_order_release);
+    atomic_store_explicit(&a->use, use, memory_order_release);
+}
+
+void arena_settle(struct sa_arena *a, struct slot s, uint64_t stamp, size_t size, size_t tail,
+                  bool zeroed)
+{
+    settle(a, &(struct cell){.slot = s, .tail = tail}, stamp, size, zeroed, FILL);
+}
+
+uint64_t arena_begin_cell(struct sa_arena *a)
+{
+    uint64_t before = atomic_load_explicit(&a->use, memory_order_relaxed);
+    atomic_store_explicit(&a->use, MOVING, memory_order_relaxed); /* the slab's lock shows it */
+    return before;
+}
+
+void arena_end_cell(struct sa_arena *a, const struct cell *taken, size_t size, uint64_t use)
+{
+    if (taken)
+        settle(a, taken, slot_stamp(taken->slot), size, false, use);
+    else
+        atomic_store_explicit(&a->use, use, memory_order_relaxed);
 }
 
 enum sa_code arena_make_plain(struct sa_arena *a, size_t size, size_t tail, unsigned least,
@@ -229,7 +252,6 @@ enum sa_code arena_make_plain(struct sa_arena *a, size_t size, size_t tail, unsi
         return code;
     uint64_t stamp = slot_stamp(s); /* while nobody wipes it: a wipe from now on moves it */
     slot_publish(s, false);
-    atomic_store_explicit(&a->slab, NULL, memory_order_relaxed);
     arena_settle(a, s, stamp, size, tail, zeroed);
     slot_set_owner(s, a);
     return SA_OK;
@@ -364,7 +386,7 @@ static void wipe_closed(struct sa_arena *a)
         (void)slot_wipe(arena_slot(a)); /* live, as long as it is counted in */
     } else {
         arena_tell_pool(a);
-        pool_wipe_cell(a->slab, a->cell);
+        slab_wipe_cell(a->slab, a->cell);
         if (lifted)
             arena_unlift(a);
     }
@@ -406,8 +428,8 @@ bool arena_close_cell(struct sa_arena *a)
     uint32_t index = a->cell;
     size_t size = a->size;
     if (last_out(a, READER)) { /* from here on its owner may free it */
-        pool_wipe_cell(slab, index); /* again, as in arena_leave */
-        pool_cell_is_free(slab, index, size);
+        slab_wipe_cell(slab, index); /* again, as in arena_leave */
+        slab_free_cell(slab, index, size); /* the pool has it locked */
     }
     return true;
 }
@@ -472,5 +494,5 @@ bool sa_is_secure(const void *p, size_t n)
     if (!vault_find(p, n, &s))
         return false;
     uint64_t h = atomic_load(slot_hold(s));
-    return hold_state(h) == SLOT_LIVE && (!(h & HOLD_POOLED) || pool_holds(s, p, n));
+    return hold_state(h) == SLOT_LIVE && (!(h & HOLD_POOLED) || slabs_hold(s, p, n));
 }

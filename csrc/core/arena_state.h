@@ -15,7 +15,7 @@
 #define SECALLOC_ARENA_STATE_H
 
 #include "alt_stack.h"
-#include "pool.h"
+#include "slab.h"
 #include "vault.h"
 
 #define EXPORT ((uint64_t)1)
@@ -87,10 +87,16 @@ static inline enum os_access arena_wants(uint64_t use)
     return use & READS ? OS_READ : use & SEALED ? OS_NONE : OS_WRITE;
 }
 
-/* Put a new arena, counted in by nobody, on a live slot or cell: its bytes zero,
- * inside a fill that began when the slot's stamp was `stamp`. [any] */
+/* Put a new arena, counted in by nobody, on a live slot: its bytes zero, inside a fill that began
+ * when the slot's stamp was `stamp`. [any] */
 void arena_settle(struct sa_arena *a, struct slot s, uint64_t stamp, size_t size, size_t tail,
                   bool zeroed);
+
+/* Around a slab_take for a new arena: until the second, whoever closes the pool waits for it.
+ * `taken`: where it lies, or NULL; `use`: its word from then on, with FILL in it, or what the
+ * first returned, if nothing was taken. [any] */
+uint64_t arena_begin_cell(struct sa_arena *a);
+void arena_end_cell(struct sa_arena *a, const struct cell *taken, size_t size, uint64_t use);
 
 /* As sa_arena_make on pages of its own, `tail` bytes behind the content, with the protections
  * in `least` or not at all. [any] */

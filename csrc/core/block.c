@@ -71,7 +71,7 @@ static enum sa_code look_inside(struct sa_arena *a, struct sa_why *why)
         enum sa_code code = arena_settle_access(a, why);
         if (code && code != SA_BUSY) /* read-only when the exports end: nobody is lied to */
             return code;
-    } else if (pool_access(a->slab) == OS_NONE) {
+    } else if (slab_access(a->slab) == OS_NONE) {
         return SA_SEALED;
     }
     return arena_whole(a) ? SA_OK : SA_WIPED;

@@ -50,5 +50,5 @@ size_t sa_census(struct sa_live *out, size_t room)
         n++;
     }
     lock_give(LOCK_VAULT);
-    return pool_census(out, room, n);
+    return slabs_census(out, room, n);
 }

@@ -13,7 +13,7 @@ static enum sa_code open_for_fill(struct sa_arena *a, struct sa_why *why)
 {
     if (!a->slab)
         return arena_settle_access(a, why);
-    enum os_access pages = pool_access(a->slab);
+    enum os_access pages = slab_access(a->slab);
     return pages == OS_WRITE ? SA_OK : pages == OS_READ ? SA_READ_ONLY : SA_SEALED;
 }
 
@@ -62,7 +62,7 @@ static enum sa_code close_after_fill(struct sa_arena *a)
         return arena_settle_access(a, &unused) == SA_BUSY && !(u & READS) ? SA_BUSY : SA_OK;
     while (u & LATER && !(u & EXPORTS))
         if (atomic_compare_exchange_weak(&a->use, &u, u & ~LATER)) {
-            pool_unlift(slab);
+            slab_unlift(slab);
             break;
         }
     return SA_OK;

@@ -5,7 +5,7 @@
 #include "marker.h"
 #include "noise.h"
 #include "os.h"
-#include "pool.h"
+#include "slab.h"
 #include "vault.h"
 
 static _Atomic uint64_t lockdowns;
@@ -42,13 +42,10 @@ enum sa_code sa_lockdown_begin(struct sa_why *why)
     return SA_OK;
 }
 
-/* How many arenas live in that many slots, each pool's slot among them holding as many as it
- * does; *bytes: their sizes in pools. */
-static size_t arenas_in(size_t slots, size_t *bytes)
+/* How many arenas live in that many slots: each slab among them holds as many as it does. */
+static size_t arenas_in(size_t slots, struct slab_totals slabs)
 {
-    size_t pools, arenas;
-    pool_totals(&pools, &arenas, bytes);
-    return slots > pools ? slots - pools + arenas : arenas;
+    return slabs.arenas + (slots > slabs.slots ? slots - slabs.slots : 0);
 }
 
 size_t sa_lockdown_small(void)
@@ -60,8 +57,7 @@ size_t sa_lockdown_small(void)
 enum sa_code sa_lockdown_end(size_t slots, size_t *wiped, struct sa_why *why)
 {
     slots += vault_wipe_sized(SA_LOCKDOWN_SMALL + 1, SIZE_MAX);
-    size_t unused;
-    *wiped = arenas_in(slots, &unused);
+    *wiped = arenas_in(slots, slabs_totals());
     atomic_fetch_add(&lockdowns, 1);
     marker_write('L', false);
     wipers_leave();
@@ -93,10 +89,10 @@ void sa_status(struct sa_status *out)
     vault_settle();
     if (alt_stack_seen) /* or else a look would give a thread one */
         alt_stack_make();
-    size_t pooled;
+    struct slab_totals slabs = slabs_totals();
     vault_status(out);
-    out->arenas = arenas_in(out->arenas, &pooled);
-    out->bytes += pooled;
+    out->arenas = arenas_in(out->arenas, slabs);
+    out->bytes += slabs.bytes;
     fatal_status(out);
     out->lockdown_fd = marker_fd();
     out->rekeys = noise_rekeys();
@@ -108,6 +104,6 @@ void sa_trim(void)
 {
     if (!vault_started())
         return;
-    pools_trim();
+    slabs_trim();
     vault_trim();
 }

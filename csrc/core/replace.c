@@ -1,6 +1,19 @@
 /* New content in place of the old, whole: it is built aside, in a twin, and the two change
  * places. */
 #include "arena_state.h"
+#include "fatal.h"
+
+static enum sa_code twin_in_pool(struct sa_arena *a, struct sa_arena *fresh, struct sa_why *why)
+{
+    struct cell c;
+    fatal_arm();
+    wipers_wait();
+    uint64_t before = arena_begin_cell(fresh);
+    enum sa_code code = slab_take_alike(a->slab, fresh, a->size, &c, why);
+    /* The fill's end gives the lift back. */
+    arena_end_cell(fresh, code ? NULL : &c, a->size, code ? before : FILL | LATER);
+    return code;
+}
 
 enum sa_code sa_twin(struct sa_arena *a, struct sa_arena *fresh, struct sa_why *why)
 {
@@ -8,7 +21,7 @@ enum sa_code sa_twin(struct sa_arena *a, struct sa_arena *fresh, struct sa_why *
     if (code || atomic_load(&a->use) & CLOSED)
         return code ? code : SA_CLOSED;
     if (a->slab)
-        return pool_twin(a, fresh, why);
+        return twin_in_pool(a, fresh, why);
     unsigned had = hold_granted(atomic_load(slot_hold(arena_slot(a))));
     return arena_make_plain(fresh, a->size, a->tail, had, why);
 }
@@ -32,7 +45,7 @@ static enum sa_code fill_in_place(struct sa_arena *a, struct sa_arena *fresh, st
 static void own(struct cell place, struct sa_arena *a)
 {
     if (place.slab)
-        pool_set_owner(place.slab, place.index, a);
+        slab_set_owner(place.slab, place.index, a);
     else
         slot_set_owner(place.slot, a);
 }
@@ -66,7 +79,7 @@ static enum sa_code exchange(struct sa_arena *a, struct sa_arena *fresh, struct 
     atomic_store(&a->wipes, count - whole);
     atomic_store(&a->good, count);
     if (a->slab)
-        pool_unlift(from.slab);
+        slab_unlift(from.slab);
     return SA_OK;
 }
 

@@ -31,7 +31,7 @@ static enum sa_code new_place(struct sa_arena *a, struct cell *to, bool *zeroed,
 {
     *zeroed = false;
     if (a->slab)
-        return pool_another_cell(a, to, why);
+        return slab_take_alike(a->slab, a, a->size, to, why);
     size_t tail = a->tail;
     *to = (struct cell){.tail = tail};
     enum sa_code code = vault_take(a->size + tail, a->size, granted(arena_place(a)), &to->slot,
@@ -45,8 +45,8 @@ static enum sa_code new_place(struct sa_arena *a, struct cell *to, bool *zeroed,
 static void drop_place(struct sa_arena *a, struct cell place, bool live)
 {
     if (place.slab) {
-        pool_unlift(place.slab);
-        pool_give_back(place.slab, place.index, a->size);
+        slab_unlift(place.slab);
+        slab_give_back(place.slab, place.index, a->size);
     } else {
         vault_put(place.slot, a->size, live ? slot_retire(place.slot) : true);
     }
@@ -55,7 +55,7 @@ static void drop_place(struct sa_arena *a, struct cell place, bool live)
 static void wipe_place(struct cell place)
 {
     if (place.slab)
-        pool_wipe_cell(place.slab, place.index);
+        slab_wipe_cell(place.slab, place.index);
     else
         (void)slot_wipe(place.slot); /* live until we retire it */
 }

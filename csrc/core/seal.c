@@ -49,7 +49,7 @@ enum sa_code arena_lift(struct sa_arena *a, struct sa_why *why)
 {
     struct sa_slab *slab = a->slab;
     if (slab)
-        return refused(pool_lift(slab), why);
+        return refused(slab_lift(slab), why);
     if (slot_allows(arena_slot(a), OS_READ))
         return SA_OK;
     return arena_set_access(arena_slot(a), OS_READ, why);
@@ -60,7 +60,7 @@ void arena_unlift(struct sa_arena *a)
     struct sa_why unused;
     struct sa_slab *slab = a->slab;
     if (slab)
-        pool_unlift(slab);
+        slab_unlift(slab);
     else if (arena_settle_access(a, &unused)) {
         /* refused: a little more open than it was */
     }

@@ -263,7 +263,6 @@ static enum sa_code make_shared(struct sa_arena *a, size_t size, int sock, bool 
     if (!lost) {
         uint64_t stamp = slot_stamp(s);
         slot_publish(s, false);
-        a->slab = NULL;
         arena_settle(a, s, stamp, size, 0, zeroed || *shared);
         slot_set_owner(s, a);
     }

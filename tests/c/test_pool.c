@@ -79,7 +79,7 @@ TEST(every_size)
         fill(&a, i);
         verify(&a, i);
         uintptr_t at = sa_address_of(&a);
-        uint8_t *cell = pool_cell_at(a.slab, a.cell, &cell_bytes);
+        uint8_t *cell = slab_cell_at(a.slab, a.cell, &cell_bytes);
         CHECK(size + 8 <= cell_bytes); /* room for a canary */
         if (size <= SHARED_MOST) {
             SAME(at, (uintptr_t)cell);
@@ -234,18 +234,18 @@ TEST(freed_cells_hold_noise)
         size_t bytes;
         put(pool, &neighbour, sizes[i], 1);
         put(pool, &a, sizes[i], 2);
-        uint8_t *cell = pool_cell_at(a.slab, a.cell, &bytes);
+        uint8_t *cell = slab_cell_at(a.slab, a.cell, &bytes);
         sa_close(&a);
         if (readable(cell)) { /* with two cells to a page they may be on two slabs */
             CHECK(is_noise_from(cell, cell, bytes));
         }
         put(pool, &a, sizes[i], 2);
-        cell = pool_cell_at(a.slab, a.cell, &bytes);
+        cell = slab_cell_at(a.slab, a.cell, &bytes);
         OK(sa_wipe(&a, &why));
         CHECK(is_noise_from(cell, cell, bytes));
         OK(sa_fill_begin(&a, &why));
         fill(&a, 3);
-        cell = pool_cell_at(a.slab, a.cell, &bytes);
+        cell = slab_cell_at(a.slab, a.cell, &bytes);
         OK(sa_rotate(&a, 0, &why));
         verify(&a, 3);
         if (readable(cell))
@@ -410,7 +410,7 @@ TEST(written_after_the_close)
     for (int by_pool = 0; by_pool < 2; by_pool++) {
         put(pool, &neighbour, 200, 1);
         put(pool, &a, 200, 2);
-        uint8_t *cell = pool_cell_at(a.slab, a.cell, &bytes), *at;
+        uint8_t *cell = slab_cell_at(a.slab, a.cell, &bytes), *at;
         OK(sa_export(&neighbour, false, &held));
         OK(sa_export(&a, false, &at));
         if (by_pool)
@@ -827,7 +827,7 @@ TEST(no_store_falls_behind_a_close)
         OK(sa_export(&neighbour, false, &held));
         put(pool, &target, sizeof content, 1);
         SAME(target.slab == neighbour.slab, true);
-        uint8_t *cell = pool_cell_at(target.slab, target.cell, &bytes);
+        uint8_t *cell = slab_cell_at(target.slab, target.cell, &bytes);
         atomic_store(&together, 0);
         start(&thread, stores, content);
         start_together();

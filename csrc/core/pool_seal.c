@@ -1,0 +1,169 @@
+/* Sealing a pool and opening it: all its slabs' pages get other access together. */
+#include "arena_state.h"
+#include "pool_state.h"
+
+/* Whether an arena lets its pages be lowered at all. A use that lasts lifts its slab, to
+ * be unlifted when it ends; where it must not, it is told. Readers are waited for. */
+static enum sa_code let_go(struct sa_slab *s, struct sa_arena *a, bool must, bool *wait)
+{
+    uint64_t u = atomic_load(&a->use);
+    for (;;) {
+        *wait = u & (MOVING | READERS) && !(u & CLOSED);
+        if (*wait)
+            return SA_OK;
+        if (must && u & (FILL | READS | EDITS) && !(u & CLOSED))
+            return SA_FILLING;
+        if (!(u & EXPORTS) && (u & CLOSED || !(u & FILL)))
+            return SA_OK;
+        if (must || u & LATER)
+            return SA_BUSY;
+        slab_lift_more(s); /* lifted already, so the pages need nothing */
+        if (atomic_compare_exchange_strong(&a->use, &u, u | LATER))
+            return SA_BUSY;
+        slab_lift_less(s);
+    }
+}
+
+/* All arenas of a slab. */
+static enum sa_code all_let_go(struct sa_slab *s, bool must)
+{
+    bool wait = true, busy = false;
+    for (unsigned turn = 0; wait; os_wait(turn++)) {
+        enum sa_code code = SA_OK;
+        wait = false;
+        slab_lock(s);
+        for (uint32_t i = 0; i < slab_cells(s) && !wait; i++)
+            if (slab_owner(s, i)) {
+                code = let_go(s, slab_owner(s, i), must, &wait);
+                if (code && must)
+                    break;
+                busy |= code == SA_BUSY;
+            }
+        slab_unlock(s);
+        if (code && must)
+            return code;
+    }
+    return busy ? SA_BUSY : SA_OK;
+}
+
+static void close_gates(struct slab_set *set, enum os_access access)
+{
+    slab_set_put_access(set, access);
+    for (struct sa_slab *s = NULL; (s = slab_walk_locked(set, s));)
+        slab_close_gate(s, access);
+}
+
+/* The errno of the first slab that could not be opened, where it ends; or 0. */
+static int open_gates(struct slab_set *set, enum os_access access)
+{
+    int error = 0;
+    slab_set_put_access(set, access);
+    for (struct sa_slab *s = NULL; (s = slab_walk_locked(set, s));)
+        if ((error = slab_open_gate(s, access))) {
+            slab_unlock(s);
+            break;
+        }
+    return error;
+}
+
+static void lower_pages(struct slab_set *set)
+{
+    for (struct sa_slab *s = NULL; (s = slab_walk_locked(set, s));)
+        slab_lower(s);
+}
+
+/* SA_BUSY: of some slabs only when a use that lasts ends. With `must` that is refused, with
+ * nothing changed, and so is SA_FILLING. */
+static enum sa_code lower_all(struct slab_set *set, enum os_access before, enum os_access access,
+                              bool must)
+{
+    enum sa_code code = SA_OK;
+    close_gates(set, access);
+    for (struct sa_slab *s = NULL; (s = slab_walk(set, s)) && !(must && code);) {
+        enum sa_code one = all_let_go(s, must);
+        code = one ? one : code;
+    }
+    if (must && code)
+        (void)open_gates(set, before); /* refused: sealed it stays, in part */
+    lower_pages(set);
+    return code;
+}
+
+static enum sa_code raise_all(struct slab_set *set, enum os_access before, enum os_access access,
+                              struct sa_why *why)
+{
+    if (!open_gates(set, access))
+        return SA_OK;
+    *why = (struct sa_why){.call = "mprotect",
+                           .mend = "raise the data limit (ulimit -d) or vm.max_map_count"};
+    (void)lower_all(set, before, before, false); /* what is in use follows later */
+    return SA_NO_MEMORY;
+}
+
+static enum sa_code change(struct sa_pool *p, bool must, struct sa_why *why)
+{
+    enum os_access before = slab_set_access(p->set);
+    enum os_access access = p->edits ? OS_WRITE : p->reads ? OS_READ : p->sealed ? OS_NONE : OS_WRITE;
+    if (access == before)
+        return SA_OK;
+    return access > before ? raise_all(p->set, before, access, why)
+                           : lower_all(p->set, before, access, must);
+}
+
+/* ---- the pool ----------------------------------------------------------------------- */
+
+enum sa_code sa_pool_seal(struct sa_pool *p, struct sa_why *why)
+{
+    enum sa_code code = pool_alive(p, why);
+    if (code)
+        return code;
+    pthread_mutex_lock(&p->sealing);
+    if (p->reads || p->edits) {
+        code = SA_FILLING;
+    } else if (!p->sealed) {
+        p->sealed = true;
+        if ((code = change(p, true, why)))
+            p->sealed = false;
+    }
+    pthread_mutex_unlock(&p->sealing);
+    return code;
+}
+
+/* Of all wipes that an open block must not outlive. */
+static uint64_t wipes_of(struct sa_pool *p)
+{
+    return slab_set_overtaken(p->set) + wipers_passes();
+}
+
+enum sa_code sa_pool_open(struct sa_pool *p, bool for_change, uint64_t *stamp,
+                          struct sa_why *why)
+{
+    enum sa_code code = pool_alive(p, why);
+    if (code)
+        return code;
+    pthread_mutex_lock(&p->sealing);
+    unsigned *blocks = for_change ? &p->edits : &p->reads;
+    *stamp = wipes_of(p);
+    ++*blocks;
+    code = change(p, false, why);
+    if (code == SA_BUSY)
+        code = SA_OK; /* writable until what was lent ends */
+    if (code)
+        --*blocks;
+    pthread_mutex_unlock(&p->sealing);
+    return code;
+}
+
+enum sa_code sa_pool_open_end(struct sa_pool *p, bool for_change, uint64_t stamp,
+                              struct sa_why *why)
+{
+    enum sa_code code = pool_alive(p, why);
+    if (code)
+        return code;
+    pthread_mutex_lock(&p->sealing);
+    --*(for_change ? &p->edits : &p->reads);
+    code = change(p, false, why);
+    bool wiped = wipes_of(p) != stamp;
+    pthread_mutex_unlock(&p->sealing);
+    return wiped ? SA_WIPED : code;
+}
