@@ -36,7 +36,7 @@ DEFINES := $(if $(filter macos,$(SYSTEM)),-D_DARWIN_C_SOURCE,-D_GNU_SOURCE)
 STANDARD := -std=c11 $(DEFINES) -Icsrc/core -pthread
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow
 CORE := $(filter-out %linux.c %macos.c,$(wildcard csrc/core/*.c)) $(wildcard csrc/core/os_*$(SYSTEM).c)
-GLUE := $(wildcard csrc/py/*.c)
+GLUE := $(wildcard csrc/py/*.c csrc/py/*/*.c)
 
 .PHONY: help
 help: ## list the targets
@@ -66,7 +66,7 @@ $(VENV)/.pytest: pyproject.toml $(VENV)/.made
 
 # Built from a copy, so that nothing is left in the tree and nothing stale goes in.
 PARTS := csrc secalloc setup.py pyproject.toml README.md LICENSE $(filter-out setup.py,$(wildcard *.py))
-$(WHEEL)/.built: $(wildcard $(PARTS) csrc/*/*.[ch] secalloc/* secalloc/*/*.py) $(VENV)/.made
+$(WHEEL)/.built: $(wildcard $(PARTS) csrc/*/*.[ch] csrc/*/*/*.[ch] secalloc/* secalloc/*/*.py) $(VENV)/.made
 	rm -rf $(WHEEL)
 	mkdir -p $(WHEEL)/source
 	cp -R $(PARTS) $(WHEEL)/source
@@ -116,7 +116,7 @@ $(C)/core/%.o: csrc/core/%.c
 	$(COMPILE) -c -o $@ $<
 
 $(C)/py/%.o: csrc/py/%.c
-	$(COMPILE) -isystem $(INCLUDE) -c -o $@ $<
+	$(COMPILE) -Icsrc/py -isystem $(INCLUDE) -c -o $@ $<
 
 $(C)/%: tests/c/%.c $(OBJECTS)
 	$(COMPILE) -MF $@.d -o $@ $< $(OBJECTS)
@@ -267,7 +267,7 @@ check: $(CHECKS) ## all of the checks below
 # view of Python's own headers.
 INCLUDE = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
 define warnings # compiler, flags, files
-	@set -e; for f in $3; do $1 $(STANDARD) $(WARNINGS) -Werror -isystem $(INCLUDE) $2 -c -o /dev/null $$f; done
+	@set -e; for f in $3; do $1 $(STANDARD) $(WARNINGS) -Werror -Icsrc/py -isystem $(INCLUDE) $2 -c -o /dev/null $$f; done
 	@echo "ok: $1 $2, $(words $3) files"
 
 endef

@@ -36,9 +36,11 @@ setup(
     ext_modules=[
         Extension(
             "secalloc._core",
-            sources=sorted({*glob("csrc/*/*.c")} - {*glob(f"csrc/core/os_*{OTHER}.c")}),
-            depends=sorted(glob("csrc/*/*.[ch]")),
-            include_dirs=["csrc/core"],
+            sources=sorted(
+                {*glob("csrc/**/*.c", recursive=True)} - {*glob(f"csrc/core/os_*{OTHER}.c")}
+            ),
+            depends=sorted(glob("csrc/**/*.[ch]", recursive=True)),
+            include_dirs=["csrc/core", "csrc/py"],
             define_macros=[(SYSTEM_MACRO, "1"), *macros],
             py_limited_api=bool(stable),
             # No debugging information, which names the directory that it was built in.

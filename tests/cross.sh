@@ -37,7 +37,8 @@ compile() { # directory of objects, options of zig -- , sources
     shift
     mkdir -p "$to"
     printf '%s\n' "$@" | xargs -P "$jobs" -I{} sh -c 'to=$1 source=$2; shift 2
-        exec "$@" -c -o "$to/$(basename "$source").o" "$source"' sh "$to" {} "${zig[@]}" "${options[@]}"
+        case $source in csrc/*) name=$(echo "$source" | tr / _) ;; *) name=$(basename "$source") ;; esac
+        exec "$@" -c -o "$to/$name.o" "$source"' sh "$to" {} "${zig[@]}" "${options[@]}"
 }
 
 build() { # target, system's macro, the other system, options to link the extension
@@ -48,7 +49,7 @@ build() { # target, system's macro, the other system, options to link the extens
     done
     rm -rf "$to"
     compile "$to/core" -fPIC -fvisibility=hidden -Wconversion -- "${core[@]}"
-    compile "$to/py" -fPIC -fvisibility=hidden -isystem "$include" -DPy_LIMITED_API=0x030B0000 -- csrc/py/*.c
+    compile "$to/py" -fPIC -fvisibility=hidden -isystem "$include" -DPy_LIMITED_API=0x030B0000 -Icsrc/py -- csrc/py/*.c csrc/py/*/*.c
     compile "$to/tests" -Wconversion -- "$out/api.c" "${tests[@]}"
     printf '%s\n' "$to"/tests/*.o | xargs -P "$jobs" -I{} sh -c 'program=$1; shift
         exec "$@" -o "${program%.c.o}" "$program" "$0"/core/*.o' "$to" {} "${zig[@]}"

@@ -1,11 +1,46 @@
 /* The module secalloc._core: its types, its state, and how each Python loads it. */
-#include "glue.h"
+#include "functions/functions.h"
+#include "objects/abi.h"
+#include "objects/errors.h"
+#include "objects/state.h"
+#include "secalloc.h"
+#include "types/types.h"
+
+/* Headers hide these when the oldest supported Python does not know them; which slots are used
+ * is decided at run time, by Py_Version. */
+#ifndef Py_mod_multiple_interpreters
+#define Py_mod_multiple_interpreters 3
+#endif
+#ifndef Py_MOD_PER_INTERPRETER_GIL_SUPPORTED
+#define Py_MOD_PER_INTERPRETER_GIL_SUPPORTED ((void *)2)
+#endif
+#ifndef Py_mod_gil
+#define Py_mod_gil 4
+#endif
+#ifndef Py_MOD_GIL_NOT_USED
+#define Py_MOD_GIL_NOT_USED ((void *)1)
+#endif
+
+/* ---- what it is made of ------------------------------------------------------------ */
+
+/* Threads that make and drop objects of one type would all write to the type's count, which
+ * then takes longer than the rest. Without a GIL the interpreter before 3.15 makes its own
+ * types immortal for that, and so do we; a count that overflows is how. The types of an
+ * interpreter that ends are then not freed. */
+static void make_immortal(PyObject *type)
+{
+#if defined(Py_GIL_DISABLED) && !defined(PY_ABI3T)
+    Py_SET_REFCNT(type, PY_SSIZE_T_MAX);
+#else
+    (void)type;
+#endif
+}
 
 static PyTypeObject *add_type(PyObject *module, PyType_Spec *spec)
 {
     PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
     if (type)
-        py_uncount(type);
+        make_immortal(type);
     return (PyTypeObject *)type;
 }
 
@@ -24,11 +59,24 @@ static void look_for_standard_error(void)
         sa_no_standard_error();
 }
 
+static int add_functions(PyObject *module)
+{
+    PyMethodDef *const tables[] = {
+        py_arena_functions,   py_codec_functions,    py_environ_functions, py_handover_functions,
+        py_make_functions,    py_marker_functions,   py_package_functions, py_process_functions,
+        py_read_functions,    py_residue_functions,  py_survey_functions,  py_terminal_functions,
+    };
+    for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
+        if (PyModule_AddFunctions(module, tables[i]) < 0)
+            return -1;
+    return 0;
+}
+
 static int module_exec(PyObject *module)
 {
     struct py_state *state = py_state_of_module(module);
     look_for_standard_error();
-    if (py_errors_init(module, state) < 0)
+    if (add_functions(module) < 0 || py_errors_init(module, state) < 0)
         return -1;
     if (!(state->arena_type = add_type(module, &py_arena_spec)) ||
         !(state->view_type = add_type(module, &py_view_spec)) ||
@@ -90,6 +138,64 @@ static int module_clear(PyObject *module)
 
 static void module_free(void *module) { (void)module_clear(module); /* it always returns 0 */ }
 
-PY_EXPORT_MODULE(_core, "secalloc._core", "The extension behind secalloc; import that.",
-                 py_module_methods, (Py_ssize_t)sizeof(struct py_state), module_exec,
-                 module_traverse, module_clear, module_free)
+/* ---- how each Python loads it ------------------------------------------------------------- */
+
+#define NAME "secalloc._core"
+#define STATE_SIZE ((Py_ssize_t)sizeof(struct py_state))
+PyDoc_STRVAR(doc, "The extension behind secalloc; import that.");
+
+#ifdef PY_ABI3T
+
+PyABIInfo_VAR(abi_info);
+
+static PySlot slots[] = {
+    PySlot_DATA(Py_mod_abi, &abi_info),
+    PySlot_DATA(Py_mod_name, NAME),
+    PySlot_DATA(Py_mod_doc, (void *)doc),
+    PySlot_SIZE(Py_mod_state_size, STATE_SIZE),
+    PySlot_FUNC(Py_mod_exec, module_exec),
+    PySlot_FUNC(Py_mod_state_traverse, module_traverse),
+    PySlot_FUNC(Py_mod_state_clear, module_clear),
+    PySlot_FUNC(Py_mod_state_free, module_free),
+    PySlot_DATA(Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED),
+    PySlot_DATA(Py_mod_gil, Py_MOD_GIL_NOT_USED),
+    PySlot_END,
+};
+
+PyMODEXPORT_FUNC PyModExport__core(void);
+PyMODEXPORT_FUNC PyModExport__core(void) { return slots; }
+
+#else
+
+/* One definition for each Python that knows more slots than the one before: an unknown slot is
+ * a SystemError. */
+static PyModuleDef_Slot slots_311[] = {{Py_mod_exec, (void *)module_exec}, {0, NULL}};
+static PyModuleDef_Slot slots_312[] = {
+    {Py_mod_exec, (void *)module_exec},
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+    {0, NULL},
+};
+static PyModuleDef_Slot slots_313[] = {
+    {Py_mod_exec, (void *)module_exec},
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+    {0, NULL},
+};
+
+static PyModuleDef definitions[] = {
+    {PyModuleDef_HEAD_INIT, NAME, doc, STATE_SIZE, NULL, slots_311, module_traverse, module_clear,
+     module_free},
+    {PyModuleDef_HEAD_INIT, NAME, doc, STATE_SIZE, NULL, slots_312, module_traverse, module_clear,
+     module_free},
+    {PyModuleDef_HEAD_INIT, NAME, doc, STATE_SIZE, NULL, slots_313, module_traverse, module_clear,
+     module_free},
+};
+
+PyMODINIT_FUNC PyInit__core(void);
+PyMODINIT_FUNC PyInit__core(void)
+{
+    int which = Py_Version >= 0x030D0000 ? 2 : Py_Version >= 0x030C0000 ? 1 : 0;
+    return PyModuleDef_Init(&definitions[which]);
+}
+
+#endif

@@ -1,6 +1,8 @@
 /* What is forbidden while buffers are exported or blocks are open, and can wait for them:
  * rotate, seal, replace and the begin of a fill. And what stands by meanwhile. */
-#include "glue.h"
+#include "objects/move.h"
+
+#include "objects/errors.h"
 
 /* How long a wait leaves Ctrl-C unanswered. */
 enum { ROUND_MS = 100 };
@@ -66,6 +68,27 @@ int py_move(const struct py_move *move, double ms, enum sa_code *code, struct sa
     }
     sa_turn_end(move->arena, &turn);
     return result;
+}
+
+int py_arena_move(PyObject *self, const struct py_move *move, PyObject *timeout)
+{
+    double ms = 0.0;
+    enum sa_code code = SA_OK;
+    struct sa_why why = {0};
+    if ((timeout && py_milliseconds_of(timeout, &ms) < 0) || py_move(move, ms, &code, &why) < 0)
+        return -1;
+    if (code == SA_OK)
+        return 0;
+    py_fail(py_state_of(self), code, &why);
+    return -1;
+}
+
+PyObject *py_arena_rotate(PyObject *self, PyObject *timeout)
+{
+    struct py_move rotate = {.what = MOVE_ROTATE, .arena = py_core_of(self)};
+    if (py_arena_move(self, &rotate, timeout) < 0)
+        return NULL;
+    Py_RETURN_NONE;
 }
 
 int py_stand_by(struct sa_arena *core)

@@ -1,5 +1,8 @@
 /* Text that stands for bytes, into arenas and out of them. */
-#include "glue.h"
+#include "functions/functions.h"
+#include "objects/errors.h"
+#include "objects/make.h"
+#include "objects/span.h"
 
 #include "codec.h"
 
@@ -91,12 +94,12 @@ static size_t url_base64(uint8_t *text, size_t n, size_t *size)
     return codec_base64_decode(text, n, true, size);
 }
 
-PyObject *py_fromhex(PyObject *module, PyObject *text)
+static PyObject *fromhex(PyObject *module, PyObject *text)
 {
     return decoded(py_state_of_module(module), text, "hexadecimal", codec_hex_decode);
 }
 
-PyObject *py_b64decode(PyObject *module, PyObject *args, PyObject *kwargs)
+static PyObject *b64decode(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"", "urlsafe", NULL};
     PyObject *text;
@@ -146,12 +149,12 @@ static PyObject *encoded(struct py_state *state, PyObject *source, enum coding c
     return py_arena_end(state, self, code);
 }
 
-PyObject *py_hexlify(PyObject *module, PyObject *source)
+static PyObject *hexlify(PyObject *module, PyObject *source)
 {
     return encoded(py_state_of_module(module), source, HEX);
 }
 
-PyObject *py_b64encode(PyObject *module, PyObject *args, PyObject *kwargs)
+static PyObject *b64encode(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"", "urlsafe", NULL};
     PyObject *source;
@@ -180,7 +183,7 @@ static void put_utf8(PyObject *text, size_t n, uint8_t *to)
     }
 }
 
-PyObject *py_encode(PyObject *module, PyObject *text)
+static PyObject *encode(PyObject *module, PyObject *text)
 {
     struct py_state *state = py_state_of_module(module);
     if (!PyUnicode_Check(text)) {
@@ -210,3 +213,35 @@ PyObject *py_encode(PyObject *module, PyObject *text)
     }
     return py_arena_end(state, self, code);
 }
+
+PyMethodDef py_codec_functions[] = {
+    {"fromhex", fromhex, METH_O,
+     PyDoc_STR("fromhex(text, /)\n--\n\n"
+               "A new Arena of the bytes that hexadecimal text stands for, as bytes.fromhex.\n\n"
+               "Takes a str or a bytes-like object, which stays as it is. ASCII white space may\n"
+               "stand between the bytes. Constant-time but for where white space is. ValueError:\n"
+               "other text; it names the position, never the character.")},
+    {"b64decode", (PyCFunction)(void (*)(void))b64decode, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("b64decode(text, /, *, urlsafe=False)\n--\n\n"
+               "A new Arena of the bytes that base64 text stands for, as base64.b64decode with\n"
+               "validate=True.\n\n"
+               "Takes a str or a bytes-like object, which stays as it is. Exact padding is needed, white\n"
+               "space is refused; with urlsafe, - and _ stand for + and / (RFC 4648, section 5).\n"
+               "Constant-time. ValueError: other text; it names the position, never the character.")},
+    {"encode", encode, METH_O,
+     PyDoc_STR("encode(text, /)\n--\n\n"
+               "A new Arena of a str's UTF-8, as str.encode.\n\n"
+               "Written straight into the arena; the str keeps no copy of it, but is itself one,\n"
+               "and stays. The time depends on how many bytes each character takes. ValueError: a\n"
+               "lone surrogate; it names the position alone. TypeError: not a str.")},
+    {"hexlify", hexlify, METH_O,
+     PyDoc_STR("hexlify(data, /)\n--\n\n"
+               "A new Arena of the hexadecimal text of a bytes-like object, as binascii.hexlify.\n\n"
+               "Small letters; constant-time. TypeError: a str, or no buffer.")},
+    {"b64encode", (PyCFunction)(void (*)(void))b64encode, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("b64encode(data, /, *, urlsafe=False)\n--\n\n"
+               "A new Arena of the base64 text of a bytes-like object, as base64.b64encode.\n\n"
+               "With padding, without line ends; with urlsafe, - and _ stand for + and /.\n"
+               "Constant-time. TypeError: a str, or no buffer. RFC 4648.")},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,5 +1,7 @@
 /* From the core's codes to exceptions. */
-#include "glue.h"
+#include "objects/errors.h"
+
+#include "objects/protection.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -123,45 +125,18 @@ void *py_fail(struct py_state *state, enum sa_code code, const struct sa_why *wh
     return NULL;
 }
 
-PyObject *py_protection_names(unsigned bits)
+void *py_pool_fail(struct py_state *state, enum sa_code code, const struct sa_why *why)
 {
-    static const struct {
-        unsigned bit;
-        const char *name;
-    } all[] = {{SA_GUARD, "GUARD"},
-               {SA_LOCK, "LOCK"},
-               {SA_SECRETMEM, "SECRETMEM"},
-               {SA_NODUMP, "NODUMP"},
-               {SA_NOFORK, "NOFORK"}};
-    const char *parts[5] = {"", "", "", "", ""};
-    const char *bars[5] = {"", "", "", "", ""};
-    bool any = false;
-    for (size_t i = 0; i < 5; i++)
-        if (bits & all[i].bit) {
-            parts[i] = all[i].name;
-            bars[i] = any ? "|" : "";
-            any = true;
-        }
-    if (!any)
-        return PyUnicode_FromString("none");
-    return PyUnicode_FromFormat("%s%s%s%s%s%s%s%s%s", parts[0], bars[1], parts[1], bars[2],
-                                parts[2], bars[3], parts[3], bars[4], parts[4]);
-}
-
-PyObject *py_warn_later(PyObject *module, PyObject *text)
-{
-    struct py_state *state = py_state_of_module(module);
-    if (!PyUnicode_Check(text)) {
-        PyErr_SetString(PyExc_TypeError, "a str is needed");
-        return NULL;
-    }
-    PyObject *kept = atomic_exchange(&state->late_warning, NULL);
-    PyObject *both = kept ? PyUnicode_FromFormat("%U\n%U", kept, text) : Py_NewRef(text);
-    Py_XDECREF(kept);
-    if (!both)
-        return NULL;
-    Py_XDECREF(atomic_exchange(&state->late_warning, both));
-    Py_RETURN_NONE;
+    if (code == SA_CLOSED)
+        PyErr_SetString(PyExc_ValueError, "the pool is closed: make a new one");
+    else if (code == SA_FORKED)
+        PyErr_SetString(state->forked_error, "the pool belongs to the parent process: make a new "
+                                             "one in this process");
+    else if (code == SA_SEALED)
+        PyErr_SetString(state->sealed_error, "the pool is sealed: make arenas inside open('rw')");
+    else
+        py_fail(state, code, why);
+    return NULL;
 }
 
 /* Whether a frame runs code of the package itself. */

@@ -1,10 +1,11 @@
 /* Reading where the kernel cannot store into the arena itself. */
-#include "glue.h"
+#include "functions/functions.h"
+#include "objects/errors.h"
 
 #include <errno.h>
 
 /* (descriptor, writable buffer): how many bytes came. */
-PyObject *py_read_by_page(PyObject *module, PyObject *args)
+static PyObject *read_by_page(PyObject *module, PyObject *args)
 {
     int fd;
     Py_buffer to;
@@ -24,3 +25,8 @@ PyObject *py_read_by_page(PyObject *module, PyObject *args)
         return NULL;
     return code ? py_fail(py_state_of_module(module), code, &why) : PyLong_FromSize_t(got);
 }
+
+PyMethodDef py_read_functions[] = {
+    {"_read_by_page", read_by_page, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};

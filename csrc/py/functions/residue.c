@@ -1,5 +1,8 @@
 /* Where copies of a secret are, and what of Python's they lie in. */
-#include "glue.h"
+#include "functions/functions.h"
+#include "objects/errors.h"
+#include "objects/make.h"
+#include "objects/span.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -181,7 +184,7 @@ static PyObject *find(struct py_state *state, PyObject *secret, PyObject *work, 
 
 /* Only a copy of the secret is looked at, so that its own arena may be sealed, rotated
  * or closed meanwhile. */
-PyObject *py_find(PyObject *module, PyObject *args)
+static PyObject *find_copies(PyObject *module, PyObject *args)
 {
     struct py_state *state = py_state_of_module(module);
     PyObject *source, *callback;
@@ -215,10 +218,15 @@ PyObject *py_find(PyObject *module, PyObject *args)
     else if (code != SA_OK)
         py_fail(state, code, NULL);
     else
-        work = py_arena_begin(state, room, (struct home){.align = 64});
+        work = py_arena_begin(state, room, (struct py_home){.align = 64});
     if (work && (work = py_arena_end(state, work, SA_OK)))
         result = find(state, secret, work, partial, callback);
     Py_XDECREF(work);
     Py_DECREF(secret);
     return result;
 }
+
+PyMethodDef py_residue_functions[] = {
+    {"_find", find_copies, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};

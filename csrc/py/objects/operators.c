@@ -1,5 +1,8 @@
 /* Comparison, concatenation, and what a secret refuses to become. */
-#include "glue.h"
+#include "objects/operators.h"
+
+#include "objects/errors.h"
+#include "objects/make.h"
 
 #include "ct.h"
 
@@ -21,9 +24,8 @@ static enum sa_code compare_locked(struct py_span *a, struct py_span *b, bool eq
     return code != SA_OK ? code : back;
 }
 
-/* Below, equal or above 0 in *order; for equality only whether it is 0. What neither
- * side's lock guards, two bytes objects, cannot change. */
-static enum sa_code compare(struct py_span *a, struct py_span *b, bool equality, int *order)
+/* What neither side's lock guards, two bytes objects, cannot change. */
+enum sa_code py_compare(struct py_span *a, struct py_span *b, bool equality, int *order)
 {
     PyObject *one = a->lock ? a->lock : b->lock, *other = b->lock ? b->lock : one;
     if (!one)
@@ -65,7 +67,7 @@ PyObject *py_richcompare(PyObject *self, PyObject *other, int op)
         }
     }
     int order = 0;
-    enum sa_code code = compare(&a, &b, equality, &order);
+    enum sa_code code = py_compare(&a, &b, equality, &order);
     py_span_close(&b);
     if (code != SA_OK) {
         if (!equality)
@@ -73,27 +75,6 @@ PyObject *py_richcompare(PyObject *self, PyObject *other, int op)
         order = self != other;
     }
     return PyBool_FromLong(holds(op, order));
-}
-
-PyObject *py_compare_digest(PyObject *module, PyObject *const *args, Py_ssize_t count)
-{
-    if (count != 2) {
-        PyErr_Format(PyExc_TypeError, "compare_digest() takes 2 arguments (%zd given)", count);
-        return NULL;
-    }
-    struct py_span a, b;
-    if (py_span_open(args[0], false, &a) < 0)
-        return NULL;
-    PyObject *result = NULL;
-    if (py_span_open(args[1], false, &b) == 0) {
-        int order = 0;
-        enum sa_code code = compare(&a, &b, true, &order);
-        py_span_close(&b);
-        result = code == SA_OK ? PyBool_FromLong(order == 0)
-                               : py_fail(py_state_of_module(module), code, NULL);
-    }
-    py_span_close(&a);
-    return result;
 }
 
 /* ---- concatenation ----------------------------------------------------------- */

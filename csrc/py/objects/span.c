@@ -1,25 +1,16 @@
 /* From an argument to pointer and length, and what is done with the bytes there. */
-#include "glue.h"
+#include "objects/span.h"
 
-/* The types are final, so the deallocator tells them, in any interpreter and
- * where no module state is at hand. */
-static destructor dealloc_of(PyObject *object)
-{
-    return (destructor)PyType_GetSlot(Py_TYPE(object), Py_tp_dealloc);
-}
-
-bool py_is_arena(PyObject *object) { return dealloc_of(object) == py_arena_dealloc; }
+#include "objects/errors.h"
 
 bool py_span_ours(PyObject *object, struct py_span *span)
 {
-    destructor dealloc = dealloc_of(object);
-    if (dealloc == py_arena_dealloc)
-        py_span_of_arena(object, span);
-    else if (dealloc == py_view_dealloc)
-        py_span_of_view(object, span);
-    else
-        return false;
-    return true;
+    switch (py_kind_of(object)) {
+    case PY_ARENA: py_span_of_arena(object, span); return true;
+    case PY_VIEW: py_span_of_view(object, span); return true;
+    case PY_OTHER: break;
+    }
+    return false;
 }
 
 int py_span_open(PyObject *object, bool writable, struct py_span *span)

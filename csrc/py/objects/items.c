@@ -1,6 +1,9 @@
 /* Length, items, slices and the buffer protocol, alike for Arena and ArenaView. */
-#include "glue.h"
+#include "objects/items.h"
 
+#include "objects/errors.h"
+#include "objects/move.h"
+#include "objects/span.h"
 #include "wipe.h"
 
 Py_ssize_t py_arena_length(PyObject *self) { return (Py_ssize_t)py_core_of(self)->size; }

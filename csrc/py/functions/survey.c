@@ -1,6 +1,8 @@
 /* What the process is asked: status(), what secalloc/doctor.py, map.py and run.py want to
  * know, and harden(). */
-#include "glue.h"
+#include "functions/functions.h"
+#include "objects/errors.h"
+#include "objects/imports.h"
 
 #include <string.h>
 
@@ -34,7 +36,7 @@ static PyObject *limit_of(size_t bytes)
     return bytes == SIZE_MAX ? Py_NewRef(Py_None) : PyLong_FromSize_t(bytes);
 }
 
-PyObject *py_status(PyObject *module, PyObject *Py_UNUSED(none))
+static PyObject *status(PyObject *module, PyObject *Py_UNUSED(none))
 {
     static const char *const stacks[] = {
         [SA_STACK_NONE] = "none",
@@ -81,7 +83,7 @@ static PyObject *entry(const struct sa_live *e)
                          e->may_write ? Py_True : Py_False);
 }
 
-PyObject *py_census(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
+static PyObject *census(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
 {
     size_t room = 0, n = sa_census(NULL, 0);
     struct sa_live *entries = NULL;
@@ -103,7 +105,7 @@ PyObject *py_census(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
     return list;
 }
 
-PyObject *py_dumpable(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
+static PyObject *dumpable(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
 {
     int dumpable = sa_dumpable();
     if (dumpable < 0)
@@ -123,7 +125,7 @@ static PyObject *refusals(const struct sa_hardening *done)
     return texts;
 }
 
-PyObject *py_harden(PyObject *module, PyObject *Py_UNUSED(none))
+static PyObject *harden(PyObject *module, PyObject *Py_UNUSED(none))
 {
     PyObject *type = py_answer(py_state_of_module(module), PY_HARDENING);
     if (!type) /* first: nothing was changed */
@@ -162,7 +164,7 @@ static int outlasts_free(size_t size)
     return left > LEAST;
 }
 
-PyObject *py_frees_are_overwritten(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
+static PyObject *frees_are_overwritten(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
 {
     /* Python's own allocator takes what is up to 512 bytes, the C library's the rest. */
     int small = outlasts_free(300), large = small < 0 ? -1 : outlasts_free(1500);
@@ -170,3 +172,27 @@ PyObject *py_frees_are_overwritten(PyObject *Py_UNUSED(module), PyObject *Py_UNU
         return NULL;
     return PyBool_FromLong(!small && !large);
 }
+
+PyMethodDef py_survey_functions[] = {
+    {"status", status, METH_NOARGS,
+     PyDoc_STR("status()\n--\n\n"
+               "What holds at this moment, as a Status: a named tuple. Before the first arena, too.")},
+    {"harden", harden, METH_NOARGS,
+     PyDoc_STR("harden()\n--\n\n"
+               "Let this process write no core files and be read by no other; a Hardening.\n\n"
+               "Core files are limited to 0, soft and hard, which children inherit. On Linux the\n"
+               "process becomes undumpable, until it runs another program or changes its user, so\n"
+               "call it after that; a fork of it stays so. On macOS ptrace may not attach.\n\n"
+               "What no longer works: core dumps; gdb -p, strace -p, py-spy and perf by the same\n"
+               "user, and reading this process through /proc. On Linux the files of /proc/self\n"
+               "belong to root: an ordinary user's process cannot open its own mem, environ, auxv\n"
+               "or pagemap any more; maps, status, smaps and fd still work. Who has CAP_SYS_PTRACE,\n"
+               "root for one, can still do all of it, but reads no secretmem.\n\n"
+               "Never undone; harmless when repeated. What was refused raises nothing: it is told\n"
+               "by the answer, which is false then.")},
+    {"_census", census, METH_NOARGS,
+     PyDoc_STR("What lives in the vault, as tuples of the fields of secalloc.map.Pages.")},
+    {"_dumpable", dumpable, METH_NOARGS, NULL},
+    {"_frees_are_overwritten", frees_are_overwritten, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,29 +1,8 @@
 /* ArenaView: a range of an arena, named rather than pointed to. */
-#include "glue.h"
-
-PyObject *py_view_new(struct py_state *state, PyObject *arena, PyObject *block, size_t start,
-                      size_t size)
-{
-    PyObject *self = PyType_GenericAlloc(state->view_type, 0);
-    if (!self)
-        return NULL;
-    *view_data(self) = (struct view_data){
-        .arena = Py_NewRef(arena),
-        .block = Py_XNewRef(block),
-        .start = start,
-        .size = size,
-    };
-    return self;
-}
-
-void py_view_dealloc(PyObject *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    Py_XDECREF(view_data(self)->block);
-    Py_XDECREF(view_data(self)->arena);
-    PyObject_Free(self);
-    Py_DECREF(type);
-}
+#include "objects/items.h"
+#include "objects/objects.h"
+#include "objects/operators.h"
+#include "types/types.h"
 
 static PyObject *view_repr(PyObject *self)
 {
@@ -80,7 +59,7 @@ static PyType_Slot slots[] = {
 
 PyType_Spec py_view_spec = {
     .name = "secalloc.ArenaView",
-    .basicsize = VIEW_BASICSIZE,
+    .basicsize = PY_BASICSIZE(view),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = slots,
 };

@@ -1,19 +1,30 @@
 /* The Arena type: making, closing, asking. What it shares with ArenaView is in
- * items.c and operators.c. */
-#include "glue.h"
+ * objects/items.c and objects/operators.c. */
+#include "objects/errors.h"
+#include "objects/imports.h"
+#include "objects/items.h"
+#include "objects/make.h"
+#include "objects/move.h"
+#include "objects/operators.h"
+#include "objects/protection.h"
+#include "objects/span.h"
+#include "types/types.h"
 
 /* ---- life ---------------------------------------------------------------------- */
 
-void py_arena_dealloc(PyObject *self)
+static PyObject *arena_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    PyTypeObject *type = Py_TYPE(self);
-    py_clear_weakrefs(self, &arena_data(self)->weakrefs);
-    sa_close(py_core_of(self));
-    PyObject *pool = arena_data(self)->pool;
-    PyObject_Free(self);
-    if (pool)
-        py_pool_release(pool); /* last: until then the core has the arena's address */
-    Py_DECREF(type);
+    static char *names[] = {"source", "align", "require", NULL};
+    PyObject *source;
+    PyObject *align = NULL;
+    PyObject *require = Py_None;
+    struct py_home home = py_own_pages;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OO:Arena", names, &source, &align,
+                                     &require) ||
+        (align && py_size_of(align, "align", &home.align) < 0) ||
+        (!Py_IsNone(require) && py_protection_of(require, &home.required) < 0))
+        return NULL;
+    return py_arena_of(PyType_GetModuleState(type), source, home);
 }
 
 static PyObject *arena_close(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -61,28 +72,6 @@ static PyObject *arena_check(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* -1 with an exception. `timeout` in seconds, NULL: none. */
-static int move(PyObject *self, const struct py_move *what, PyObject *timeout)
-{
-    double ms = 0.0;
-    enum sa_code code = SA_OK;
-    struct sa_why why = {0};
-    if ((timeout && py_milliseconds_of(timeout, &ms) < 0) || py_move(what, ms, &code, &why) < 0)
-        return -1;
-    if (code == SA_OK)
-        return 0;
-    py_fail(py_state_of(self), code, &why);
-    return -1;
-}
-
-PyObject *py_arena_rotate(PyObject *self, PyObject *timeout)
-{
-    struct py_move rotate = {.what = MOVE_ROTATE, .arena = py_core_of(self)};
-    if (move(self, &rotate, timeout) < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
 static PyObject *arena_rotate(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"timeout", NULL};
@@ -98,7 +87,7 @@ static PyObject *arena_seal(PyObject *self, PyObject *args, PyObject *kwargs)
     PyObject *timeout = NULL;
     struct py_move seal = {.what = MOVE_SEAL, .arena = py_core_of(self)};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$O:seal", names, &timeout) ||
-        move(self, &seal, timeout) < 0)
+        py_arena_move(self, &seal, timeout) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -142,7 +131,7 @@ static PyObject *arena_replace(PyObject *self, PyObject *args, PyObject *kwargs)
     struct py_move replace = {.what = MOVE_REPLACE, .arena = py_core_of(self), .fresh = &fresh};
     int result = fill_twin(self, source, &fresh);
     if (result == 0)
-        result = move(self, &replace, timeout);
+        result = py_arena_move(self, &replace, timeout);
     sa_close(&fresh); /* it holds the old content, or the new one that was not wanted */
     if (result < 0)
         return NULL;
@@ -304,7 +293,7 @@ static PyMethodDef methods[] = {
 };
 
 static PyMemberDef members[] = {
-    ARENA_WEAKLIST_MEMBER,
+    PY_WEAKREFS(arena),
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -348,7 +337,7 @@ PyDoc_STRVAR(doc,
 
 static PyType_Slot slots[] = {
     {Py_tp_doc, (void *)doc},
-    {Py_tp_new, (void *)py_arena_tp_new},
+    {Py_tp_new, (void *)arena_new},
     {Py_tp_dealloc, (void *)py_arena_dealloc},
     {Py_tp_repr, (void *)arena_repr},
     {Py_tp_str, (void *)py_refuse_text},
@@ -371,7 +360,7 @@ static PyType_Slot slots[] = {
 
 PyType_Spec py_arena_spec = {
     .name = "secalloc.Arena",
-    .basicsize = ARENA_BASICSIZE,
+    .basicsize = PY_BASICSIZE(arena),
     .flags = Py_TPFLAGS_DEFAULT,
     .slots = slots,
 };

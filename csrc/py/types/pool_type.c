@@ -1,62 +1,10 @@
 /* The Pool type: many small arenas on shared pages. It knows nothing of its arenas;
  * each of them holds the pool, so that the core's is freed after the last. */
-#include "glue.h"
-
-/* ---- references ------------------------------------------------------------------ */
-
-/* Without a GIL all threads but the pool's maker, which has a count of its own, would
- * write to the pool's one count, and wait for each other there. So an arena that ends in
- * such a thread leaves its reference with the pool, a few for each shard of threads, and
- * the next arena takes it from there. They are the pool's own: the cyclic collector frees
- * a pool that has no others. */
-enum { IDLE_MOST = 64 };
-
-static bool counts_idle(PyObject *pool)
-{
-    return PY_NO_GIL && pool_data(pool)->maker != PyThread_get_thread_ident();
-}
-
-static _Atomic uint32_t *idle_here(PyObject *pool)
-{
-    return &pool_data(pool)->idle[shard_here()].references;
-}
-
-PyObject *py_pool_hold(PyObject *pool)
-{
-    uint32_t n = counts_idle(pool) ? atomic_load(idle_here(pool)) : 0;
-    while (n)
-        if (atomic_compare_exchange_weak(idle_here(pool), &n, n - 1))
-            return pool;
-    return Py_NewRef(pool);
-}
-
-void py_pool_release(PyObject *pool)
-{
-    bool keep = counts_idle(pool) && !atomic_load(&pool_data(pool)->closed);
-    uint32_t n = keep ? atomic_load(idle_here(pool)) : IDLE_MOST;
-    while (n < IDLE_MOST)
-        if (atomic_compare_exchange_weak(idle_here(pool), &n, n + 1))
-            return;
-    Py_DECREF(pool);
-}
-
-/* The caller has a reference of its own. */
-static int pool_drop_idle(PyObject *self)
-{
-    for (unsigned i = 0; i < SHARDS; i++)
-        for (uint32_t n = atomic_exchange(&pool_data(self)->idle[i].references, 0); n; n--)
-            Py_DECREF(self);
-    return 0;
-}
-
-static int pool_traverse(PyObject *self, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE(self));
-    for (unsigned i = 0; i < SHARDS; i++)
-        for (uint32_t n = atomic_load(&pool_data(self)->idle[i].references); n; n--)
-            Py_VISIT(self);
-    return 0;
-}
+#include "objects/errors.h"
+#include "objects/make.h"
+#include "objects/objects.h"
+#include "objects/pool_refs.h"
+#include "types/types.h"
 
 /* ---- life ---------------------------------------------------------------------- */
 
@@ -88,28 +36,20 @@ static void pool_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
+static int pool_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    return py_pool_visit_idle(self, visit, arg);
+}
+
 /* The core walks the arenas: one that is deallocated just now waits for it. So with a
  * GIL, which that one would keep, we keep it too. */
 static PyObject *pool_close(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     atomic_store(&pool_data(self)->closed, true);
     sa_pool_close(pool_data(self)->core);
-    (void)pool_drop_idle(self); /* it always returns 0 */
+    (void)py_pool_drop_idle(self); /* it always returns 0 */
     Py_RETURN_NONE;
-}
-
-void *py_pool_fail(struct py_state *state, enum sa_code code, const struct sa_why *why)
-{
-    if (code == SA_CLOSED)
-        PyErr_SetString(PyExc_ValueError, "the pool is closed: make a new one");
-    else if (code == SA_FORKED)
-        PyErr_SetString(state->forked_error, "the pool belongs to the parent process: make a new "
-                                             "one in this process");
-    else if (code == SA_SEALED)
-        PyErr_SetString(state->sealed_error, "the pool is sealed: make arenas inside open('rw')");
-    else
-        py_fail(state, code, why);
-    return NULL;
 }
 
 static PyObject *pool_seal(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -151,17 +91,17 @@ static PyObject *pool_exit(PyObject *self, PyObject *const *Py_UNUSED(args),
 
 static PyObject *pool_alloc(PyObject *self, PyObject *source)
 {
-    return py_arena_of(py_state_of(self), source, (struct home){.pool = self});
+    return py_arena_of(py_state_of(self), source, (struct py_home){.pool = self});
 }
 
 static PyObject *pool_random(PyObject *self, PyObject *number)
 {
-    return py_arena_of_random(py_state_of(self), number, (struct home){.pool = self});
+    return py_arena_of_random(py_state_of(self), number, (struct py_home){.pool = self});
 }
 
 static PyObject *pool_take(PyObject *self, PyObject *source)
 {
-    return py_arena_of_taken(py_state_of(self), source, (struct home){.pool = self});
+    return py_arena_of_taken(py_state_of(self), source, (struct py_home){.pool = self});
 }
 
 /* ---- what it is -------------------------------------------------------------------- */
@@ -245,7 +185,7 @@ static PyMethodDef methods[] = {
 };
 
 static PyMemberDef members[] = {
-    POOL_WEAKLIST_MEMBER,
+    PY_WEAKREFS(pool),
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -280,7 +220,7 @@ static PyType_Slot slots[] = {
     {Py_tp_new, (void *)pool_new},
     {Py_tp_dealloc, (void *)pool_dealloc},
     {Py_tp_traverse, (void *)pool_traverse},
-    {Py_tp_clear, (void *)pool_drop_idle},
+    {Py_tp_clear, (void *)py_pool_drop_idle},
     {Py_tp_repr, (void *)pool_repr},
     {Py_tp_methods, methods},
     {Py_tp_members, members},
@@ -290,7 +230,7 @@ static PyType_Slot slots[] = {
 
 PyType_Spec py_pool_spec = {
     .name = "secalloc.Pool",
-    .basicsize = POOL_BASICSIZE,
+    .basicsize = PY_BASICSIZE(pool),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .slots = slots,
 };

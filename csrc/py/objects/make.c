@@ -1,12 +1,17 @@
 /* All that makes an arena of something. */
-#include "glue.h"
+#include "objects/make.h"
+
+#include "objects/errors.h"
+#include "objects/imports.h"
+#include "objects/pool_refs.h"
+#include "objects/span.h"
 
 /* From here on filling an arena takes long enough to let other threads run. */
 #define RANDOM_WITHOUT_GIL ((size_t)1 << 16)
 
-const struct home py_own_pages = {.align = 1};
+const struct py_home py_own_pages = {.align = 1};
 
-PyObject *py_arena_begin(struct py_state *state, size_t size, struct home home)
+PyObject *py_arena_begin(struct py_state *state, size_t size, struct py_home home)
 {
     if (py_import_rest(state) < 0)
         return NULL;
@@ -44,9 +49,7 @@ PyObject *py_arena_end(struct py_state *state, PyObject *self, enum sa_code code
     return py_fail(state, code, NULL);
 }
 
-/* -1 with an exception: no int or a bool (TypeError), negative (ValueError), too
- * large (OverflowError). */
-static int size_of(PyObject *number, const char *what, size_t *size)
+int py_size_of(PyObject *number, const char *what, size_t *size)
 {
     if (PyBool_Check(number)) {
         PyErr_Format(PyExc_TypeError, "%s is an int, not a bool", what);
@@ -70,24 +73,6 @@ static int size_of(PyObject *number, const char *what, size_t *size)
     return 0;
 }
 
-int py_protection_of(PyObject *object, unsigned *bits)
-{
-    const long all = SA_GUARD | SA_LOCK | SA_SECRETMEM | SA_NODUMP | SA_NOFORK;
-    if (!PyLong_Check(object) || PyBool_Check(object)) {
-        PyErr_Format(PyExc_TypeError, "a requirement is a Protection, not %R",
-                     (PyObject *)Py_TYPE(object));
-        return -1;
-    }
-    int overflow = 0;
-    long n = PyLong_AsLongAndOverflow(object, &overflow);
-    if (overflow || n < 0 || n & ~all) {
-        PyErr_SetString(PyExc_ValueError, "a requirement is made of Protection flags alone");
-        return -1;
-    }
-    *bits = (unsigned)n;
-    return 0;
-}
-
 /* As bytearray tells an int: by __index__, and by its buffer what has one but
  * refuses (an array of numbers). 1: it is one. Runs foreign code. */
 static int is_size(PyObject *source, size_t *size)
@@ -98,7 +83,7 @@ static int is_size(PyObject *source, size_t *size)
     }
     if (!PyIndex_Check(source))
         return 0;
-    if (size_of(source, "the size", size) == 0)
+    if (py_size_of(source, "the size", size) == 0)
         return 1;
     if (!PyErr_ExceptionMatches(PyExc_TypeError) || !PyObject_CheckBuffer(source))
         return -1;
@@ -108,7 +93,7 @@ static int is_size(PyObject *source, size_t *size)
 
 /* A new Arena of all parts, one after the other. */
 static PyObject *of_parts(struct py_state *state, struct py_span *parts, size_t count,
-                          struct home home)
+                          struct py_home home)
 {
     size_t total = 0;
     for (size_t i = 0; i < count; i++)
@@ -133,7 +118,7 @@ static PyObject *of_parts(struct py_state *state, struct py_span *parts, size_t 
 
 /* ---- from a size, content, entropy, a buffer to be cleared ----------------------- */
 
-PyObject *py_arena_of(struct py_state *state, PyObject *source, struct home home)
+PyObject *py_arena_of(struct py_state *state, PyObject *source, struct py_home home)
 {
     if (!PyBytes_CheckExact(source)) { /* which is neither a size nor refused */
         size_t size = 0;
@@ -158,10 +143,10 @@ PyObject *py_arena_of(struct py_state *state, PyObject *source, struct home home
     return self;
 }
 
-PyObject *py_arena_of_random(struct py_state *state, PyObject *number, struct home home)
+PyObject *py_arena_of_random(struct py_state *state, PyObject *number, struct py_home home)
 {
     size_t size = 0;
-    if (size_of(number, "the size", &size) < 0)
+    if (py_size_of(number, "the size", &size) < 0)
         return NULL;
     PyObject *self = py_arena_begin(state, size, home);
     if (!self)
@@ -195,7 +180,7 @@ static enum sa_code take(PyObject *self, struct py_span *from, struct sa_why *wh
     return code;
 }
 
-PyObject *py_arena_of_taken(struct py_state *state, PyObject *source, struct home home)
+PyObject *py_arena_of_taken(struct py_state *state, PyObject *source, struct py_home home)
 {
     struct py_span span;
     if (py_span_open(source, true, &span) < 0)
@@ -223,62 +208,4 @@ PyObject *py_arena_of_arguments(struct py_state *state, PyObject *const *args, s
         py_span_close(&parts[--opened]);
     PyMem_Free(parts);
     return result;
-}
-
-PyObject *py_take_over(PyObject *module, PyObject *args)
-{
-    struct py_state *state = py_state_of_module(module);
-    Py_ssize_t size;
-    int sock;
-    unsigned int timeout_ms;
-    if (!PyArg_ParseTuple(args, "niI:_take_over", &size, &sock, &timeout_ms))
-        return NULL;
-    PyObject *self = PyType_GenericAlloc(state->arena_type, 0); /* zeroed: a closed arena */
-    if (!self)
-        return NULL;
-    struct sa_why why = {0};
-    bool shared;
-    enum sa_code code;
-    Py_BEGIN_ALLOW_THREADS
-    code = sa_take_over(py_core_of(self), (size_t)size, sock, timeout_ms, &shared, &why);
-    Py_END_ALLOW_THREADS
-    if (code != SA_OK) {
-        Py_DECREF(self);
-        return py_fail(state, code, &why);
-    }
-    if (py_warn_shortfall(state) < 0)
-        Py_CLEAR(self);
-    return self;
-}
-
-/* ---- Arena(source), random, take, concat ---------------------------------------- */
-
-PyObject *py_arena_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"source", "align", "require", NULL};
-    PyObject *source;
-    PyObject *align = NULL;
-    PyObject *require = Py_None;
-    struct home home = py_own_pages;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OO:Arena", names, &source, &align,
-                                     &require) ||
-        (align && size_of(align, "align", &home.align) < 0) ||
-        (!Py_IsNone(require) && py_protection_of(require, &home.required) < 0))
-        return NULL;
-    return py_arena_of(PyType_GetModuleState(type), source, home);
-}
-
-PyObject *py_random(PyObject *module, PyObject *number)
-{
-    return py_arena_of_random(py_state_of_module(module), number, py_own_pages);
-}
-
-PyObject *py_take(PyObject *module, PyObject *source)
-{
-    return py_arena_of_taken(py_state_of_module(module), source, py_own_pages);
-}
-
-PyObject *py_concat(PyObject *module, PyObject *const *args, Py_ssize_t count)
-{
-    return py_arena_of_arguments(py_state_of_module(module), args, (size_t)count);
 }

@@ -1,6 +1,8 @@
-/* The C environment, the terminal's echo, and bytes objects that only we still hold: what
- * secalloc/sources.py and _terminal.py cannot reach from Python. */
-#include "glue.h"
+/* The C environment, and bytes objects that only we still hold: what secalloc/sources.py cannot
+ * reach from Python. */
+#include "functions/functions.h"
+#include "objects/errors.h"
+#include "objects/make.h"
 
 #include "wipe.h"
 
@@ -15,7 +17,7 @@ static char *value_of(PyObject *name)
     return text ? getenv(text) : NULL;
 }
 
-PyObject *py_environ_copy(PyObject *module, PyObject *name)
+static PyObject *environ_copy(PyObject *module, PyObject *name)
 {
     const char *value = value_of(name);
     if (!value) {
@@ -33,7 +35,7 @@ PyObject *py_environ_copy(PyObject *module, PyObject *name)
     return py_arena_end(state, self, n == core->size ? sa_store(core, 0, value, n) : SA_WIPED);
 }
 
-PyObject *py_environ_wipe(PyObject *Py_UNUSED(module), PyObject *name)
+static PyObject *environ_wipe(PyObject *Py_UNUSED(module), PyObject *name)
 {
     const char *text = PyBytes_AsString(name);
     if (!text)
@@ -66,7 +68,7 @@ static void *bytes_of(PyObject *object, size_t *n)
  * mapping's reference gone ours is the only one then. (One that is counted in Python code does
  * not tell: from 3.14 on a variable's may be lent instead.) Shorter ones are the
  * interpreter's. Whether it was zeroed. */
-PyObject *py_scrub(PyObject *Py_UNUSED(module), PyObject *args)
+static PyObject *scrub(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject *mapping, *key;
     if (!PyArg_ParseTuple(args, "OO:_scrub", &mapping, &key))
@@ -86,37 +88,9 @@ PyObject *py_scrub(PyObject *Py_UNUSED(module), PyObject *args)
     return PyBool_FromLong(at != NULL);
 }
 
-PyObject *py_echo_off(PyObject *module, PyObject *fd)
-{
-    long number = PyLong_AsLong(fd);
-    if (number == -1 && PyErr_Occurred())
-        return NULL;
-    struct sa_why why = {0};
-    enum sa_code code;
-    Py_BEGIN_ALLOW_THREADS /* output may have to be sent first */
-    code = sa_echo_off((int)number, &why);
-    Py_END_ALLOW_THREADS
-    if (code != SA_OK)
-        return py_fail(py_state_of_module(module), code, &why);
-    Py_RETURN_NONE;
-}
-
-PyObject *py_echo_back(PyObject *Py_UNUSED(module), PyObject *fd)
-{
-    long number = PyLong_AsLong(fd);
-    if (number == -1 && PyErr_Occurred())
-        return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    sa_echo_back((int)number);
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
-}
-
-/* (times continued, c_iflag, c_lflag, c_cc) */
-PyObject *py_echo_before(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
-{
-    struct sa_terminal old;
-    sa_echo_before(&old);
-    return Py_BuildValue("Ikky#", old.continued, old.input, old.local, (const char *)old.keys,
-                         (Py_ssize_t)sizeof old.keys);
-}
+PyMethodDef py_environ_functions[] = {
+    {"_environ_copy", environ_copy, METH_O, NULL},
+    {"_environ_wipe", environ_wipe, METH_O, NULL},
+    {"_scrub", scrub, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};

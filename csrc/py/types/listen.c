@@ -1,10 +1,31 @@
 /* What a channel keeps for those who wait on it: its lock, how many wait, and what is to be
  * told of each child. From a child's marker to its event there is no interpreted step, and
  * little else: whoever wakes has cold caches, where each call costs about a microsecond. */
-#include "glue.h"
+#include "types/listen.h"
+
+#include "objects/objects.h"
+#include "types/types.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
+
+struct listener_data {
+    _Atomic unsigned long holder; /* of the lock: the thread; 0: none */
+    unsigned long depth;          /* how often it took it */
+    /* With the lock held: */
+    bool closed;
+    long waiting;                 /* how many wait */
+    long places;                  /* of descriptors, by their numbers: */
+    PyObject **told;              /* NULL: not heard; the event of its next fatal marker, or
+                                     None: that would be nothing new */
+};
+
+#ifndef PY_ABI3T
+struct listener_object { PyObject_HEAD struct listener_data data; };
+#endif
+
+static struct listener_data *listener_data(PyObject *o) { return PY_PAYLOAD(listener, o); }
 
 /* ---- the lock ------------------------------------------------------------------- */
 
@@ -171,11 +192,10 @@ static void leave_closed(PyObject *channel)
     PyErr_Restore(type, value, traceback);
 }
 
-/* None where there is nothing, or nothing new, or the listener is closed. Nothing of Python
- * runs between the count and the wait, or it could be left too high. */
-SA_HOT static PyObject *listen_for(struct listener_data *listener, PyObject *channel, int set,
-                                   int ms)
+/* Nothing of Python runs between the count and the wait, or it could be left too high. */
+SA_HOT PyObject *py_listen_for(PyObject *self, PyObject *channel, int set, int ms)
 {
+    struct listener_data *listener = listener_data(self);
     unsigned long me = PyThread_get_thread_ident();
     if (!enter(listener, me))
         return NULL;
@@ -221,7 +241,7 @@ static PyObject *listener_listen(PyObject *self, PyObject *const *args, Py_ssize
     long set = PyLong_AsLong(args[0]), ms = PyLong_AsLong(args[1]);
     if (PyErr_Occurred())
         return NULL;
-    return listen_for(listener_data(self), args[2], (int)set, (int)ms);
+    return py_listen_for(self, args[2], (int)set, (int)ms);
 }
 
 static int listener_clear(PyObject *self)
@@ -272,78 +292,13 @@ static void listener_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-/* False, with an exception: it is something else. */
-static bool is_listener(PyObject *object)
+bool py_is_listener(PyObject *object)
 {
     if (PyType_GetSlot(Py_TYPE(object), Py_tp_dealloc) == (void *)listener_dealloc)
         return true;
     PyErr_SetString(PyExc_TypeError, "not a _Listener");
     return false;
 }
-
-/* ---- a channel's wait() ------------------------------------------------------------------ */
-
-/* Borrowed. NULL, with an exception: other arguments than one timeout. */
-static PyObject *timeout_of(PyObject *const *args, Py_ssize_t count, PyObject *names)
-{
-    Py_ssize_t named = names ? PyTuple_Size(names) : 0;
-    if (count + named == 0)
-        return Py_None;
-    bool well = count + named == 1;
-    if (well && named)
-        well = PyUnicode_CompareWithASCIIString(PyTuple_GetItem(names, 0), "timeout") == 0;
-    if (well)
-        return args[0];
-    PyErr_SetString(PyExc_TypeError, "wait() takes one argument, timeout");
-    return NULL;
-}
-
-/* All that can be done before is done before, or left to who hears nothing. */
-SA_HOT static PyObject *waiter_wait(PyObject *self, PyObject *const *args, Py_ssize_t count,
-                                    PyObject *names)
-{
-    PyObject *timeout = timeout_of(args, count, names);
-    PyObject *prepared = timeout ? PyObject_CallMethod(self, "_prepare", "(O)", timeout) : NULL;
-    PyObject *listener, *end;
-    int set, ms;
-    if (!prepared || !PyArg_ParseTuple(prepared, "OiiO", &listener, &set, &ms, &end) ||
-        !is_listener(listener)) {
-        Py_XDECREF(prepared);
-        return NULL;
-    }
-    Py_INCREF(listener);
-    Py_INCREF(end);
-    Py_DECREF(prepared);
-    PyObject *event = listen_for(listener_data(listener), self, set, ms);
-    if (event && Py_IsNone(event)) {
-        Py_DECREF(event);
-        event = PyObject_CallMethod(self, "_go_on", "(O)", end);
-    }
-    Py_DECREF(listener);
-    Py_DECREF(end);
-    return event;
-}
-
-static PyMethodDef waiter_methods[] = {
-    {"wait", (PyCFunction)(void (*)(void))waiter_wait, METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("wait($self, /, timeout=None)\n--\n\n"
-               "The next event; None when `timeout` seconds have passed. None waits for ever.\n\n"
-               "Closes the parent's copies of ends that this thread made: their children are\n"
-               "started. ValueError: closed, also meanwhile.")},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyType_Slot waiter_slots[] = {
-    {Py_tp_doc, (void *)PyDoc_STR("What a LockdownChannel has from the extension.")},
-    {Py_tp_methods, waiter_methods},
-    {0, NULL},
-};
-
-PyType_Spec py_waiter_spec = {
-    .name = "secalloc._core._Waiter",
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .slots = waiter_slots,
-};
 
 /* ---- the listener's type ----------------------------------------------------------------- */
 
@@ -391,7 +346,7 @@ static PyType_Slot slots[] = {
 
 PyType_Spec py_listener_spec = {
     .name = "secalloc._core._Listener",
-    .basicsize = LISTENER_BASICSIZE,
+    .basicsize = PY_BASICSIZE(listener),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .slots = slots,
 };

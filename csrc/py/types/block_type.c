@@ -1,5 +1,8 @@
 /* What Arena.open() and Pool.open() return: one block with the access that was asked for. */
-#include "glue.h"
+#include "objects/errors.h"
+#include "objects/move.h"
+#include "objects/objects.h"
+#include "types/types.h"
 
 /* -1 with an exception. */
 static int mode_of(PyObject *text, enum block_mode *mode)
@@ -40,11 +43,6 @@ PyObject *py_block_new(struct py_state *state, PyObject *target, PyObject *mode,
     block_data(self)->timeout_ms = timeout_ms;
     atomic_init(&block_data(self)->phase, BLOCK_NEW);
     return self;
-}
-
-bool py_block_is_open(PyObject *block)
-{
-    return atomic_load(&block_data(block)->phase) == BLOCK_OPEN;
 }
 
 /* One thread alone passes from one phase to the next, whatever the ABI locks. */
@@ -179,7 +177,7 @@ static PyType_Slot slots[] = {
 
 PyType_Spec py_block_spec = {
     .name = "secalloc._core._OpenBlock",
-    .basicsize = BLOCK_BASICSIZE,
+    .basicsize = PY_BASICSIZE(block),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = slots,
 };

@@ -5,7 +5,7 @@
  * are imported before the first arena at the latest, and by the package, whose lock a
  * fork waits for: an import from here would take the interpreter's locks alone, which a
  * child never gets if another thread held them. */
-#include "glue.h"
+#include "objects/imports.h"
 
 /* Call what __init__.py gave: import one module, or all with NULL. */
 static int import_by_package(struct py_state *state, const char *name)
@@ -40,30 +40,4 @@ int py_import_rest(struct py_state *state)
         return -1;
     atomic_store(&state->complete, true);
     return 0;
-}
-
-/* Keep it, unless something is kept: whoever borrowed that may use it still. */
-static void keep(_Atomic(PyObject *) *place, PyObject *object)
-{
-    PyObject *none = NULL;
-    if (!atomic_compare_exchange_strong(place, &none, Py_NewRef(object)))
-        Py_DECREF(object);
-}
-
-PyObject *py_answer_with(PyObject *module, PyObject *args)
-{
-    struct py_state *state = py_state_of_module(module);
-    if (PyTuple_Size(args) != PY_ANSWERS) {
-        PyErr_SetString(PyExc_TypeError, "four classes are needed");
-        return NULL;
-    }
-    for (int i = 0; i < PY_ANSWERS; i++)
-        keep(&state->answers[i], PyTuple_GetItem(args, i));
-    Py_RETURN_NONE;
-}
-
-PyObject *py_import_with(PyObject *module, PyObject *function)
-{
-    keep(&py_state_of_module(module)->import, function);
-    Py_RETURN_NONE;
 }

@@ -1,0 +1,53 @@
+/* What the package tells the extension when it is imported. */
+#include "functions/functions.h"
+
+/* Keep it, unless something is kept: whoever borrowed that may use it still. */
+static void keep(_Atomic(PyObject *) *place, PyObject *object)
+{
+    PyObject *none = NULL;
+    if (!atomic_compare_exchange_strong(place, &none, Py_NewRef(object)))
+        Py_DECREF(object);
+}
+
+static PyObject *answer_with(PyObject *module, PyObject *args)
+{
+    struct py_state *state = py_state_of_module(module);
+    if (PyTuple_Size(args) != PY_ANSWERS) {
+        PyErr_SetString(PyExc_TypeError, "four classes are needed");
+        return NULL;
+    }
+    for (int i = 0; i < PY_ANSWERS; i++)
+        keep(&state->answers[i], PyTuple_GetItem(args, i));
+    Py_RETURN_NONE;
+}
+
+static PyObject *import_with(PyObject *module, PyObject *function)
+{
+    keep(&py_state_of_module(module)->import, function);
+    Py_RETURN_NONE;
+}
+
+/* Keep a text to be warned of at the first arena; with one kept already, both. */
+static PyObject *warn_later(PyObject *module, PyObject *text)
+{
+    struct py_state *state = py_state_of_module(module);
+    if (!PyUnicode_Check(text)) {
+        PyErr_SetString(PyExc_TypeError, "a str is needed");
+        return NULL;
+    }
+    PyObject *kept = atomic_exchange(&state->late_warning, NULL);
+    PyObject *both = kept ? PyUnicode_FromFormat("%U\n%U", kept, text) : Py_NewRef(text);
+    Py_XDECREF(kept);
+    if (!both)
+        return NULL;
+    Py_XDECREF(atomic_exchange(&state->late_warning, both));
+    Py_RETURN_NONE;
+}
+
+PyMethodDef py_package_functions[] = {
+    {"_answer_with", answer_with, METH_VARARGS, NULL},
+    {"_import_with", import_with, METH_O, NULL},
+    {"_warn_later", warn_later, METH_O,
+     PyDoc_STR("Keep a text to be warned of, as a ProtectionWarning, at the first arena.")},
+    {NULL, NULL, 0, NULL},
+};

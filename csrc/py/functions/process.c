@@ -1,0 +1,177 @@
+/* Functions that concern the whole process: lockdown, noise, handlers, policies. */
+#include "functions/functions.h"
+#include "objects/errors.h"
+#include "objects/imports.h"
+#include "objects/protection.h"
+
+#include <limits.h>
+
+static PyObject *rekey(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    struct sa_why why = {0};
+    enum sa_code code = sa_rekey(&why);
+    if (code != SA_OK)
+        return py_fail(py_state_of_module(module), code, &why);
+    Py_RETURN_NONE;
+}
+
+static PyObject *lockdown(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    struct sa_why why = {0};
+    size_t wiped = 0;
+    enum sa_code code;
+    Py_BEGIN_ALLOW_THREADS
+    code = sa_lockdown_begin(&why);
+    Py_END_ALLOW_THREADS
+    if (code == SA_OK) {
+        /* Who holds the GIL and reads never sees half of each. It is not let go between
+         * arenas: others that hold it wait for us to end. */
+        size_t slots = sa_lockdown_small();
+        Py_BEGIN_ALLOW_THREADS
+        code = sa_lockdown_end(slots, &wiped, &why);
+        Py_END_ALLOW_THREADS
+    }
+    if (code != SA_OK)
+        return py_fail(py_state_of_module(module), code, &why);
+    return PyLong_FromSize_t(wiped);
+}
+
+/* The signals of an iterable as an array to be freed with PyMem_Free. */
+static int *signals_of(PyObject *iterable, size_t *count)
+{
+    PyObject *all = PySequence_Tuple(iterable);
+    Py_ssize_t n = all ? PyTuple_Size(all) : -1;
+    int *signals = n >= 0 ? PyMem_Calloc((size_t)n + 1, sizeof *signals) : NULL;
+    if (!signals && n >= 0)
+        PyErr_NoMemory();
+    bool ok = signals != NULL;
+    for (Py_ssize_t i = 0; ok && i < n; i++) {
+        PyObject *item = PyTuple_GetItem(all, i);
+        int overflow = 0;
+        ok = item && PyLong_Check(item) && !PyBool_Check(item);
+        long number = ok ? PyLong_AsLongAndOverflow(item, &overflow) : 0;
+        if (item && !ok)
+            PyErr_Format(PyExc_TypeError, "a signal is an int or signal.Signals, not %R",
+                         (PyObject *)Py_TYPE(item));
+        /* no signal is called 0: the core refuses whatever does not fit */
+        signals[i] = overflow || number < 0 || number > INT_MAX ? 0 : (int)number;
+    }
+    Py_XDECREF(all);
+    if (!ok) {
+        PyMem_Free(signals);
+        return NULL;
+    }
+    *count = (size_t)n;
+    return signals;
+}
+
+static PyObject *arm(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"signals", NULL};
+    PyObject *chosen = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:arm", names, &chosen))
+        return NULL;
+    size_t count = 0;
+    int *signals = NULL;
+    if (!Py_IsNone(chosen) && !(signals = signals_of(chosen, &count)))
+        return NULL;
+    struct sa_why why = {0};
+    enum sa_code code = sa_arm(signals, count, &why);
+    PyMem_Free(signals);
+    if (code != SA_OK)
+        return py_fail(py_state_of_module(module), code, &why);
+    Py_RETURN_NONE;
+}
+
+static PyObject *disarm(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    struct sa_why why = {0};
+    enum sa_code code = sa_disarm(&why);
+    if (code != SA_OK)
+        return py_fail(py_state_of_module(module), code, &why);
+    Py_RETURN_NONE;
+}
+
+static PyObject *configure(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"secretmem", NULL};
+    PyObject *use;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$O:configure", names, &use))
+        return NULL;
+    if (!PyBool_Check(use)) {
+        PyErr_Format(PyExc_TypeError, "secretmem is a bool, not %R", (PyObject *)Py_TYPE(use));
+        return NULL;
+    }
+    return PyBool_FromLong(sa_use_secretmem(Py_IsTrue(use)));
+}
+
+static PyObject *trim(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
+{
+    Py_BEGIN_ALLOW_THREADS /* thousands of pages take a while */
+    sa_trim();
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *require(PyObject *module, PyObject *protection)
+{
+    unsigned bits = 0;
+    if (py_protection_of(protection, &bits) < 0)
+        return NULL;
+    PyObject *flags = py_answer(py_state_of_module(module), PY_PROTECTION);
+    if (!flags) /* first: nothing was changed */
+        return NULL;
+    return PyObject_CallFunction(flags, "I", sa_require(bits));
+}
+
+PyMethodDef py_process_functions[] = {
+    {"rekey", rekey, METH_NOARGS,
+     PyDoc_STR("rekey()\n--\n\n"
+               "Make fresh noise from the kernel's entropy; what was wiped stays as it is.\n\n"
+               "Before first use it does nothing. OSError: no entropy, and the old noise stays.")},
+    {"lockdown", lockdown, METH_NOARGS,
+     PyDoc_STR("lockdown()\n--\n\n"
+               "Wipe every arena of the process, write the marker 'L', and rekey.\n\n"
+               "Sealed and pooled ones too; what is exported holds noise. Returns how many arenas\n"
+               "were wiped; the process lives on, and arenas made later are not affected. OSError:\n"
+               "no entropy for the rekey, but all is wiped.")},
+    {"arm", (PyCFunction)(void (*)(void))arm, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("arm(signals=None)\n--\n\n"
+               "Install the fatal-signal handlers, outermost, for some signals or for all.\n\n"
+               "The first arena does so by itself for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT,\n"
+               "SIGSYS and SIGTRAP, and, where nobody handles or ignores them, for SIGQUIT,\n"
+               "SIGXCPU, SIGXFSZ, SIGTERM and SIGHUP. Any other whose default action ends the\n"
+               "process, SIGINT, SIGPIPE, SIGALRM, SIGUSR1 and real-time ones among them, ends it\n"
+               "unwiped unless it is armed here, which again leaves alone what somebody handles or\n"
+               "ignores, as Python does SIGINT and SIGPIPE.\n\n"
+               "ValueError: a signal that does not end the process, or cannot be handled; nothing\n"
+               "was installed. OSError: sigaction failed, or more than seven other handlers took\n"
+               "turns with ours on one signal.")},
+    {"disarm", disarm, METH_NOARGS,
+     PyDoc_STR("disarm()\n--\n\n"
+               "Put back what handled the signals before, where ours is still in place.\n\n"
+               "It sticks: later arenas do not arm again until arm() is called.")},
+    {"configure", (PyCFunction)(void (*)(void))configure, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("configure(*, secretmem)\n--\n\n"
+               "Choose whether arenas made from now on lie in secretmem, where the kernel has it.\n\n"
+               "True by default. Any secretmem in use keeps the machine from hibernating: with\n"
+               "False they lie in locked anonymous memory. Arenas made before, and pages that a\n"
+               "pool has already, stay what they are; what is kept for the next ones is given\n"
+               "back. Returns the previous setting, a bool.")},
+    {"trim", trim, METH_NOARGS,
+     PyDoc_STR("trim()\n--\n\n"
+               "Give back the pages that are kept for the next arenas, those of pools too.\n\n"
+               "A closed arena's pages are kept, wiped and inaccessible, since the next one then\n"
+               "costs a tenth. Until they are given back they count against limits, and secretmem\n"
+               "keeps the machine from hibernating. They go by themselves when the last arena is\n"
+               "closed, unless the one before went within the last second; this call is for a\n"
+               "program that has used many in a row and will need none for a while.")},
+    {"require", require, METH_O,
+     PyDoc_STR("require(protection, /)\n--\n\n"
+               "Make every arena from now on have these Protection flags, or not be made.\n\n"
+               "A shortfall is then a ProtectionError, which names the call that was refused, its\n"
+               "errno and what mends it, instead of a ProtectionWarning. Protection(0) requires\n"
+               "nothing; GUARD and NOFORK always hold. Returns the previous requirement.\n"
+               "ValueError: unknown flags.")},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,24 @@
+/* Exceptions and warnings: what the core's codes, and what was not granted, become. */
+#ifndef SECALLOC_PY_ERRORS_H
+#define SECALLOC_PY_ERRORS_H
+
+#include "objects/state.h"
+#include "secalloc.h"
+
+/* Make the module's exceptions. -1 with an exception. */
+int py_errors_init(PyObject *module, struct py_state *state);
+
+/* Raise what `code` stands for. `why` may be NULL. Always NULL. */
+void *py_fail(struct py_state *state, enum sa_code code, const struct sa_why *why);
+
+/* What a sa_why tells, as text, with a mend where it has none. New reference. */
+PyObject *py_reason(const struct sa_why *why, const char *mend);
+
+/* Warn once a process that a protection was not granted, and of what py_warn_later
+ * kept. -1: the warning was turned into an exception. Runs foreign code. */
+int py_warn_shortfall(struct py_state *state);
+
+/* py_fail for what a Pool was asked. Always NULL. */
+void *py_pool_fail(struct py_state *state, enum sa_code code, const struct sa_why *why);
+
+#endif

@@ -1,0 +1,17 @@
+/* What the package is asked to import, at the first arena at the latest. */
+#ifndef SECALLOC_PY_IMPORTS_H
+#define SECALLOC_PY_IMPORTS_H
+
+#include "objects/state.h"
+#include "secalloc.h"
+
+/* The class, borrowed: the state keeps it. NULL with an exception: it is not imported yet,
+ * and cannot be. May run foreign code. */
+PyObject *py_answer(struct py_state *state, enum py_answer which);
+
+/* Before an interpreter's first arena: import what it may need when files are out of
+ * reach. -1 with an exception, such as KeyboardInterrupt; where modules cannot be had it
+ * goes without. Runs foreign code, once. */
+SA_MUST_USE int py_import_rest(struct py_state *state);
+
+#endif
