@@ -39,7 +39,7 @@ ALLOWED = {*POSIX.split(), *BARE.split(), *COMPILER.split()}
 
 # The handler that was there before ours is called as a function; nothing else is. What is
 # no more than a switch may become a table of jumps, which looks alike.
-INDIRECT = {"on_fatal", "hand_over", "queue", "call", "os_is_forced"}
+INDIRECT = {"on_fatal", "chain_signal", "call_next", "queue_next", "queue", "call", "os_is_forced"}
 
 CALL = re.compile(r"^\s*[0-9a-f]+:\s+(?:notrack |bnd |data16 |rex\.W )*(\S+)\s*(.*)$")
 NAME = re.compile(r"<([^>+@]+)(@[^>+]*)?(?:\+0x[0-9a-f]+)?>")

@@ -8,12 +8,7 @@ static uint64_t secret;
 
 enum sa_code canary_start(struct sa_why *why)
 {
-    int error = os_entropy(&secret, sizeof secret);
-    if (error) {
-        *why = (struct sa_why){.call = "getrandom", .error = error};
-        return SA_OS_ERROR;
-    }
-    return SA_OK;
+    return os_draw(&secret, sizeof secret, why);
 }
 
 /* One word for a whole page keeps the loops below plain stores and compares. */

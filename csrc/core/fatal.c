@@ -1,4 +1,5 @@
-#include "arming.h"
+/* The handler of fatal signals: wipes every arena, writes the marker, and passes the signal on. */
+#include "fatal.h"
 #include "marker.h"
 #include "os.h"
 #include "remains.h"
@@ -39,9 +40,9 @@ static enum caller who_called(int sig, unsigned level, const struct sigaction *n
     struct sigaction now;
     if (sigaction(sig, NULL, &now))
         return UNKNOWN;
-    if (arming_level(&now) == level)
+    if (now.sa_flags & SA_SIGINFO && now.sa_sigaction == fatal_entries[level])
         return KERNEL;
-    return arming_same(&now, next) ? LATE : ANOTHER;
+    return levels_same(&now, next) ? LATE : ANOTHER;
 }
 
 /* Call an earlier handler: with the mask in force, or the one that the kernel would have
@@ -87,7 +88,7 @@ static void end_without_action(int sig, siginfo_t *info, void *context, bool for
 static void queue(const struct sigaction *next, int sig, siginfo_t *info, void *context,
                   bool forced)
 {
-    bool dies = arming_is_plain(next, SIG_DFL);
+    bool dies = levels_is_plain(next, SIG_DFL);
     if (forced && dies && os_is_init()) {
         os_step_back(sig, info, context); /* queued, it would be ignored there */
     } else if (os_requeue(sig, info) == 0) {
@@ -102,43 +103,66 @@ static void queue(const struct sigaction *next, int sig, siginfo_t *info, void *
     }
 }
 
-static void hand_over(int sig, unsigned level, siginfo_t *info, void *context, bool forced)
+/* Who is next, and whether its action could be put in place, where that is called for. */
+struct chain {
+    const struct sigaction *next;
+    enum caller caller;
+    bool dies, refused;
+};
+
+static struct chain choose(int sig, unsigned level, bool forced)
 {
     static const struct sigaction by_default = {.sa_handler = SIG_DFL};
-    const struct sigaction *next = arming_before(sig, level);
-    if (forced && arming_is_plain(next, SIG_IGN))
+    const struct sigaction *next = levels_before(sig, level);
+    if (forced && levels_is_plain(next, SIG_IGN))
         next = &by_default; /* as Linux treats it; on macOS it would come for ever */
     enum caller caller = who_called(sig, level, next);
-    if (caller == LATE && !arming_is_plain(next, SIG_DFL) && arming_comes_again(sig, level)) {
+    if (caller == LATE && !levels_is_plain(next, SIG_DFL) && levels_comes_again(sig, level)) {
         next = &by_default; /* the one that is next calls us: that would go on for ever */
         caller = ANOTHER;
     }
-    bool dies = arming_is_plain(next, SIG_DFL), refused = caller == UNKNOWN;
+    bool dies = levels_is_plain(next, SIG_DFL), refused = caller == UNKNOWN;
     if (caller == KERNEL || (caller == ANOTHER && dies))
-        refused = arming_put_back(sig, level, next) != 0;
-    if (refused && dies) {
+        refused = levels_put_back(sig, level, next) != 0;
+    return (struct chain){next, caller, dies, refused};
+}
+
+static void call_next(const struct chain *c, int sig, siginfo_t *info, void *context, bool forced)
+{
+    if (c->refused && forced)
+        os_block_on_return(sig, context); /* it ends the process, should it come again */
+    call(c->next, sig, info, context, c->caller != ANOTHER);
+    if (c->refused && is_pending(sig)) /* raised anew, for an action that was refused, too */
         end_without_action(sig, info, context, forced);
-        return;
-    }
-    /* Called by the one on top, or let in only for a call such as ppoll: queued, it
-     * would go back to the one on top, or wait for the next such call. */
-    bool queued_too_late = os_blocks_on_return(sig, context);
-    if (!dies && (refused || caller == ANOTHER || queued_too_late)) {
-        if (refused && forced)
-            os_block_on_return(sig, context); /* it ends the process, should it come again */
-        call(next, sig, info, context, caller != ANOTHER);
-        if (refused && is_pending(sig)) /* raised anew, for an action that was refused, too */
-            end_without_action(sig, info, context, forced);
-        return;
-    }
-    if (queued_too_late)
+}
+
+static void queue_next(const struct chain *c, int sig, siginfo_t *info, void *context,
+                       bool forced)
+{
+    if (os_blocks_on_return(sig, context))
         os_unblock_on_return(sig, context);
     sigset_t mask;
-    if (caller != KERNEL)
+    if (c->caller != KERNEL)
         os_mask_all(&mask); /* queued under another, it would come at once */
-    queue(next, sig, info, context, forced);
-    if (caller != KERNEL)
+    queue(c->next, sig, info, context, forced);
+    if (c->caller != KERNEL)
         os_unmask(&mask);
+}
+
+/* Pass the signal on, to what would have got it without us. */
+static void chain_signal(int sig, unsigned level, siginfo_t *info, void *context, bool forced)
+{
+    struct chain c = choose(sig, level, forced);
+    if (c.refused && c.dies) {
+        end_without_action(sig, info, context, forced);
+    } else if (!c.dies &&
+               (c.refused || c.caller == ANOTHER || os_blocks_on_return(sig, context))) {
+        /* Called by the one on top, or let in only for a call such as ppoll: queued, it
+         * would go back to the one on top, or wait for the next such call. */
+        call_next(&c, sig, info, context, forced);
+    } else {
+        queue_next(&c, sig, info, context, forced);
+    }
 }
 
 /* A function of its own, rather than eight: what runs first is to lie on few pages. */
@@ -147,10 +171,10 @@ SA_HOT __attribute__((noinline)) static void on_fatal(int sig, siginfo_t *info, 
 {
     if (os_puts_off(sig, context))
         return;
-    const struct sigaction *next = arming_before(sig, level);
-    bool forced = os_is_forced(sig, info, context, arming_is_plain(next, SIG_IGN));
-    if (!forced && (arming_is_plain(next, SIG_IGN) ||
-                    (arming_is_plain(next, SIG_DFL) && os_is_init())))
+    const struct sigaction *next = levels_before(sig, level);
+    bool forced = os_is_forced(sig, info, context, levels_is_plain(next, SIG_IGN));
+    if (!forced && (levels_is_plain(next, SIG_IGN) ||
+                    (levels_is_plain(next, SIG_DFL) && os_is_init())))
         return; /* without us it would have done nothing */
     if (vault_is_ours()) {
         os_keep_faults_off();
@@ -164,7 +188,7 @@ SA_HOT __attribute__((noinline)) static void on_fatal(int sig, siginfo_t *info, 
     }
     terminal_restore();
     int before = errno; /* which all that came before leaves alone */
-    hand_over(sig, level, info, context, forced);
+    chain_signal(sig, level, info, context, forced);
     errno = before;
 }
 
@@ -180,6 +204,14 @@ void (*const fatal_entries[LEVELS])(int, siginfo_t *, void *) = {
     enter_0, enter_1, enter_2, enter_3, enter_4, enter_5, enter_6, enter_7};
 
 /* ---- in no signal context ------------------------------------------------------------ */
+
+unsigned fatal_level(const struct sigaction *a)
+{
+    unsigned level = 0;
+    while (level < LEVELS && !(a->sa_flags & SA_SIGINFO && a->sa_sigaction == fatal_entries[level]))
+        level++;
+    return level;
+}
 
 void fatal_tampered(void)
 {

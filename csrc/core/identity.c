@@ -110,13 +110,9 @@ static enum sa_code start(struct sa_why *why)
             return code;
         vault.large_words = at;
     }
-    if ((code = noise_rekey(why)) || (code = canary_start(why)))
+    if ((code = noise_rekey(why)) || (code = canary_start(why)) ||
+        (code = os_draw(&vault.random, sizeof vault.random, why)))
         return code;
-    int error = os_entropy(&vault.random, sizeof vault.random);
-    if (error) {
-        *why = (struct sa_why){.call = "getrandom", .error = error};
-        return SA_OS_ERROR;
-    }
     os_raise_lock_limit();
     budget_learn_limits();
     vault.map_limit = os_map_limit();

@@ -41,11 +41,10 @@ enum sa_code noise_rekey(struct sa_why *why)
 {
     static const uint8_t nonce[8];
     uint8_t key[32];
-    int error = os_entropy(key, sizeof key);
-    if (error) {
-        *why = (struct sa_why){.call = "getrandom", .error = error};
+    enum sa_code code = os_draw(key, sizeof key, why);
+    if (code) {
         wipe_scratch(key, sizeof key);
-        return SA_OS_ERROR;
+        return code;
     }
     lock_take(LOCK_NOISE);
     unsigned next = free_buffer();

@@ -1,5 +1,6 @@
-/* Everything the core needs of an operating system. One file per system
- * implements what differs (os_linux.c, os_macos.c); os_posix.c what does not.
+/* Everything the core needs of an operating system. What differs
+ * is implemented in files that a system's name ends (_linux.c, _macos.c), what does not in
+ * os_posix.c and os_socket.c.
  *
  * Addresses and sizes are multiples of os_page_size() unless said otherwise.
  * Calls return 0 or an errno, and leave errno itself alone where they are
@@ -208,7 +209,17 @@ bool os_peek(uintptr_t at, void *out, size_t bytes);
 
 /* ---- entropy, threads, signals --------------------------------------------- */
 
-int os_entropy(void *out, size_t bytes); /* any alignment and size [any] */
+/* Random bytes from the kernel, any alignment and size: 0 or an errno, and as a code with the
+ * reason. [any] */
+int os_entropy(void *out, size_t bytes);
+SA_MUST_USE static inline enum sa_code os_draw(void *out, size_t bytes, struct sa_why *why)
+{
+    int error = os_entropy(out, bytes);
+    if (!error)
+        return SA_OK;
+    *why = (struct sa_why){.call = "getrandom", .error = error};
+    return SA_OS_ERROR;
+}
 
 /* The calling process, asked of the kernel; 0 or less where a sandbox refuses. [signal] */
 long os_process(void);

@@ -236,8 +236,6 @@ int os_touched(void *at, size_t bytes, unsigned char *vec)
     return error;
 }
 
-int64_t os_about_now_ms(void) { return os_now_ms(); }
-
 /* ---- memory of our own ------------------------------------------------------ */
 
 void *os_map_table(size_t bytes, struct sa_why *why)

@@ -106,11 +106,22 @@ void os_wait(unsigned turn)
 
 uintptr_t os_thread(void) { return (uintptr_t)pthread_self(); }
 
-int64_t os_now_ms(void)
+static int64_t ms_by(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int64_t os_now_ms(void) { return ms_by(CLOCK_MONOTONIC); }
+
+int64_t os_about_now_ms(void)
+{
+#ifdef CLOCK_MONOTONIC_COARSE
+    return ms_by(CLOCK_MONOTONIC_COARSE);
+#else
+    return os_now_ms();
+#endif
 }
 
 bool os_blocks_on_return(int sig, const void *context)

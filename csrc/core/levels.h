@@ -1,0 +1,57 @@
+/* What each fatal signal did before us. Whoever comes on top of us chains to us, so that arming
+ * once more puts us on top of who chains to us. Each such level is entered by a function of its
+ * own, which tells what comes next: others take their handlers off in any order, and no count
+ * would follow. */
+#ifndef SECALLOC_LEVELS_H
+#define SECALLOC_LEVELS_H
+
+#include "secalloc.h"
+
+#include <signal.h>
+
+enum { LEVELS = 8, LEVELS_SIGNALS = 65 };
+#define LEVELS_BIT(sig) (UINT64_C(1) << ((sig) - 1))
+
+/* What the kernel forces on a thread; what is armed whoever handles it; and the default set,
+ * the rest of which is ours only where nobody else handles it. */
+#define LEVELS_FORCED                                                                          \
+    (LEVELS_BIT(SIGSEGV) | LEVELS_BIT(SIGBUS) | LEVELS_BIT(SIGILL) | LEVELS_BIT(SIGFPE) |      \
+     LEVELS_BIT(SIGSYS) | LEVELS_BIT(SIGTRAP))
+#define LEVELS_ALWAYS (LEVELS_FORCED | LEVELS_BIT(SIGABRT))
+#define LEVELS_DEFAULTS                                                                        \
+    (LEVELS_ALWAYS | LEVELS_BIT(SIGQUIT) | LEVELS_BIT(SIGXCPU) | LEVELS_BIT(SIGXFSZ) |         \
+     LEVELS_BIT(SIGTERM) | LEVELS_BIT(SIGHUP))
+
+/* Of one signal. For levels.c, and arming.c with LOCK_SIGNALS held. */
+struct levels {
+    struct sigaction before[LEVELS]; /* each is written once, before its level is in use */
+    _Atomic unsigned used;           /* levels with an action saved */
+    _Atomic unsigned on;             /* bit per level: in place, or below another's */
+    _Atomic uintptr_t late[LEVELS];  /* the thread that found the next action in place */
+};
+extern struct levels levels[LEVELS_SIGNALS];
+extern _Atomic uint64_t levels_to_arm; /* a bit per signal: not armed yet, or taken off */
+
+/* What the signal did before that level was put on top; it never changes. [signal] */
+const struct sigaction *levels_before(int sig, unsigned level);
+
+/* Whether it is SIG_DFL, or SIG_IGN. [signal] */
+SA_HOT static inline bool levels_is_plain(const struct sigaction *a, void (*what)(int))
+{
+    return !(a->sa_flags & SA_SIGINFO) && a->sa_handler == what;
+}
+
+/* Whether both come to the same. [signal] */
+bool levels_same(const struct sigaction *a, const struct sigaction *b);
+
+/* Put `next` in place of that level and of those above; the next arena arms again. 0, or an
+ * errno. [signal] */
+int levels_put_back(int sig, unsigned level, const struct sigaction *next);
+
+/* Whether the same thread asks this twice in a row since the level was put on top. [signal] */
+bool levels_comes_again(int sig, unsigned level);
+
+/* The level whose next action is `now`; LEVELS: there are none left. With LOCK_SIGNALS held. */
+unsigned levels_upon(int sig, const struct sigaction *now);
+
+#endif
