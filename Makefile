@@ -37,6 +37,7 @@ STANDARD := -std=c11 $(DEFINES) -Icsrc/core -pthread
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow
 CORE := $(filter-out %linux.c %macos.c,$(wildcard csrc/core/*.c)) $(wildcard csrc/core/os_*$(SYSTEM).c)
 GLUE := $(wildcard csrc/py/*.c csrc/py/*/*.c)
+PRELOADED := $(if $(filter linux,$(SYSTEM)),$(wildcard csrc/run/*.c))
 
 .PHONY: help
 help: ## list the targets
@@ -272,13 +273,13 @@ define warnings # compiler, flags, files
 
 endef
 check-warnings: ## gcc and clang with every warning an error, and gcc -fanalyzer
-	$(call warnings,$(GCC),-O2,$(CORE) $(GLUE))
-	$(call warnings,$(CLANG),-O2,$(CORE) $(GLUE))
-	$(call warnings,$(GCC),-O1 -fanalyzer,$(CORE))
+	$(call warnings,$(GCC),-O2,$(CORE) $(GLUE) $(PRELOADED))
+	$(call warnings,$(CLANG),-O2,$(CORE) $(GLUE) $(PRELOADED))
+	$(call warnings,$(GCC),-O1 -fanalyzer,$(CORE) $(PRELOADED))
 
 check-cppcheck: ## cppcheck over the core
 	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr -Icsrc/core -D__x86_64__=1 $(DEFINES:%=%=1) \
-	    --enable=warning,performance,portability --suppress=missingIncludeSystem $(CORE)
+	    --enable=warning,performance,portability --suppress=missingIncludeSystem $(CORE) $(PRELOADED)
 	@echo 'ok: cppcheck'
 
 # ROOMS: a file that tells in which room a file of no folder is.

@@ -1,5 +1,6 @@
 """The extension and its ABI matrix; everything else is in pyproject.toml."""
 
+import os
 import re
 import sys
 import sysconfig
@@ -23,29 +24,64 @@ else:
     stable, macros = None, []
 
 
+SYSTEM_MACRO = "_DARWIN_C_SOURCE" if OTHER == "linux" else "_GNU_SOURCE"
+# No debugging information, which names the directory that it was built in.
+FLAGS = ["-std=c11", "-O3", "-g0", "-fvisibility=hidden", "-Wfatal-errors"]
+LINKED = ["-Wl,-z,relro", "-Wl,-z,now"] if sys.platform == "linux" else []
+
+
+def has_glibc():
+    try:
+        return (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
+    except (ValueError, OSError):
+        return False
+
+
 class Build(build_ext):
-    """By the name that every Python of the tag looks for: before 3.14 none has a platform."""
+    """By the name that every Python of the tag looks for: before 3.14 none has a platform.
+
+    Beside the extension it builds what `python -m secalloc run` loads before the program: a
+    plain library, for glibc's heap and the allocator of Pythons with a GIL.
+    """
+
+    preloaded = stable == "cp311" and has_glibc()
 
     def get_ext_filename(self, fullname):
         return re.sub(r"\.abi3-[^.]*\.so$", ".abi3.so", super().get_ext_filename(fullname))
 
+    def _preloaded(self):
+        return os.path.join(os.path.dirname(self.get_ext_fullpath("secalloc._core")), "_run.so")
 
-SYSTEM_MACRO = "_DARWIN_C_SOURCE" if OTHER == "linux" else "_GNU_SOURCE"
+    def run(self):
+        super().run()
+        if self.preloaded:
+            objects = self.compiler.compile(
+                sorted(glob("csrc/run/*.c")),
+                self.build_temp,
+                [(SYSTEM_MACRO, "1")],
+                depends=glob("csrc/run/*.h"),
+                extra_postargs=FLAGS,
+            )
+            self.compiler.link_shared_object(objects, self._preloaded(), extra_postargs=LINKED)
+
+    def get_outputs(self):
+        return [*super().get_outputs(), *([self._preloaded()] if self.preloaded else [])]
+
 
 setup(
     ext_modules=[
         Extension(
             "secalloc._core",
             sources=sorted(
-                {*glob("csrc/**/*.c", recursive=True)} - {*glob(f"csrc/core/os_*{OTHER}.c")}
+                {*glob("csrc/core/**/*.c", recursive=True), *glob("csrc/py/**/*.c", recursive=True)}
+                - {*glob(f"csrc/core/os_*{OTHER}.c")}
             ),
             depends=sorted(glob("csrc/**/*.[ch]", recursive=True)),
             include_dirs=["csrc/core", "csrc/py"],
             define_macros=[(SYSTEM_MACRO, "1"), *macros],
             py_limited_api=bool(stable),
-            # No debugging information, which names the directory that it was built in.
-            extra_compile_args=["-std=c11", "-O3", "-g0", "-fvisibility=hidden", "-Wfatal-errors"],
-            extra_link_args=["-Wl,-z,relro", "-Wl,-z,now"] if sys.platform == "linux" else [],
+            extra_compile_args=FLAGS,
+            extra_link_args=LINKED,
         )
     ],
     cmdclass={"build_ext": Build},

@@ -1,10 +1,13 @@
 """Runs a program hardened, its freed heap memory overwritten: ``python -m secalloc run``.
 
 The interpreter is started anew with the program and its arguments as it would be without
-this, so that nothing differs for the program; only that the environment chooses the
-allocator, and that a sitecustomize of ours comes first, which hardens the process and makes
-the environment what it was. What the allocator is told cannot be changed later, which is
+this, so that nothing differs for the program; only that the environment chooses what
+overwrites, and that a sitecustomize of ours comes first, which hardens the process and makes
+the environment what it was. What allocators are told cannot be changed later, which is
 why the interpreter has to be started anew.
+
+What overwrites is a small library of ours (csrc/run), loaded before the program, where there
+is one and it works; else what the allocators themselves offer, at a higher price.
 """
 
 import os
@@ -29,8 +32,10 @@ What cannot be had is told on standard error, and the program runs. Exit status:
 program's; 2 bad usage, 126 not started."""
 
 _WAS = "_SECALLOC_RUN_"
-_NAMES = ("PYTHONPATH", "PYTHONMALLOC", "GLIBC_TUNABLES")
+_NAMES = ("PYTHONPATH", "PYTHONMALLOC", "GLIBC_TUNABLES", "LD_PRELOAD")
+_BY_LIBRARY = "_SECALLOC_RUN_BY_LIBRARY"  # set while ours is tried
 _PERTURB = "glibc.malloc.perturb"
+_SLOWLY = "its library does not work in this Python; freed memory is overwritten more slowly"
 # Free blocks go neither to the thread's cache nor to the fast bins, which do not overwrite.
 _TUNABLES = {_PERTURB: "255", "glibc.malloc.tcache_count": "0", "glibc.malloc.mxfast": "0"}
 
@@ -56,6 +61,17 @@ def allocator(*, glibc: bool, tunables: str = "") -> dict[str, str]:
     kept = [t for t in tunables.split(":") if t and t.partition("=")[0] not in _TUNABLES]
     ours = [f"{name}={value}" for name, value in _TUNABLES.items()]
     return {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": ":".join(kept + ours)}
+
+
+def library() -> str | None:
+    """The library that overwrites, as LD_PRELOAD names it; None where it is of no use.
+
+    It is in wheels for glibc and Pythons with a GIL. The loader takes no name with a space or
+    a colon. Development mode wraps Python's allocator in a way that puts ours aside.
+    """
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_run.so")
+    usable = os.path.exists(path) and not sys.flags.dev_mode and not {" ", ":"} & {*path}
+    return path if usable else None
 
 
 def _interpreter_options() -> list[str]:
@@ -105,7 +121,11 @@ def main(program: Sequence[str]) -> int:
 
 def _replace(program: Sequence[str]) -> NoReturn:
     """Put an interpreter that runs the program in the place of this one."""
-    options = _interpreter_options()
+    _start([sys.orig_argv[0], *_interpreter_options(), *program], library())
+
+
+def _start(command: Sequence[str], ours: str | None) -> NoReturn:
+    """Start the interpreter anew, with `ours`, the library, or what allocators offer."""
     environment = dict(os.environ)
     if "secalloc._takeover" in sys.modules:
         from secalloc import _takeover  # noqa: PLC0415
@@ -113,14 +133,19 @@ def _replace(program: Sequence[str]) -> NoReturn:
         _takeover.pass_on(environment)
     start = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_start")
     path = environment.get("PYTHONPATH")
-    ours = allocator(glibc=has_glibc(), tunables=environment.get("GLIBC_TUNABLES", ""))
-    ours["PYTHONPATH"] = f"{start}{os.pathsep}{path}" if path else start
+    given = {"PYTHONPATH": f"{start}{os.pathsep}{path}" if path else start}
+    if ours:
+        loaded = environment.get("LD_PRELOAD")
+        given |= {"LD_PRELOAD": f"{ours}:{loaded}" if loaded else ours, _BY_LIBRARY: "1"}
+    else:
+        tunables = environment.get("GLIBC_TUNABLES", "")
+        given |= allocator(glibc=has_glibc(), tunables=tunables)
     for name in _NAMES:
         if name in environment:
             environment[_WAS + name] = environment[name]
-    environment.update(ours)
-    command = [sys.orig_argv[0], *options, *program]
-    os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted
+    if ours:
+        environment.pop("PYTHONMALLOC", None)  # it would put Python's own in the place of ours
+    os.execve(sys.executable, command, environment | given)  # noqa: S606 - no shell is wanted
 
 
 def begin(directory: str) -> None:
@@ -135,8 +160,12 @@ def begin(directory: str) -> None:
         was = os.environ.pop(_WAS + name, None)
         if was is not None:
             os.environ[name] = was
+    overwritten = _core._frees_are_overwritten()
+    if os.environ.pop(_BY_LIBRARY, None) and not overwritten:
+        sys.stderr.write("secalloc run: " + _SLOWLY + "\n")
+        _start(sys.orig_argv, None)
     refused = list(_core.harden().refused)
-    if not _core._frees_are_overwritten():
+    if not overwritten:
         refused.append("the allocator does not overwrite freed memory")
     for text in refused:
         sys.stderr.write(f"secalloc run: {text}\n")

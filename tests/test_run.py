@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from support import linux_only
 
 import secalloc
-from secalloc.run import allocator, has_glibc
+from secalloc.run import allocator, has_glibc, library
 
 PLAIN = [sys.executable, "-P"]
 RUN = [*PLAIN, "-m", "secalloc", "run"]
@@ -153,6 +154,126 @@ def test_it_ends_as_it_would(end: str, place: Path) -> None:
         )
 
 
+# ---- the library that is loaded before the program ------------------------------------------
+
+by_library = pytest.mark.skipif(
+    not has_glibc() or "t" in sys.abiflags, reason="wheels for glibc and a GIL have it"
+)
+
+
+@by_library
+def test_the_wheel_has_it_and_run_loads_it() -> None:
+    assert library() is not None
+    code = "print(any('_run.so' in line for line in open('/proc/self/maps')))"
+    assert start([*PLAIN, "-c", code]).stdout == "False\n"
+    assert start([*RUN, "-c", code]).stdout == "True\n"
+
+
+def built(source: str, to: Path, *flags: str) -> str:
+    """A compiled program of tests/c/run."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    file = Path(__file__).parent / "c" / "run" / source
+    made = str(to / (source + "".join(flags)))
+    common = ["-std=gnu11", "-O1", "-w", "-rdynamic", "-pthread", "-o", made, str(file)]
+    subprocess.run([compiler, *flags, *common], check=True)  # noqa: S603
+    return made
+
+
+@by_library
+def test_blocks_of_pythons_allocator(tmp_path: Path) -> None:
+    """By a program with pools as Python's, and one whose pools look different: these stay
+    as they are."""
+    for flags in ((), ("-DOTHER",)):
+        program = built("pools.c", tmp_path, *flags)
+        end = start([program], env={"LD_PRELOAD": str(library())})
+        assert (end.returncode, end.stdout, end.stderr) == (0, "ok\n", "")
+        assert start([program]).returncode == 1, "the control: without it nothing is overwritten"
+
+
+@by_library
+def test_blocks_of_the_c_library(tmp_path: Path) -> None:
+    program = built("heap.c", tmp_path)
+    end = start([program], env={"LD_PRELOAD": str(library())})
+    assert (end.returncode, end.stdout, end.stderr) == (0, "ok\n", "")
+    assert start([program]).returncode == 1, "the control: without it they keep their content"
+
+
+@by_library
+@pytest.mark.parametrize(
+    "damage", [["twice", "32"], ["twice", "1000"], ["twice", "2000"], ["twice", "100000"], ["wild"]]
+)
+def test_the_c_librarys_own_checks_still_find(damage: list[str], tmp_path: Path) -> None:
+    program = built("heap.c", tmp_path)
+    plain = start([program, *damage])
+    ours = start([program, *damage], env={"LD_PRELOAD": str(library())})
+    assert plain.returncode == -signal.SIGABRT
+    assert (ours.returncode, ours.stderr) == (plain.returncode, plain.stderr)
+
+
+@pytest.fixture
+def another_place(tmp_path: Path) -> Path:
+    """A copy of the package in a directory of its own."""
+    place = tmp_path / "with space" if sys.platform == "linux" else tmp_path / "copy"
+    shutil.copytree(Path(secalloc.__file__).parent, place / "secalloc")
+    return place
+
+
+REPORTED = """
+import os, sys
+import secalloc
+print([name for name in os.environ if "SECALLOC" in name or name == "LD_PRELOAD"],
+      any('_run.so' in line for line in open('/proc/self/maps')),
+      secalloc._core._frees_are_overwritten(), sys.argv, sys.stdin.read(), secalloc.__file__)
+"""
+
+
+@by_library
+def test_a_path_that_the_loader_cannot_name(another_place: Path) -> None:
+    """It has a space: the allocators overwrite instead, and there is nothing to tell."""
+    end = start([*RUN, "-c", REPORTED, "x"], env={"PYTHONPATH": str(another_place)})
+    assert (end.returncode, end.stderr) == (0, "")
+    assert end.stdout.startswith("[] False True ['-c', 'x'] some\ninput")
+    assert str(another_place) in end.stdout
+
+
+@by_library
+def test_a_library_that_does_not_work(another_place: Path) -> None:
+    """It is there and overwrites nothing: the interpreter is started once more, and says so.
+    What a channel passed reaches the program all the same."""
+    place = another_place.rename(another_place.with_name("without"))
+    shutil.copy(secalloc._core.__file__, place / "secalloc" / "_run.so")
+    code = REPORTED + "print(secalloc.adopt('k') == b'abc'); secalloc.lockdown()"
+    with secalloc.LockdownChannel() as channel, secalloc.Arena(b"abc") as key:
+        args = channel.popen_args(env={**os.environ, "PYTHONPATH": str(place)}, secrets={"k": key})
+        end = start([*RUN, "-c", code, "x"], **args)
+        assert end.stdout.startswith("[] False True ['-c', 'x'] some\ninput"), end
+        assert str(place) in end.stdout
+        assert end.stdout.endswith("True\n")
+        assert end.stderr == (
+            "secalloc run: its library does not work in this Python; "
+            "freed memory is overwritten more slowly\n"
+        )
+        event = channel.wait(20)
+        assert event is not None
+        assert event.kind == "LOCKDOWN"
+
+
+@by_library
+def test_what_was_loaded_before_still_is(tmp_path: Path) -> None:
+    """Another library in LD_PRELOAD, and the variable as it was, for its children too."""
+    other = tmp_path / "other.so"
+    shutil.copy(str(library()), other)
+    code = (
+        "import os, subprocess; m = open('/proc/self/maps').read(); print('other.so' in m, "
+        "'_run.so' in m, os.environ['LD_PRELOAD'], subprocess.run(['printenv', 'LD_PRELOAD'], "
+        "capture_output=True, text=True).stdout)"
+    )
+    end = start([*RUN, "-c", code], env={"LD_PRELOAD": str(other)})
+    assert end.stdout == f"True True {other} {other}\n\n"
+
+
 def test_it_keeps_its_process(tmp_path: Path) -> None:
     """The very process that was started is the program, so signals and waits reach it."""
     with subprocess.Popen(  # noqa: S603
@@ -249,6 +370,7 @@ def test_a_freed_secret_is_gone() -> None:
     assert copies(PLAIN) > 0, "the control: it is found, so the search finds what is there"
     assert copies(PLAIN, {"PYTHONMALLOC": "malloc"}) > 0, "what the C library does by itself"
     assert copies(RUN) == 0
+    assert copies(PLAIN, allocator(glibc=True)) == 0, "by glibc, where our library is of no use"
     assert copies(PLAIN, allocator(glibc=False)) == 0, "as where there is no glibc"
 
 

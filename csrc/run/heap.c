@@ -1,0 +1,147 @@
+/* The C library's heap: free() and realloc() that overwrite what they let go.
+ *
+ * Loaded before the program, so that they come before glibc's own, which also glibc itself
+ * calls by these names. Memory still comes from glibc's malloc and goes back to it, by way
+ * of its caches. Blocks that were mapped each by itself go back to the kernel, which gives
+ * their pages to nobody else unwiped. */
+#include "overwrite.h"
+
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#pragma GCC visibility push(default)
+void free(void *block);
+void *realloc(void *block, size_t bytes);
+#pragma GCC visibility pop
+
+/* Exported by glibc since 2.0 for just this purpose. */
+void *__libc_malloc(size_t bytes);
+void __libc_free(void *block);
+void *__libc_realloc(void *block, size_t bytes);
+
+/* A chunk of glibc's: its size and three flags stand before the block, which ends with the
+ * next chunk's first word. So since 2.3, and nothing may change it: emacs' heap images and
+ * malloc_usable_size as inlined elsewhere depend on it. */
+enum { MAPPED = 2, OF_A_THREAD = 4, FLAGS = 7 };
+enum { LEAST = 4 * sizeof(size_t), ALIGNED = 2 * sizeof(size_t), PAGE = 4096 };
+
+/* Where a heap of a thread begins, at a multiple of its greatest size. */
+struct thread_heap {
+    void *arena;
+    struct thread_heap *before;
+    size_t bytes;
+};
+enum { THREAD_HEAP = 64 << 20 };
+
+/* Another allocator may come first, whose blocks look different. Read at run time, or the
+ * compiler takes functions of two names for two. */
+static void *(*const volatile in_use)(size_t) = malloc;
+static void *(*const volatile of_glibc)(size_t) = __libc_malloc;
+
+static bool is_glibcs(void) { return in_use == of_glibc; }
+
+/* Whether a heap ends there: what lies before is what it has left, never a block in use. */
+static bool ends_heap(uintptr_t at, size_t head)
+{
+    if (at % PAGE)
+        return false;
+    const struct thread_heap *heap = (const void *)((at - 1) & ~(uintptr_t)(THREAD_HEAP - 1));
+    return head & OF_A_THREAD ? at == (uintptr_t)heap + heap->bytes : at == (uintptr_t)sbrk(0);
+}
+
+/* How many bytes of a block to overwrite; 0: none, since it is mapped, or is none, which
+ * glibc finds by itself and ends the process. */
+static size_t room(const void *block)
+{
+    size_t head = ((const size_t *)block)[-1], bytes = head & ~(size_t)FLAGS;
+    if (head & MAPPED || (uintptr_t)block % ALIGNED || bytes < LEAST || bytes % ALIGNED ||
+        (uintptr_t)block > -bytes ||
+        ends_heap((uintptr_t)block - ALIGNED + bytes, head)) /* it went before */
+        return 0;
+    return bytes - sizeof(size_t);
+}
+
+/* What glibc writes into the second word of a block in a thread's cache (2.29; the same for
+ * all threads since 2.34), by which it finds a block that is freed twice. 0: not known. */
+static uintptr_t cached(void)
+{
+    enum { PROBE = 0xa7 };
+    static _Atomic uintptr_t known, looked;
+    if (!looked) {
+        volatile uintptr_t *block = __libc_malloc(2 * sizeof(uintptr_t));
+        if (!block)
+            return 0;
+        block[1] = PROBE;
+        __libc_free((void *)block);
+        known = block[1] == PROBE ? 0 : block[1];
+        looked = 1;
+    }
+    return known;
+}
+
+/* Its bytes are what glibc's own check of a block freed twice needs: they stay. */
+static bool is_cached(const void *block)
+{
+    uintptr_t key = cached();
+    return key && ((const uintptr_t *)block)[1] == key;
+}
+
+/* ---- where the heap is another's ------------------------------------------------------- */
+
+static _Atomic(uintptr_t) others_free, others_realloc;
+
+/* dlsym itself may free: what comes meanwhile is left alone. */
+static uintptr_t next(_Atomic(uintptr_t) *known, const char *name)
+{
+    static _Thread_local bool asking;
+    if (!*known && !asking) {
+        asking = true;
+        *known = (uintptr_t)dlsym(RTLD_NEXT, name);
+        asking = false;
+    }
+    return *known;
+}
+
+/* ---- the two functions ----------------------------------------------------------------- */
+
+void free(void *block)
+{
+    if (!is_glibcs()) {
+        uintptr_t there = next(&others_free, "free");
+        if (there)
+            ((void (*)(void *))there)(block);
+        return;
+    }
+    if (block && !is_cached(block))
+        overwrite(block, room(block));
+    __libc_free(block);
+}
+
+/* Where it must move: by a copy of ours, since glibc's frees the old place as it is. */
+static void *grown(void *block, size_t had, size_t bytes)
+{
+    void *to = __libc_malloc(bytes);
+    if (to) {
+        memcpy(to, block, had);
+        overwrite(block, had);
+        __libc_free(block);
+    }
+    return to;
+}
+
+void *realloc(void *block, size_t bytes)
+{
+    if (!is_glibcs()) {
+        uintptr_t there = next(&others_realloc, "realloc");
+        return there ? ((void *(*)(void *, size_t))there)(block, bytes) : NULL;
+    }
+    size_t had = block && !is_cached(block) ? room(block) : 0;
+    if (had < bytes && had)
+        return grown(block, had, bytes);
+    if (had)
+        overwrite((char *)block + bytes, had - bytes);
+    return __libc_realloc(block, bytes);
+}

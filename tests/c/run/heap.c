@@ -1,0 +1,120 @@
+/* What the library of `run` does to glibc's heap. Exit status 0: all well.
+ *
+ *     heap          blocks let go, shrunk and grown, of every size, in threads too
+ *     heap twice    lets a block go twice, which glibc must still find: SIGABRT
+ *     heap wild     lets go of what is no block, likewise
+ */
+#include <malloc.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHECK(what)                                                   \
+    do {                                                              \
+        if (!(what)) {                                                \
+            printf("%s:%d: %s\n", __FILE__, __LINE__, #what);         \
+            exit(1);                                                  \
+        }                                                             \
+    } while (0)
+
+/* The compiler knows malloc and free by name, and drops stores that nobody reads. */
+static void *(*volatile make)(size_t) = malloc;
+static void *(*volatile make_zeroed)(size_t, size_t) = calloc;
+static void *(*volatile resize)(void *, size_t) = realloc;
+static void (*volatile let_go)(void *) = free;
+
+enum { LINKS = 48, MAPPED_FROM = 128 << 10 }; /* what glibc itself writes at a block's start */
+
+static size_t left(const volatile uint8_t *at, size_t bytes)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < bytes; i++)
+        count += at[i] == 0xa7;
+    return count;
+}
+
+static uint8_t *filled(size_t bytes)
+{
+    uint8_t *block = make(bytes);
+    CHECK(block);
+    return memset(block, 0xa7, bytes);
+}
+
+/* Of memory that stays mapped: a block behind keeps the heap from ending there. */
+static void let_go_of(size_t bytes)
+{
+    uint8_t *block = filled(bytes), *behind = filled(64);
+    uintptr_t at = (uintptr_t)block;
+    let_go(block);
+    CHECK(left((const uint8_t *)at, bytes) < LINKS);
+    CHECK(left(behind, 64) == 64);
+    let_go(behind);
+}
+
+static void give_size(size_t had, size_t wanted)
+{
+    uint8_t *block = filled(had), *behind = filled(64);
+    uintptr_t at = (uintptr_t)block;
+    size_t kept = had < wanted ? had : wanted;
+    uint8_t *to = resize(block, wanted);
+    CHECK(to && left(to, kept) == kept && left(behind, 64) == 64);
+    if (had < MAPPED_FROM && (uintptr_t)to != at)
+        CHECK(left((const uint8_t *)at, had) < LINKS);
+    if ((uintptr_t)to == at && wanted < had)
+        CHECK(left((const uint8_t *)at + wanted, had - wanted) < LINKS);
+    let_go(to);
+    let_go(behind);
+}
+
+static void *work(void *unused)
+{
+    static const size_t sizes[] = {1, 8, 24, 25, 100, 1032, 1033, 5000, 70000, 120000};
+    enum { SIZES = sizeof sizes / sizeof sizes[0] };
+    for (unsigned turn = 0; turn < 20; turn++)
+        for (size_t i = 0; i < SIZES; i++) {
+            let_go_of(sizes[i]);
+            for (size_t k = 0; k < SIZES; k++)
+                give_size(sizes[i], sizes[k]);
+            uint8_t *zeroed = make_zeroed(sizes[i], 1);
+            CHECK(zeroed);
+            for (size_t k = 0; k < sizes[i]; k++)
+                CHECK(zeroed[k] == 0);
+            let_go(zeroed);
+        }
+    static const size_t mapped[] = {1 << 20, 3 << 20, 100000, 5 << 20, 200};
+    uint8_t *block = filled(300000);
+    size_t had = 300000;
+    for (size_t i = 0; i < 5; i++) {
+        size_t kept = had < mapped[i] ? had : mapped[i];
+        block = resize(block, mapped[i]);
+        CHECK(block && left(block, kept) == kept);
+        memset(block, 0xa7, had = mapped[i]);
+    }
+    let_go(block);
+    CHECK(resize(filled(200), SIZE_MAX / 2) == NULL);
+    return unused;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && !strcmp(argv[1], "twice")) {
+        uint8_t *block = filled(atoi(argv[2]) ? (size_t)atoi(argv[2]) : 32);
+        let_go(block);
+        let_go(block);
+    } else if (argc > 1) {
+        static _Alignas(16) uint8_t none[4096];
+        let_go(none + 2048 + 8);
+    } else {
+        pthread_t threads[3];
+        for (int i = 0; i < 3; i++)
+            CHECK(pthread_create(&threads[i], NULL, work, NULL) == 0);
+        (void)work(NULL);
+        for (int i = 0; i < 3; i++)
+            pthread_join(threads[i], NULL);
+        puts("ok");
+    }
+    return 0;
+}
