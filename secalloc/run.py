@@ -145,7 +145,7 @@ def _start(command: Sequence[str], ours: str | None) -> NoReturn:
             environment[_WAS + name] = environment[name]
     if ours:
         environment.pop("PYTHONMALLOC", None)  # it would put Python's own in the place of ours
-    os.execve(sys.executable, command, environment | given)  # noqa: S606 - no shell is wanted
+    os.execve(sys.executable, [*command], environment | given)  # noqa: S606 - no shell is wanted
 
 
 def begin(directory: str) -> None:
