@@ -51,6 +51,9 @@ build() { # target, system's macro, the other system, options to link the extens
     compile "$to/core" -fPIC -fvisibility=hidden -Wconversion -- "${core[@]}"
     compile "$to/py" -fPIC -fvisibility=hidden -isystem "$include" -DPy_LIMITED_API=0x030B0000 -Icsrc/py -- csrc/py/*.c csrc/py/*/*.c
     compile "$to/tests" -Wconversion -- "$out/api.c" "${tests[@]}"
+    if [ "$target" = aarch64-linux-musl ]; then # linked statically: ours is found before musl's
+        compile "$to/core" -Wconversion -- tests/c/qemu/mincore.c
+    fi
     printf '%s\n' "$to"/tests/*.o | xargs -P "$jobs" -I{} sh -c 'program=$1; shift
         exec "$@" -o "${program%.c.o}" "$program" "$0"/core/*.o' "$to" {} "${zig[@]}"
     if [[ $target != *musl ]]; then # which zig links statically

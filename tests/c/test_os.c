@@ -120,6 +120,16 @@ TEST(drop)
     }
 }
 
+#ifdef __linux__
+/* Else mlock takes its place, which fetches all pages: under valgrind, and where a kernel in
+ * user space has no such call. */
+static bool locks_on_fault(void)
+{
+    enum { ON_FAULT = 1 }; /* MLOCK_ONFAULT, which headers before 4.4 lack */
+    return syscall(SYS_mlock2, NULL, 0, ON_FAULT) == 0 || errno != ENOSYS;
+}
+#endif
+
 TEST(touched)
 {
     enum { PAGES = 40 };
@@ -139,7 +149,7 @@ TEST(touched)
         if (p.granted & SA_SECRETMEM && os_charges_users())
             SAME(count, PAGES); /* all were fetched */
         else if (p.granted & SA_LOCK)
-            SAME(count, 2);
+            SAME(count, locks_on_fault() || p.granted & SA_SECRETMEM ? 2 : PAGES);
 #else
         CHECK(count >= 2); /* a lock fetches all of them */
 #endif
