@@ -431,6 +431,35 @@ def test_a_key_that_ends_the_process(key: bytes, number: signal.Signals) -> None
     assert terminal.end() == 0
 
 
+@pytest.mark.parametrize("error", ["RuntimeError", "TimeoutError", "OSError"])
+@pytest.mark.parametrize("call", ["_echo_off", "_type_line", "_Line.close", "_echo_back"])
+def test_a_handlers_exception_at_any_end(call: str, error: str) -> None:
+    """Out of each call in turn, when that has done what it does: the echo is back all the same,
+    and the exception is not taken for the terminal's."""
+    terminal = Typist(
+        ASK,
+        f"""
+from secalloc import _terminal
+def raises(*_):
+    raise {error}
+signal.signal(signal.SIGUSR1, raises)
+def signalled(call):
+    def signalled(*arguments):
+        call(*arguments)
+        signal.raise_signal(signal.SIGUSR1)
+    return signalled
+_terminal.{call} = signalled(_terminal.{call})
+""",
+    )
+    if call != "_echo_off":
+        terminal.expect(b"Secret: ")
+        terminal.settles(SILENT)
+        terminal.type(b"x\n")
+    terminal.expect(f"raised {error}\r\n".encode())
+    terminal.expect(b"ended 0 ECHO ICANON ISIG\r\n")
+    assert terminal.end() == 0
+
+
 def test_the_interpreter_ends_on_another_thread() -> None:
     code = """
 import secalloc, sys, termios, threading, time

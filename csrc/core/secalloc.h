@@ -414,6 +414,7 @@ void sa_environ_wipe(const char *name);
 /* Turn a terminal's echo, line editing and signal keys off, once the process is in its
  * foreground. They are on again after sa_echo_back, when the process is stopped until it goes
  * on, and when it dies of a signal that nobody handles or ends. One terminal at a time: EBUSY.
+ * EINTR: signals broke it off time and again while output was sent; they may be on still.
  * The descriptor stays the caller's, who closes it after sa_echo_back. [any] */
 SA_MUST_USE enum sa_code sa_echo_off(int fd, struct sa_why *why);
 /* Restore that terminal and flush what was typed ahead; nothing where another descriptor, or

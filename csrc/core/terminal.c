@@ -214,7 +214,8 @@ enum sa_code sa_echo_off(int fd, struct sa_why *why)
         turn++;
     if (!error) {
         handle_signals();
-        error = hush(false, TCSAFLUSH);
+        for (int turn = 0; (error = hush(false, TCSAFLUSH)) == EINTR && turn < TRIES;)
+            turn++;
     }
     atomic_store(&changing, false);
     if (!error) {
@@ -232,8 +233,9 @@ void sa_echo_back(int fd)
     if (!asks_here() || atomic_load(&terminal) != fd)
         return;
     take_turn();
-    for (int turn = 0; atomic_load(&silent) && turn < TRIES; turn++)
-        if (!tcsetattr(fd, TCSAFLUSH, &before[atomic_load(&latest)]) || errno != EINTR)
+    for (int turn = 0; atomic_load(&silent) && turn <= TRIES; turn++) /* the last does not wait */
+        if (!tcsetattr(fd, turn < TRIES ? TCSAFLUSH : TCSANOW, &before[atomic_load(&latest)]) ||
+            errno != EINTR)
             break; /* gone: nothing to restore */
     atomic_store(&silent, false);
     leave_signals();

@@ -2,6 +2,8 @@
 #include "functions/functions.h"
 #include "objects/errors.h"
 
+#include <errno.h>
+
 static PyObject *echo_off(PyObject *module, PyObject *fd)
 {
     long number = PyLong_AsLong(fd);
@@ -9,9 +11,13 @@ static PyObject *echo_off(PyObject *module, PyObject *fd)
         return NULL;
     struct sa_why why = {0};
     enum sa_code code;
-    Py_BEGIN_ALLOW_THREADS /* output may have to be sent first */
-    code = sa_echo_off((int)number, &why);
-    Py_END_ALLOW_THREADS
+    do {
+        Py_BEGIN_ALLOW_THREADS /* output may have to be sent first */
+        code = sa_echo_off((int)number, &why);
+        Py_END_ALLOW_THREADS
+        if (code == SA_OS_ERROR && why.error == EINTR && PyErr_CheckSignals())
+            return NULL;
+    } while (code == SA_OS_ERROR && why.error == EINTR);
     if (code != SA_OK)
         return py_fail(py_state_of_module(module), code, &why);
     Py_RETURN_NONE;
