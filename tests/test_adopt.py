@@ -462,6 +462,55 @@ def test_a_sealed_arena_is_handed_over_and_stays_sealed(pooled: bool, deny: str)
         key.close()
 
 
+TWO = PRELUDE + ASK + "print(ask('key'), ask('other'))"
+TWO_OF = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "check": True}
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_buffer_that_keeps_a_sealed_arena_open(
+    pooled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken while it was handed over, at whose end it forbids what the arena was before: the
+    child has the secret all the same, and is given others."""
+    hand_over = secalloc._core._hand_over
+    held = []
+
+    def then_export(arena: Arena, *rest: Any) -> None:
+        hand_over(arena, *rest)
+        if arena.size > 1:
+            held.append(memoryview(arena))
+
+    monkeypatch.setattr(secalloc._core, "_hand_over", then_export)
+    with LockdownChannel() as channel, secalloc.Pool() as pool, Arena(1) as other:
+        key = pool.alloc(b"sealed") if pooled else Arena(b"sealed")
+        (pool if pooled else key).seal()
+        args = channel.popen_args(env=variables(), secrets={"key": key, "other": other})
+        child = subprocess.run(command(TWO), **args, **TWO_OF)  # noqa: S603
+        assert child.stdout == b"6 1\n"
+        assert bytes(held.pop()) == b"sealed"
+        key.close()
+
+
+def test_an_arena_that_is_being_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From after the child was told its size on: it is told so, and is given others, and the
+    fill ends well."""
+    hand_over = secalloc._core._hand_over
+
+    def while_filled(arena: Arena, *rest: Any) -> None:
+        if arena.size == 1:
+            return hand_over(arena, *rest)
+        with arena.open("w") as view:
+            view[:] = b"filled"
+            hand_over(arena, *rest)
+        return None
+
+    monkeypatch.setattr(secalloc._core, "_hand_over", while_filled)
+    with LockdownChannel() as channel, Arena(6) as key, Arena(1) as other:
+        args = channel.popen_args(env=variables(), secrets={"key": key, "other": other})
+        child = subprocess.run(command(TWO), **args, **TWO_OF)  # noqa: S603
+        assert child.stdout == b"wiped 1\n"
+
+
 def test_a_sealed_arena_that_others_seal_and_wipe_meanwhile() -> None:
     """Whatever comes in between, the child gets all of it, or is told."""
     code = GET.replace("a =", "try: a =") + (
