@@ -68,11 +68,12 @@ bool budget_maps_left(size_t wanted)
 
 void budget_note_shortfall(unsigned refused, const struct sa_why *why)
 {
-    if (!refused || vault.missing)
+    unsigned news = refused & ~vault.missing;
+    if (!news)
         return;
-    vault.missing = refused;
+    vault.missing |= news;
     vault.missing_why = *why;
-    atomic_store(&vault.untold, true);
+    atomic_fetch_or(&vault.untold, news);
 }
 
 bool sa_shortfall(unsigned *missing, struct sa_why *why)
@@ -80,11 +81,11 @@ bool sa_shortfall(unsigned *missing, struct sa_why *why)
     if (!atomic_load_explicit(&vault.untold, memory_order_relaxed))
         return false; /* asked after every arena: no lock for that */
     lock_take(LOCK_VAULT);
-    bool news = atomic_exchange(&vault.untold, false);
+    unsigned news = atomic_exchange(&vault.untold, 0);
     if (news) {
-        *missing = vault.missing;
+        *missing = news;
         *why = vault.missing_why;
     }
     lock_give(LOCK_VAULT);
-    return news;
+    return news != 0;
 }

@@ -467,9 +467,9 @@ void sa_trim(void);
 unsigned sa_require(unsigned bits);
 unsigned sa_required(void); /* [any] */
 
-/* The first time an arena of this process fell short of a protection the platform has:
- * *missing gets the sa_protection bits, *why the call that refused. True once,
- * then false. [any] */
+/* Whether arenas of this process fell short of protections that the platform has, and nobody
+ * was told of those yet: *missing gets the sa_protection bits, each once, *why the call that
+ * refused. [any] */
 bool sa_shortfall(unsigned *missing, struct sa_why *why);
 
 /* A run of data pages between two guards, as a census finds it. */

@@ -41,9 +41,9 @@ struct vault {
     struct sa_why never_why;        /* and why */
     _Atomic bool shun_secretmem;    /* not wanted */
     bool got_secretmem;             /* the last time that pages were mapped */
-    unsigned missing;               /* protections of the first shortfall */
-    struct sa_why missing_why;
-    _Atomic bool untold;            /* of which nobody was told yet */
+    unsigned missing;               /* protections of which pages fell short, ever */
+    struct sa_why missing_why;      /* the last of them */
+    _Atomic unsigned untold;        /* of which nobody was told yet */
 };
 extern struct vault vault;
 extern struct sa_region segments[SEGMENTS];

@@ -138,6 +138,28 @@ TEST(refusals_name_their_call)
     CHECK(strstr(p.why.call, "MADV_DONTDUMP"));
 }
 
+/* Each protection that is missing is told of once, whatever was told of before. */
+TEST(each_is_told_once)
+{
+    struct sa_arena a = {0};
+    unsigned missing = 0;
+    if (under_tool())
+        SKIP("tools have locks of their own");
+    sa_use_secretmem(false);
+    mlock2_is = SPENT;
+    make(&a, 100, 1, 1);
+    CHECK(sa_shortfall(&missing, &why));
+    SAME(missing, SA_LOCK);
+    CHECK(!strcmp(why.call, "mlock2"));
+    refuse_dont_dump = true;
+    for (int i = 0; i < 2; i++) { /* the second has nothing new to tell */
+        make(&a, 100000, 1, 1);
+        SAME(sa_shortfall(&missing, &why), i == 0);
+    }
+    SAME(missing, SA_NODUMP);
+    CHECK(!sa_shortfall(&missing, &why));
+}
+
 TEST(no_wipe_on_fork)
 {
     struct sa_arena a = {0};
@@ -161,6 +183,7 @@ int main(int argc, char **argv)
     RUN(before_5_18);
     RUN(without_mlock2);
     RUN(refusals_name_their_call);
+    RUN(each_is_told_once);
     RUN(no_wipe_on_fork);
 #endif
     return check_end();

@@ -230,7 +230,7 @@ int py_errors_init(PyObject *module, struct py_state *state)
         return -1;
     return add_exception(module, &state->protection_warning, "ProtectionWarning",
                          "Arenas work, but without a protection that this platform has.\n\n"
-                         "Given once a process, at the first arena that falls short; says\n"
-                         "which protection, which call refused it, and what mends it.",
+                         "Given once a process for each protection, at the first arena that lacks it;\n"
+                         "says which it is, which call refused it, and what mends it.",
                          PyExc_RuntimeWarning);
 }
