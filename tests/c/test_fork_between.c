@@ -20,6 +20,7 @@ static struct sa_why why;
 static _Atomic bool armed;
 static pid_t child;
 static int stored[2];
+static int ends[2]; /* of the socket that a secret is handed over by */
 
 static bool holds_secret(const uint8_t *at, size_t n)
 {
@@ -43,6 +44,9 @@ static _Noreturn void look(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
     alarm(20);
     close(stored[1]); /* a parent that failed is the end of it */
+    for (int i = 0; i < 2; i++) /* or a peer in the parent would wait for this end of it */
+        if (ends[i])
+            close(ends[i]);
     if (read(stored[0], line, 1) != 1)
         _exit(9);
     FILE *maps = fopen("/proc/self/maps", "re");
@@ -167,7 +171,6 @@ TEST(descriptor_open) { made(SYS_ftruncate); }
 /* ---- handing over ------------------------------------------------------------------------ */
 
 static struct sa_arena given, taken, more[40];
-static int ends[2];
 
 static void *gives(void *with)
 {
