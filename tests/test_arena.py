@@ -5,13 +5,14 @@ import gc
 import mmap
 import sys
 import weakref
+from collections.abc import Callable
 
 import pytest
 from crash import SECRET, raw, secret
 from support import GUARD_FAULT, check, linux_only, run
 
 import secalloc
-from secalloc import Arena, Protection
+from secalloc import Arena, Protection, WipedError
 
 PAGE = mmap.PAGESIZE
 SIZES = [0, 1, 2, 15, 16, 17, 4095, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE, 16 * PAGE, 16 * PAGE + 1]
@@ -89,6 +90,30 @@ def test_whatever_has_an_index_is_a_size() -> None:
         assert bytes(arena) == bytes(5)
     with pytest.raises(ZeroDivisionError):
         Arena(Rude())
+
+
+class Acts:
+    """An integer that does something to an arena when it is asked for."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.act = act
+
+    def __index__(self) -> int:
+        self.act()
+        return 5
+
+
+def test_an_arguments_own_code_finds_nothing_borrowed() -> None:
+    """It may move the arena or close it: neither is refused, and what comes after is."""
+    with secret() as arena:
+        arena[0] = Acts(arena.rotate)
+        assert arena[0] == 5
+        arena[Acts(arena.rotate)] = 6
+        assert arena[Acts(arena.rotate)] == 6
+        with pytest.raises(WipedError):
+            arena[1] = Acts(arena.clear)
+        with pytest.raises(ValueError, match="closed"):
+            arena[1] = Acts(arena.close)
 
 
 @pytest.mark.parametrize("source", [None, 1.5, object(), [1, 2], {}, (), 2 + 1j], ids=repr)

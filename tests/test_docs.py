@@ -2,10 +2,12 @@
 
 import fcntl
 import importlib
+import importlib.util
 import os
 import pkgutil
 import pty
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -28,7 +30,7 @@ NOT_IN_ALL = ["getpass", "random"]
 ROOT = Path(__file__).parent.parent
 
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 WHOLE = {"tutorial.md"}
 """Of which each block goes on where the one before ended."""
 
@@ -145,11 +147,33 @@ def test_there_are_examples() -> None:
     assert names.count("howto.md") >= 7
 
 
+def sources(folder: str, *endings: str) -> str:
+    """All files of a folder that end so."""
+    paths = sorted(p for p in (ROOT / folder).rglob("*") if p.suffix in endings)
+    return "\n".join(path.read_text() for path in paths)
+
+
 def test_the_tests_that_documents_name_exist() -> None:
     for path in DOCUMENTS:
-        for module, name in re.findall(r"`(test_\w+\.py)::(\w+)`", path.read_text()):
-            tests = (ROOT / "tests" / module).read_text()
-            assert re.search(rf"^def {name}\(", tests, re.M), f"{path.name}: {module}::{name}"
+        for module, name in re.findall(r"`(test_\w+\.(?:py|c))::(\w+)`", path.read_text()):
+            (file,) = (ROOT / "tests").rglob(module)
+            start = rf"^TEST\({name}\)" if file.suffix == ".c" else rf"^def {name}\("
+            assert re.search(start, file.read_text(), re.M), f"{path.name}: {module}::{name}"
+
+
+def test_the_functions_that_the_invariants_name_exist() -> None:
+    ours = sources("csrc", ".c", ".h") + sources("secalloc", ".py")
+    named = re.findall(r"`(\w+)\(\)`", (ROOT / "docs" / "invariants.md").read_text())
+    assert named
+    for name in named:
+        assert re.search(rf"^(?:def |[a-zA-Z_].*[ *]){name}\(", ours, re.M), name
+
+
+def test_the_targets_that_documents_name_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for path in (*DOCUMENTS, ROOT / "CONTRIBUTING.md"):
+        for name in re.findall(r"(?:`|^    )make (?:-s )?([a-z-]+)", path.read_text(), re.M):
+            assert re.search(rf"^{name}:", makefile, re.M), f"{path.name}: {name}"
 
 
 def test_the_table_of_states_is_the_tested_one() -> None:
@@ -167,3 +191,47 @@ def test_every_public_name_is_in_the_reference() -> None:
             names = getattr(importlib.import_module(found.name), "__all__", ())
             ours = {f"{found.name}.{name}" for name in names if name not in secalloc.__all__}
             assert ours <= {*there}, ours - {*there}
+
+
+# ---- the drawings -------------------------------------------------------------------------
+
+
+def drawings() -> Any:
+    """docs/drawings.py, from where it is."""
+    spec = importlib.util.spec_from_file_location("drawings", ROOT / "docs" / "drawings.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_drawings_are_current() -> None:
+    assert drawings().stale() == [], "python docs/drawings.py draws them anew"
+
+
+def test_the_drawings_follow_the_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = drawings()
+    shutil.copytree(ROOT / "csrc" / "core", tmp_path / "core")
+    monkeypatch.setattr(module, "CORE", tmp_path / "core")
+    for word, drawing in (("WAITING ((uint64_t)1 << 57)", "use-word"), ("SLOT_LOST ", "slot")):
+        (header,) = (p for p in module.CORE.rglob("*.h") if word in p.read_text())
+        header.write_text(header.read_text().replace(word, word.replace("57", "63"), 1))
+        if drawing == "slot":
+            header.write_text(header.read_text().replace("never to be used again", "never again"))
+        assert drawing in module.stale()
+
+
+def test_no_two_fields_of_the_use_word_share_a_bit() -> None:
+    seen = 0
+    for name, lowest, bits in drawings().use_word():
+        field = (1 << bits) - 1 << lowest
+        assert not seen & field, name
+        seen |= field
+    assert seen < 1 << 64
+
+
+def test_each_drawing_is_shown() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    shown = re.findall(r"\(drawings/([\w-]+)\.svg\)", text)
+    assert sorted(shown) == sorted(drawings().DRAWINGS)
