@@ -108,8 +108,10 @@ def copies(pid: int, skip: list[int], secret: bytes) -> str:
     """The kinds of copy found."""
     found = set()
     needles = forms(secret)
+    any_of_them = re.compile(b"|".join(re.escape(n) for all_ in needles.values() for n in all_))
     for piece in changed(pid, skip):
-        found |= {kind for kind, all_ in needles.items() if any(n in piece for n in all_)}
+        if any_of_them.search(piece):  # one pass for what are thirty else
+            found |= {kind for kind, all_ in needles.items() if any(n in piece for n in all_)}
     return ", ".join(kind for kind in needles if kind in found) or "none"
 
 
@@ -250,31 +252,38 @@ def run_output(row: Row, names: dict[str, Any]) -> Cells:
     return cells
 
 
-def run_group(setup: str, rows: list[Row]) -> dict[str, Cells]:
-    """In a process of its own, so that one package's memory is all there is to look through."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            names: dict[str, Any] = {}
-            exec(setup, names)  # noqa: S102
-            gc.freeze()  # or a collection in a child would touch every page
-            done = {row.call: (run_output if row.fills else run_input)(row, names) for row in rows}
-            with open(write, "w") as out:
-                json.dump(done, out)
-            status = 0
-        except BaseException as error:
-            sys.excepthook(type(error), error, error.__traceback__)
-        finally:
-            os._exit(status)
-    os.close(write)
-    with open(read) as result:
-        text = result.read()
-    if os.waitpid(pid, 0)[1] or not text:
-        raise SystemExit(f"works: a group failed: {rows[0].call}")
-    got: dict[str, Cells] = json.loads(text)
-    return got
+class Group:
+    """Rows under way in a process of its own: one package's memory is all there is to look at."""
+
+    def __init__(self, setup: str, rows: list[Row]) -> None:
+        self.first = rows[0].call
+        read, write = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 1
+            try:
+                names: dict[str, Any] = {}
+                exec(setup, names)  # noqa: S102
+                gc.freeze()  # or a collection in a child would touch every page
+                done = {r.call: (run_output if r.fills else run_input)(r, names) for r in rows}
+                with open(write, "w") as out:
+                    json.dump(done, out)
+                status = 0
+            except BaseException as error:
+                sys.excepthook(type(error), error, error.__traceback__)
+            finally:
+                os._exit(status)
+        os.close(write)
+        self.result = open(read)  # noqa: SIM115
+
+    def done(self) -> dict[str, Cells]:
+        """Its rows, once it has ended."""
+        with self.result:
+            text = self.result.read()
+        if os.waitpid(self.pid, 0)[1] or not text:
+            raise SystemExit(f"works: a group failed: {self.first}")
+        got: dict[str, Cells] = json.loads(text)
+        return got
 
 
 # ---- the record and the document ----------------------------------------------------------
@@ -325,11 +334,16 @@ def tried(packages: bool, only: Callable[[str], bool] = lambda heading: True) ->
     """Every group's rows, as this Python has them now."""
     with tempfile.TemporaryDirectory() as directory:
         os.environ["SECALLOC_WORKS"] = directory
-        chosen = {h: g for h, g in groups(packages).items() if only(h)}
-        return {
-            heading: run_group(setup, [row for row in rows if has_secretmem() or not row.secretmem])
-            for heading, (setup, rows) in chosen.items()
-        }
+        running: dict[str, Group] = {}
+        found = {}
+        for heading, (setup, rows) in groups(packages).items():
+            if only(heading):
+                if len(running) == (os.cpu_count() or 1):  # each looks at its own children
+                    first = next(iter(running))
+                    found[first] = running.pop(first).done()
+                tried = [row for row in rows if has_secretmem() or not row.secretmem]
+                running[heading] = Group(setup, tried)
+        return found | {heading: group.done() for heading, group in running.items()}
 
 
 LOOKS = ("in use", "after")
