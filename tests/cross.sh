@@ -59,6 +59,10 @@ build() { # target, system's macro, the other system, options to link the extens
     if [[ $target != *musl ]]; then # which zig links statically
         "${zig[@]}" -shared "${@:4}" -o "$to/_core.abi3.so" "$to"/{core,py}/*.o
     fi
+    if [[ $target = *-gnu* ]]; then # what `run` loads
+        compile "$to/run" -fPIC -fvisibility=hidden -Wconversion -- csrc/run/*.c
+        "${zig[@]}" -shared -o "$to/_run.so" "$to"/run/*.o
+    fi
     echo "ok: $target, ${#core[@]} files of the core, $(find csrc/py -name '*.c' | wc -l) of the extension, ${#tests[@]} tests"
 }
 
