@@ -1,3 +1,5 @@
+/* Gives each thread that touches the library a signal stack, and remembers beside it where the
+ * thread's own lies. */
 #include "alt_stack.h"
 
 #include "os.h"

@@ -1,3 +1,4 @@
+/* Fills slack with a pattern that depends on the address, and tells whether it is whole. */
 #include "canary.h"
 
 #include "os.h"

@@ -1,3 +1,4 @@
+/* Hex and base64, in time that depends on lengths alone. */
 #include "codec.h"
 
 #include "ct.h"

@@ -1,3 +1,4 @@
+/* Compares bytes in time that depends on their lengths alone. */
 #include "ct.h"
 
 #include "registers.h"

@@ -2,7 +2,7 @@
 #include "fatal.h"
 #include "marker.h"
 #include "os.h"
-#include "remains.h"
+#include "scrub.h"
 #include "terminal.h"
 #include "vault.h"
 
@@ -93,7 +93,7 @@ static void queue(const struct sigaction *next, int sig, siginfo_t *info, void *
         os_step_back(sig, info, context); /* queued, it would be ignored there */
     } else if (os_requeue(sig, info) == 0) {
         if (dies && (vault_is_ours() || !vault_started()))
-            remains_clear(context);
+            stack_scrub(context);
     } else if (forced) { /* it comes again by itself, and takes registers as they were */
         os_step_back(sig, info, context);
     } else if (dies) {

@@ -48,7 +48,7 @@ static void forget_parent(void)
     for (uint32_t i = 0; i < count; i++) {
         reserve_around(atomic_load(&segments[i].base), segments[i].bytes, &budget);
         (void)os_release((void *)segments[i].words,
-                         (TABLE_BYTES(segments[i].slots) + vault.page - 1) / vault.page *
+                         (SLOT_TABLE_BYTES(segments[i].slots) + vault.page - 1) / vault.page *
                              vault.page); /* a table that nobody reads any more */
     }
     count = atomic_exchange(&vault.large_count, 0);
@@ -106,7 +106,7 @@ static enum sa_code start(struct sa_why *why)
     exits = true;
     vault.page = os_page_size();
     if (!vault.large_words) {
-        if ((code = mapping_table(&at, TABLE_BYTES(LARGES), why)))
+        if ((code = mapping_table(&at, SLOT_TABLE_BYTES(LARGES), why)))
             return code;
         vault.large_words = at;
     }

@@ -1,3 +1,5 @@
+/* Writes the one byte that tells others of a wipe, to the file that was chosen for it and to no
+ * other. */
 #include "marker.h"
 
 #include "os.h"

@@ -44,7 +44,7 @@ static enum sa_code add_segment(size_t data, struct sa_why *why)
     r->data = data;
     r->slots = (uint32_t)((bytes - vault.page) / (data + vault.page));
     void *table;
-    enum sa_code code = mapping_table(&table, TABLE_BYTES(r->slots), why);
+    enum sa_code code = mapping_table(&table, SLOT_TABLE_BYTES(r->slots), why);
     if (code) {
         (void)os_release(base, bytes); /* fresh, whole and ours */
         return code;

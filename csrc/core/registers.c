@@ -1,3 +1,4 @@
+/* Forgets what a copy or a comparison left in the processor. */
 #include "registers.h"
 
 #if defined(__x86_64__)

@@ -1,3 +1,4 @@
+/* Wiping a slot, owning it and copying from slot to slot, all by its one atomic word. */
 #include "slot.h"
 
 #include "noise.h"
@@ -179,6 +180,12 @@ bool slot_wipe_and_restore(struct slot s)
     if (hold_access(h) != hold_wanted(h))
         (void)change_access(s, OS_AS_WANTED); /* refused: noise stays open */
     return true;
+}
+
+struct sa_why slot_refused(int error)
+{
+    return (struct sa_why){.call = "mprotect", .error = error,
+                           .mend = "raise the data limit (ulimit -d) or vm.max_map_count"};
 }
 
 void slot_publish(struct slot s, bool pooled)

@@ -32,7 +32,7 @@ struct slot_words {
 };
 
 /* What the table of a region with that many slots takes. */
-#define TABLE_BYTES(slots) ((slots) * (sizeof(struct slot_words) + sizeof(_Atomic(struct sa_arena *))))
+#define SLOT_TABLE_BYTES(slots) ((slots) * (sizeof(struct slot_words) + sizeof(_Atomic(struct sa_arena *))))
 
 struct slot {
     struct sa_region *region;
@@ -138,6 +138,9 @@ bool slot_wipe_and_restore(struct slot s);
 /* Change the access of a live slot of ours; waits for wipers and other owners.
  * Returns 0 or an errno with the access as it was. [any] */
 SA_MUST_USE int slot_set_access(struct slot s, enum os_access access);
+
+/* Why the access of a slot's pages was refused, and what would help. [any] */
+struct sa_why slot_refused(int error);
 
 /* Whether the owner has at least that access, whatever a wiper lifts just now. [any] */
 static inline bool slot_allows(struct slot s, enum os_access access)

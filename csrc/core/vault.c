@@ -1,100 +1,10 @@
-/* Takes and puts back slots: small ones from the parked, larger arenas with a reservation each. */
+/* Takes and puts back slots, and tells what they come to. */
 #include "budget.h"
-#include "mapping.h"
+#include "large.h"
 #include "pages.h"
 #include "parked.h"
 
 #include <errno.h>
-
-/* ---- large slots ------------------------------------------------------------------------- */
-
-static struct sa_region *free_large(void)
-{
-    uint32_t count = atomic_load(&vault.large_count);
-    for (uint32_t i = 0; i < count; i++)
-        if (!atomic_load(&larges[i].base))
-            return &larges[i];
-    return count < LARGES ? &larges[count] : NULL;
-}
-
-static void drop_large(struct sa_region *r, uint8_t *base)
-{
-    /* In pieces: guards may have merged with a neighbour's, and a map that has to
-     * be split can be refused at the map limit; the data never has to. */
-    (void)os_release(base + vault.page, r->data);
-    (void)os_release(base, vault.page);                       /* refused: a page of */
-    (void)os_release(base + vault.page + r->data, vault.page); /* address space lost */
-}
-
-static enum sa_code take_large(size_t data, unsigned least, struct slot *out, struct sa_why *why)
-{
-    enum sa_code code = mapping_allows(4, why);
-    if (code)
-        return code;
-    struct sa_region *r = free_large();
-    if (!r) {
-        *why = (struct sa_why){.mend = "close some of the large arenas"};
-        return SA_NO_MEMORY;
-    }
-    size_t bytes = data + 2 * vault.page, one = 1;
-    int error = 0;
-    uint8_t *base = os_reserve(bytes, &error);
-    if (!base) {
-        *why = (struct sa_why){.call = "mmap", .error = error};
-        return SA_NO_MEMORY;
-    }
-    struct os_pages pages;
-    code = mapping_slots(data, &one, least, true, &pages, why);
-    if (code) {
-        (void)os_release(base, bytes); /* nothing in it yet */
-        return code;
-    }
-    bool hole;
-    error = os_place_pages(pages.at, data, base + vault.page, &hole);
-    if (error) {
-        (void)os_release(pages.at, data); /* never accessible */
-        (void)os_release(base, vault.page);
-        if (!hole)
-            (void)os_release(base + vault.page, data);
-        (void)os_release(base + vault.page + data, vault.page);
-        *why = (struct sa_why){.call = "mremap", .error = error};
-        return SA_NO_MEMORY;
-    }
-    uint32_t index = (uint32_t)(r - larges);
-    r->bytes = bytes;
-    r->data = data;
-    r->given = 0;
-    r->slots = 1;
-    atomic_store(&r->used, 1);
-    if (!r->words) { /* once: wipers read it */
-        _Atomic(struct sa_arena *) *owners = (void *)(vault.large_words + LARGES);
-        r->owners = owners + index;
-        r->words = &vault.large_words[index];
-    }
-    atomic_store(&r->words->hold, hold_of(SLOT_OWNED, OS_NONE, pages.granted));
-    atomic_store(r->owners, NULL); /* where fork does not zero it, a parent's */
-    atomic_store(&r->base, base);
-    if (index == atomic_load(&vault.large_count))
-        atomic_store(&vault.large_count, index + 1);
-    vault.maps += 4;
-    budget_count(pages.granted, data);
-    *out = (struct slot){r, 0};
-    return SA_OK;
-}
-
-static void put_large(struct slot s)
-{
-    budget_uncount(s);
-    vault.maps -= 4;
-    uint8_t *base = atomic_load(&s.region->base);
-    drop_large(s.region, base);
-    atomic_store(slot_hold(s), SLOT_FREE);
-    atomic_store(&s.region->base, NULL);
-}
-
-static bool is_large(struct slot s) { return s.region >= larges && s.region < larges + LARGES; }
-
-/* ---- what the rest sees -------------------------------------------------------------------- */
 
 static void set_owned_access(struct slot s, enum os_access access)
 {
@@ -118,7 +28,7 @@ enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *
     while (!large && (size_t)1 << class < pages)
         class++;
     lock_take(LOCK_VAULT);
-    enum sa_code code = large ? take_large(data, least, out, why)
+    enum sa_code code = large ? large_take(data, least, out, why)
                               : pages_take(class, least, out, why);
     if (!code) {
         vault.live++;
@@ -133,8 +43,7 @@ enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *
         set_owned_access(*out, OS_WRITE);
         return SA_OK;
     }
-    *why = (struct sa_why){.call = "mprotect", .error = error,
-                           .mend = "raise the data limit (ulimit -d) or vm.max_map_count"};
+    *why = slot_refused(error);
     vault_put(*out, size, true);
     return SA_NO_MEMORY;
 }
@@ -151,7 +60,7 @@ static bool stays_empty(void)
 
 void vault_put(struct slot s, size_t size, bool whole)
 {
-    bool large = is_large(s);
+    bool large = large_is(s);
     if (!large && whole) {
         if (hold_access(atomic_load(slot_hold(s))) != OS_NONE)
             whole = os_protect(slot_data(s), s.region->data, OS_NONE) == 0;
@@ -163,7 +72,7 @@ void vault_put(struct slot s, size_t size, bool whole)
     atomic_fetch_add_explicit(&vault.returns, 1, memory_order_relaxed);
     slot_set_owner(s, NULL);
     if (large)
-        put_large(s);
+        large_put(s);
     else
         parked_put(s, whole);
     if (vault.live == 0 && vault.secretmem_bytes && stays_empty())

@@ -55,6 +55,7 @@ static void in_the_child(void *unused)
     (void)unused;
     take_each();
     struct sa_arena a = {0};
+    no_marker();
     make(&a, 10, 1, 1); /* which takes most of them */
     SAME(lockdown(), 1);
     sa_close(&a);

@@ -371,9 +371,9 @@ static void leaves_nothing(unsigned descriptors)
     SAME(count_descriptors(), descriptors + 2); /* the pipe */
     if (target == WHICH_munmap)
         return; /* what it was refused is left, and cannot be helped */
-    size_t outside, tables, want = whole_pages(TABLE_BYTES(LARGES)) + os_page_size();
+    size_t outside, tables, want = whole_pages(SLOT_TABLE_BYTES(LARGES)) + os_page_size();
     for (uint32_t i = 0; i < atomic_load(&vault.segment_count); i++)
-        want += whole_pages(TABLE_BYTES(segments[i].slots));
+        want += whole_pages(SLOT_TABLE_BYTES(segments[i].slots));
     count_ours(&outside, &tables);
     SAME(outside, 0);
     SAME(tables, want);

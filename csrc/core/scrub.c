@@ -1,4 +1,5 @@
-#include "remains.h"
+/* Clears what a dying thread's registers and dead stack hold. */
+#include "scrub.h"
 
 #include "alt_stack.h"
 #include "os.h"
@@ -48,7 +49,7 @@ BARE __attribute__((noinline)) static void zero_own(void)
     wipe_scratch(room, sizeof room);
 }
 
-BARE __attribute__((noinline)) void remains_clear(void *context)
+BARE __attribute__((noinline)) void stack_scrub(void *context)
 {
     const uintptr_t word = sizeof(uint64_t);
     uintptr_t here = (uintptr_t)__builtin_frame_address(0) / word * word;

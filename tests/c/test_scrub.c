@@ -14,7 +14,7 @@ static uint8_t *below, *stack;
 
 static void begin(void)
 {
-    char name[] = "/tmp/secalloc-remains-XXXXXX";
+    char name[] = "/tmp/secalloc-scrub-XXXXXX";
     int fd = mkstemp(name);
     CHECK(fd >= 0);
     unlink(name);
@@ -237,7 +237,7 @@ TEST(bounds)
 
 int main(int argc, char **argv)
 {
-    check_begin("test_remains", argc, argv);
+    check_begin("test_scrub", argc, argv);
     RUN(the_stack_is_cleared_and_no_more);
     RUN(disarmed_it_stays);
     RUN(a_thread_that_never_touched_the_library);
