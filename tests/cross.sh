@@ -21,12 +21,12 @@ strict=(-std=c11 -O2 -pthread -Wall -Wextra -Wshadow -Werror -Icsrc/core -Itests
     echo 'typedef void function(void);'
     echo 'extern function *const volatile all[];'
     echo 'function *const volatile all[] = {'
-    sed -n 's/^[^ *\/#].*[ *]\(sa_[a-z0-9_]*\)(.*/    (function *)\1,/p' csrc/core/secalloc.h | sort -u
+    sed -n 's/^[^ *\/#].*[ *]\(sa_[a-z0-9_]*\)(.*/    (function *)\1,/p' csrc/core/face/*.h | sort -u
     echo '};'
     echo 'int main(void) { return all[0] == 0; }'
 } >"$out/api.c"
 [ "$(grep -c '^    (function' "$out/api.c")" -ge 10 ] || {
-    echo "found too few functions in secalloc.h" >&2
+    echo "found too few functions in csrc/core/face" >&2
     exit 1
 }
 
