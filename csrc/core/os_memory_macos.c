@@ -1,4 +1,4 @@
-/* macOS 11 and later, arm64 and x86-64.
+/* macOS 11 and later, arm64 and x86-64: address space and the pages that hold secrets.
  *
  * Memory is mapped with vm_map rather than mmap where it can be: one call sets
  * place, protection and inheritance, so that no fork in another thread sees a
@@ -8,58 +8,8 @@
 #include "os.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <mach/mach.h>
-#include <poll.h>
-#include <pthread.h>
 #include <sys/mman.h>
-#include <sys/random.h>
-#include <sys/resource.h>
-#include <sys/select.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/sysctl.h>
-#include <unistd.h>
-
-/* Older headers lack it; the kernel has had it since macOS 11. */
-#ifndef MSG_NOSIGNAL
-#define MSG_NOSIGNAL 0x80000
-#endif
-
-/* ---- limits --------------------------------------------------------------- */
-
-size_t os_map_limit(void)
-{
-    return SIZE_MAX;
-}
-
-/* RLIMIT_AS bounds the size of the whole map, shared libraries included. */
-size_t os_address_space_left(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_AS, &limit) || limit.rlim_cur == RLIM_INFINITY)
-        return SIZE_MAX;
-    struct mach_task_basic_info info;
-    mach_msg_type_number_t count = MACH_TASK_BASIC_INFO_COUNT;
-    if (task_info(mach_task_self(), MACH_TASK_BASIC_INFO, (task_info_t)&info, &count))
-        return (size_t)limit.rlim_cur / 2;
-    return limit.rlim_cur > info.virtual_size ? (size_t)(limit.rlim_cur - info.virtual_size) : 0;
-}
-
-/* The kernel takes the lesser of the process's limit and the machine's. */
-size_t os_lock_limit(void)
-{
-    size_t least = SIZE_MAX;
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
-        least = (size_t)limit.rlim_cur;
-    uint64_t machine = 0;
-    size_t length = sizeof machine;
-    if (sysctlbyname("vm.user_wire_limit", &machine, &length, NULL, 0) == 0 &&
-        length == sizeof machine && machine < least)
-        least = (size_t)machine;
-    return least;
-}
 
 /* ---- address space --------------------------------------------------------- */
 
@@ -236,6 +186,11 @@ int os_touched(void *at, size_t bytes, unsigned char *vec)
     return error;
 }
 
+int os_touched_ever(void *at, size_t bytes, unsigned char *vec)
+{
+    return os_touched(at, bytes, vec);
+}
+
 /* ---- memory of our own ------------------------------------------------------ */
 
 void *os_map_table(size_t bytes, struct sa_why *why)
@@ -246,138 +201,4 @@ void *os_map_table(size_t bytes, struct sa_why *why)
         return NULL;
     }
     return at;
-}
-
-/* ---- entropy, threads, signals ----------------------------------------------- */
-
-int os_entropy(void *out, size_t bytes)
-{
-    char *p = out;
-    while (bytes) {
-        size_t n = bytes < 256 ? bytes : 256; /* all that getentropy gives at a time */
-        if (getentropy(p, n))
-            return errno;
-        p += n;
-        bytes -= n;
-    }
-    return 0;
-}
-
-long os_process(void)
-{
-    return (long)getpid();
-}
-
-bool os_is_init(void)
-{
-    return getpid() == 1;
-}
-
-/* The siginfo cannot be queued, only the signal; a fault's is not blocked by itself. The
- * library's lock is not taken for a thread's own handle. ENOTSUP and ESRCH on a dispatch
- * worker thread, which takes no directed signal: there a forced one comes again by its
- * instruction. */
-int os_requeue(int sig, siginfo_t *info)
-{
-    (void)info; /* lost: see above */
-    int before = errno;
-    sigset_t own;
-    sigemptyset(&own);
-    sigaddset(&own, sig);
-    pthread_sigmask(SIG_BLOCK, &own, NULL); /* until the handler returns */
-    int error = pthread_kill(pthread_self(), sig);
-    if (error)
-        pthread_sigmask(SIG_UNBLOCK, &own, NULL);
-    errno = before;
-    return error;
-}
-
-/* There is no sigtimedwait, and sigwait waits for ever where another thread took
- * the signal between a look and the call: it takes from any thread's. Ignoring a
- * signal for a moment drops a pending one, and never waits. */
-void os_consume(int sig)
-{
-    int before = errno;
-    sigset_t pending;
-    struct sigaction ignore = {.sa_handler = SIG_IGN}, saved;
-    if (sigpending(&pending) == 0 && sigismember(&pending, sig) == 1 &&
-        sigaction(sig, &ignore, &saved) == 0)
-        (void)sigaction(sig, &saved, NULL); /* it was this a moment ago */
-    errno = before;
-}
-
-/* Whether a write past RLIMIT_FSIZE would follow. Here SIGXFSZ goes to the
- * process, where blocking it in the calling thread does not hold it back. */
-static bool file_is_full(int fd, const struct stat *what)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_FSIZE, &limit) || limit.rlim_cur == RLIM_INFINITY)
-        return false;
-    int flags = fcntl(fd, F_GETFL);
-    off_t at = flags >= 0 && flags & O_APPEND ? what->st_size : lseek(fd, 0, SEEK_CUR);
-    return at >= 0 && (uint64_t)at >= limit.rlim_cur;
-}
-
-/* 0 where one byte can be written at once. poll knows pipes and terminals, but
- * not every device (/dev/tty), for which it says POLLNVAL and select must do. */
-static int has_room(int fd)
-{
-    struct pollfd ready = {.fd = fd, .events = POLLOUT};
-    if (poll(&ready, 1, 0) < 0)
-        return errno;
-    if (ready.revents & (POLLHUP | POLLERR))
-        return EPIPE; /* not written to, as SIGPIPE too would go to the process */
-    if (!(ready.revents & POLLNVAL))
-        return ready.revents & POLLOUT ? 0 : EAGAIN;
-    if (fd >= FD_SETSIZE)
-        return EAGAIN;
-    fd_set room;
-    FD_ZERO(&room);
-    FD_SET(fd, &room);
-    struct timeval at_once = {0, 0};
-    int count = select(fd + 1, NULL, &room, NULL, &at_once);
-    return count > 0 ? 0 : count < 0 ? errno : EAGAIN;
-}
-
-/* A pipe, terminal or socket that others fill between the look and the write could
- * make us wait: its O_NONBLOCK is theirs too, and no call here writes without it,
- * nor a send with MSG_DONTWAIT. A channel of our own has one writer to each pipe. */
-static int write_now(int fd, const struct stat *what, const char *byte)
-{
-    bool file = S_ISREG(what->st_mode);
-    int error = file ? (file_is_full(fd, what) ? EFBIG : 0) : has_room(fd);
-    if (error)
-        return error;
-    ssize_t wrote = S_ISSOCK(what->st_mode) ? send(fd, byte, 1, MSG_NOSIGNAL)
-                                            : write(fd, byte, 1);
-    return wrote == 1 ? 0 : wrote < 0 ? errno : EIO;
-}
-
-int os_look_at_pipe(int fd, struct stat *file) { return os_look_at(fd, file); }
-
-int os_write_quietly(int fd, const struct stat *what, char byte)
-{
-    (void)fd, (void)what, (void)byte;
-    return EOPNOTSUPP;
-}
-
-int os_write_byte(int fd, const struct stat *what, char byte)
-{
-    int before = errno, error;
-    do
-        error = write_now(fd, what, &byte);
-    while (error == EINTR);
-    errno = before;
-    return error;
-}
-
-size_t os_alt_stack_least(void)
-{
-    size_t least = 2 * (size_t)MINSIGSTKSZ;
-    return (least < (size_t)SIGSTKSZ ? (size_t)SIGSTKSZ : least) + 8192;
-}
-
-int os_touched_ever(void *at, size_t bytes, unsigned char *vec)
-{
-    return os_touched(at, bytes, vec);
 }
