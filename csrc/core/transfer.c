@@ -13,6 +13,7 @@
 #include "alt_stack.h"
 #include "arena_state.h"
 #include "fatal.h"
+#include "noise.h"
 #include "registers.h"
 #include "forks.h"
 
@@ -124,16 +125,19 @@ static bool all_there(const uint8_t *at, size_t offset, size_t n)
     return true;
 }
 
-/* Copy into the other's pages, and unmap them in any case. */
-static enum sa_code put_into(struct sa_arena *a, uint8_t *at, const struct offer *offer)
+/* Copy into the other's pages, and unmap them in any case. Where that is refused the secret
+ * must not stay in them, as no handler would find it there. */
+static enum sa_code put_into(struct sa_arena *a, uint8_t *at, const struct offer *offer,
+                             struct sa_why *why)
 {
     const uint8_t *bytes;
     sigset_t mask;
     bool given = false, mapped = true;
+    int refused = 0;
     enum sa_code code = sa_borrow(a, &bytes);
     if (!code) {
         struct slot s = arena_slot(a);
-        for (unsigned turn = 0; mapped && arena_whole(a); turn++) {
+        for (unsigned turn = 0; mapped && !refused && arena_whole(a); turn++) {
             if (!slot_hold_one(s, &mask)) {
                 slot_wait_clear(turn);
                 continue;
@@ -142,13 +146,18 @@ static enum sa_code put_into(struct sa_arena *a, uint8_t *at, const struct offer
             if (given && a->size)
                 memcpy(at + offer->offset, bytes, a->size);
             registers_forget();
-            mapped = os_release(at, (size_t)offer->bytes) != 0;
+            refused = os_release(at, (size_t)offer->bytes);
+            mapped = refused != 0;
+            if (mapped)
+                noise_wipe(at + offer->offset, a->size);
             slot_unhold_one(s, &mask);
         }
         code = sa_return(a);
     }
     if (mapped)
         (void)os_release(at, (size_t)offer->bytes); /* refused: it stays, never inherited */
+    if (refused)
+        return failed("munmap", refused, why);
     return given ? SA_OK : code ? code : SA_WIPED; /* wiped since: the copy was before that */
 }
 
@@ -202,7 +211,7 @@ enum sa_code sa_hand_over(struct sa_arena *a, int sock, uint32_t timeout_ms, str
             answer = REFUSED;
             code = SA_OK;
         } else if (offer.kind == PAGES) {
-            code = put_into(a, at, &offer);
+            code = put_into(a, at, &offer, why);
         } else if (offer.kind == STREAM) {
             code = look(a);
             char go = GO;

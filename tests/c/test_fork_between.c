@@ -200,6 +200,8 @@ static void hand(long call, void *other(void *), bool taking)
     }
     make(&given, 3000, 1, SEED);
     SAME(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    struct sa_status before, after;
+    sa_status(&before);
     SAME(pthread_create(&thread, NULL, other, &failed), 0);
     trap(call);
     enum sa_code code = taking ? sa_take_over(&taken, 3000, ends[1], 8000, &shared, &why)
@@ -209,6 +211,13 @@ static void hand(long call, void *other(void *), bool taking)
     close(ends[taking]);
     SAME(pthread_join(thread, &failed), 0);
     CHECK(failed);
+    sa_status(&after);
+    if (taking) { /* of the pages that a child has, too, nobody knows when they are free */
+        SAME(after.arenas, before.arenas);
+        SAME(after.bytes, before.bytes);
+        SAME(after.secretmem_bytes, before.secretmem_bytes - os_page_size());
+        SAME(after.locked_bytes, before.locked_bytes - os_page_size());
+    }
     for (int i = 0; i < 40; i++) /* on whatever pages there are */
         make(&more[i], 3000, 1, SEED);
     SAME(child_found(), 1);
