@@ -34,10 +34,19 @@ void forks_before(void)
     atomic_fetch_add(&passed, 1);
 }
 
+/* Not below zero: where a handler that interrupted a fork forks and returns in its child as
+ * well, that child ends a fork which it did not begin. */
+static void count_out(void)
+{
+    unsigned n = atomic_load(&passing);
+    while (n && !atomic_compare_exchange_weak(&passing, &n, n - 1)) {
+    }
+}
+
 void forks_after(void)
 {
     if (!holds_for_fork()) {
-        atomic_fetch_sub(&passing, 1);
+        count_out();
     } else if (nested) {
         nested--;
     } else {
@@ -46,9 +55,8 @@ void forks_after(void)
     }
 }
 
-void forks_after_in_child(void)
+void forks_forked(void)
 {
-    forks_after(); /* given back where this very thread took it */
     atomic_store(&held_for_fork, false);
     atomic_store(&passing, 0);
     nested = 0;

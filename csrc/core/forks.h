@@ -21,9 +21,10 @@ bool alone_still(const struct alone *alone);
 void forks_hold_off(struct alone *alone);
 SA_MUST_USE bool forks_let_in(const struct alone *alone);
 
-/* What runs before a fork, and after it in the parent and in the child. [any, atfork] */
+/* What runs before a fork, and after it in the parent. [any, atfork] */
 void forks_before(void);
 void forks_after(void);
-void forks_after_in_child(void);
+/* In a child: it has begun no fork. [any, atfork] */
+void forks_forked(void);
 
 #endif

@@ -43,6 +43,7 @@ static void forget_parent(void)
     if (atomic_load(&vault_token))
         atomic_store(atomic_load(&vault_token), 0); /* where fork does not do it by itself */
     locks_forked();
+    forks_forked();
     unsigned budget = 4096;
     uint32_t count = atomic_exchange(&vault.segment_count, 0);
     for (uint32_t i = 0; i < count; i++) {
@@ -68,12 +69,6 @@ static void forget_parent(void)
     atomic_store(&ran, 0);
 }
 
-static void after_fork_in_child(void)
-{
-    forks_after_in_child();
-    forget_parent();
-}
-
 static void at_exit(void)
 {
     if (!vault_is_ours())
@@ -90,7 +85,7 @@ static int hooks_refused;
  * child forked meanwhile, but for glibc's. */
 __attribute__((constructor)) static void set_hooks(void)
 {
-    hooks_refused = pthread_atfork(forks_before, forks_after, after_fork_in_child);
+    hooks_refused = pthread_atfork(forks_before, forks_after, forget_parent);
 }
 
 /* With the lock held. What it made stays for the next try where a step fails. */
