@@ -1,6 +1,6 @@
 /* Open blocks: each is counted in the arena's use word, and listed here with the thread that
  * began it, so that a turn never holds off who has a block of the arena open already. */
-#include "arena_state.h"
+#include "arena_use.h"
 #include "locks.h"
 
 enum { BUCKETS = 256 };
@@ -64,40 +64,43 @@ bool block_is_open_here(struct sa_arena *a)
 
 /* ---- begin and end -------------------------------------------------------------------- */
 
-/* With the block counted and the arena moving. */
+/* With the block counted and the arena moving. Read-only only when the exports end: nobody is
+ * lied to. */
 static enum sa_code look_inside(struct sa_arena *a, struct sa_why *why)
 {
-    if (!a->slab) {
-        enum sa_code code = arena_settle_access(a, why);
-        if (code && code != SA_BUSY) /* read-only when the exports end: nobody is lied to */
-            return code;
-    } else if (slab_access(a->slab) == OS_NONE) {
-        return SA_SEALED;
+    enum sa_code code = arena_open_pages(a, OS_READ, why);
+    return code ? code : arena_whole(a) ? SA_OK : SA_WIPED;
+}
+
+/* The same before it is counted. */
+static enum sa_code begin_block(struct sa_arena *a, struct sa_block *block, struct sa_why *why)
+{
+    struct sa_why unused;
+    uint64_t one = block->change ? USE_EDIT : USE_READ, all = block->change ? USE_EDITS : USE_READS;
+    if ((atomic_load(&a->use) & all) == all)
+        return SA_CROWDED;
+    atomic_fetch_add(&a->use, one);
+    block->stamp = atomic_load(&a->good); /* before the look: a wipe from now on shows */
+    enum sa_code code = look_inside(a, why);
+    if (!code) {
+        list(block, a);
+        return SA_OK;
     }
-    return arena_whole(a) ? SA_OK : SA_WIPED;
+    atomic_fetch_sub(&a->use, one);
+    if (arena_apply_access(a, &unused)) {
+        /* refused: a little more open than it was */
+    }
+    return code;
 }
 
 enum sa_code sa_open(struct sa_arena *a, bool change, struct sa_block *block, struct sa_why *why)
 {
-    uint64_t one = change ? EDIT : READ, all = change ? EDITS : READS;
     enum sa_code code = arena_alive(a);
-    if (code || (code = arena_begin_moving(a, FILL)))
+    if (code || (code = arena_begin_moving(a, USE_FILL)))
         return code == SA_FILLING ? SA_WIPED : code;
-    if ((atomic_load(&a->use) & all) == all) {
-        arena_leave(a, MOVING);
-        return SA_CROWDED;
-    }
-    atomic_fetch_add(&a->use, one);
     block->change = change;
-    block->stamp = atomic_load(&a->good); /* before the look: a wipe from now on shows */
-    if ((code = look_inside(a, why))) {
-        atomic_fetch_sub(&a->use, one);
-        if (!a->slab)
-            arena_unlift(a);
-    } else {
-        list(block, a);
-    }
-    arena_leave(a, MOVING);
+    code = begin_block(a, block, why);
+    arena_leave(a, USE_MOVING);
     return code;
 }
 
@@ -111,9 +114,8 @@ enum sa_code sa_open_end(struct sa_block *block, struct sa_why *why)
     if ((code = arena_begin_moving(a, 0)))
         return code;
     bool wiped = arena_stamp(a) != block->stamp;
-    atomic_fetch_sub(&a->use, block->change ? EDIT : READ);
-    if (!a->slab)
-        code = arena_settle_access(a, why);
-    arena_leave(a, MOVING);
+    atomic_fetch_sub(&a->use, block->change ? USE_EDIT : USE_READ);
+    code = arena_apply_access(a, why);
+    arena_leave(a, USE_MOVING);
     return wiped ? SA_WIPED : code;
 }

@@ -1,6 +1,7 @@
 /* What lives in the vault, for people to look at. */
-#include "arena_state.h"
+#include "arena_place.h"
 #include "locks.h"
+#include "vault.h"
 
 static void describe(struct slot s, uint64_t h, struct sa_arena *owner, struct sa_live *out)
 {
@@ -17,9 +18,9 @@ static void describe(struct slot s, uint64_t h, struct sa_arena *owner, struct s
     out->arenas = 1;
     out->size = owner->size;
     out->address = out->pages + out->data - owner->tail - owner->size;
-    out->exports = use & EXPORTS;
-    out->sealed = use & SEALED;
-    out->wiped = use & FILL || !arena_whole(owner);
+    out->exports = use & USE_EXPORTS;
+    out->sealed = use & USE_SEALED;
+    out->wiped = use & USE_FILL || !arena_whole(owner);
 }
 
 /* Whether a slot is parked or an arena's own. With the vault's lock held: nobody takes an owner

@@ -1,71 +1,88 @@
 /* Writing to an arena: fills, which make a wiped arena usable, and stores. */
-#include "arena_state.h"
+#include "arena_use.h"
 #include "noise.h"
 #include "registers.h"
 
 #include <string.h>
 
-/* ---- fill ------------------------------------------------------------------------------ */
+/* ---- begin ------------------------------------------------------------------------------ */
 
-/* With the fill counted and the arena moving. A pool must be open for it: what it holds
- * is opened together. */
-static enum sa_code open_for_fill(struct sa_arena *a, struct sa_why *why)
+/* Turn the content to noise. */
+static enum sa_code wipe_for_fill(struct sa_arena *a, struct sa_why *why)
 {
-    if (!a->slab)
-        return arena_settle_access(a, why);
-    enum os_access pages = slab_access(a->slab);
-    return pages == OS_WRITE ? SA_OK : pages == OS_READ ? SA_READ_ONLY : SA_SEALED;
+    arena_wipe(a);
+    if (!(atomic_load(slot_hold(arena_slot(a))) & HOLD_DROPPED))
+        return SA_OK;
+    *why = (struct sa_why){.call = "mprotect",
+                           .mend = "the pages were given up in a wipe; make a new arena"};
+    return SA_OS_ERROR;
+}
+
+/* With the arena moving. */
+static enum sa_code begin_fill(struct sa_arena *a, struct sa_why *why)
+{
+    struct sa_why unused;
+    atomic_fetch_or(&a->use, USE_FILL);
+    enum sa_code code = arena_open_pages(a, OS_WRITE, why);
+    if (!code)
+        code = wipe_for_fill(a, why);
+    if (!code) {
+        atomic_store(&a->good, arena_stamp(a));
+        arena_lay_canary(a);
+        return SA_OK;
+    }
+    atomic_fetch_and(&a->use, ~USE_FILL);
+    if (arena_apply_access(a, &unused)) {
+        /* refused: a little more open than it was */
+    }
+    return code;
 }
 
 enum sa_code sa_fill_begin(struct sa_arena *a, struct sa_why *why)
 {
     enum sa_code code = arena_alive(a);
-    if (code || (code = arena_begin_moving(a, FILL)))
+    if (code || (code = arena_begin_moving(a, USE_FILL)))
         return code;
-    uint64_t u = atomic_load(&a->use);
-    /* Readers of usable content would see the noise. Over a wiped arena there are none: who
-     * still holds a buffer for life must not keep it wiped. */
-    if (u & (EXPORTS | READS | EDITS) && arena_whole(a)) {
-        arena_leave(a, MOVING);
-        return u & EXPORTS ? SA_BUSY : SA_FILLING;
-    }
-    atomic_fetch_or(&a->use, FILL);
-    code = open_for_fill(a, why);
-    if (!code) {
-        arena_wipe(a);
-        if (atomic_load(slot_hold(arena_slot(a))) & HOLD_DROPPED) {
-            *why = (struct sa_why){.call = "mprotect",
-                                   .mend = "the pages were given up in a wipe; make a new arena"};
-            code = SA_OS_ERROR;
-        }
-    }
-    if (!code) {
-        atomic_store(&a->good, arena_stamp(a));
-        arena_lay_canary(a);
-        arena_leave(a, MOVING);
-        return SA_OK;
-    }
-    atomic_fetch_and(&a->use, ~FILL);
-    if (!a->slab)
-        arena_unlift(a);
-    arena_leave(a, MOVING);
+    if (!(code = arena_may_replace(a)))
+        code = begin_fill(a, why);
+    arena_leave(a, USE_MOVING);
     return code;
 }
 
-/* A fill has ended, the arena moves: the access before it, SA_BUSY if only later. */
-static enum sa_code close_after_fill(struct sa_arena *a)
+/* ---- end --------------------------------------------------------------------------------- */
+
+/* What is left to do when a fill has left the word. */
+enum ending {
+    FILL_NOTHING,   /* the content is whole, and the access stays */
+    FILL_ACCESS,    /* the content is whole; the access before the fill is to be put back */
+    FILL_WIPE,      /* noise is to be left, and that access */
+    FILL_IS_CLOSED, /* it no longer matters */
+};
+
+static enum ending ending_of(struct sa_arena *a, uint64_t use, bool whole)
 {
-    struct sa_why unused;
-    struct sa_slab *slab = a->slab;
+    if (use & USE_CLOSED)
+        return FILL_IS_CLOSED;
+    if (!whole || !arena_whole(a)) /* a wipe from now on moves the stamp */
+        return FILL_WIPE;
+    return use & (USE_SEALED | USE_BLOCKS | USE_LATER) ? FILL_ACCESS : FILL_NOTHING;
+}
+
+/* Take the fill from the word; where something is left to do, the arena is moving. */
+static enum ending leave_fill(struct sa_arena *a, bool whole)
+{
     uint64_t u = atomic_load(&a->use);
-    if (!slab) /* inside a block for reading they are accessible anyway */
-        return arena_settle_access(a, &unused) == SA_BUSY && !(u & READS) ? SA_BUSY : SA_OK;
-    while (u & LATER && !(u & EXPORTS))
-        if (atomic_compare_exchange_weak(&a->use, &u, u & ~LATER)) {
-            slab_unlift(slab);
-            break;
+    for (unsigned turn = 0;;) {
+        if (u & USE_MOVING || (u & USE_READERS && !(u & USE_CLOSED))) {
+            os_wait(turn++);
+            u = atomic_load(&a->use);
+            continue;
         }
-    return SA_OK;
+        enum ending ending = ending_of(a, u, whole);
+        uint64_t moving = ending == FILL_ACCESS || ending == FILL_WIPE ? USE_MOVING : 0;
+        if (atomic_compare_exchange_weak(&a->use, &u, (u & ~USE_FILL) | moving))
+            return ending;
+    }
 }
 
 enum sa_code sa_fill_end(struct sa_arena *a, bool whole)
@@ -73,33 +90,26 @@ enum sa_code sa_fill_end(struct sa_arena *a, bool whole)
     enum sa_code code = arena_alive(a);
     if (code)
         return code;
-    uint64_t u = atomic_load(&a->use), next;
-    bool good, plain;
-    for (unsigned turn = 0;;) {
-        if (u & MOVING || (u & READERS && !(u & CLOSED))) {
-            os_wait(turn++);
-            u = atomic_load(&a->use);
-            continue;
+    switch (leave_fill(a, whole)) {
+    case FILL_NOTHING:
+        return SA_OK;
+    case FILL_ACCESS:
+        code = arena_close_fill(a);
+        break;
+    case FILL_WIPE:
+        atomic_store(&a->good, ARENA_NEVER_GOOD);
+        arena_wipe(a);
+        if (arena_close_fill(a)) {
+            /* later: there is only noise */
         }
-        good = whole && arena_whole(a); /* a wipe from now on moves the stamp */
-        plain = good && !(u & (SEALED | READS | EDITS | LATER)); /* the access stays */
-        next = (u & ~FILL) | (plain || u & CLOSED ? 0 : MOVING);
-        if (atomic_compare_exchange_weak(&a->use, &u, next))
-            break;
-    }
-    if (u & CLOSED) {
+        code = whole ? SA_WIPED : SA_OK;
+        break;
+    case FILL_IS_CLOSED:
         arena_leave(a, 0);
         return SA_CLOSED;
     }
-    if (plain)
-        return SA_OK;
-    if (!good) {
-        atomic_store(&a->good, NEVER_GOOD);
-        arena_wipe(a);
-    }
-    code = close_after_fill(a);
-    arena_leave(a, MOVING);
-    return good ? code : whole ? SA_WIPED : SA_OK;
+    arena_leave(a, USE_MOVING);
+    return code;
 }
 
 /* ---- store ------------------------------------------------------------------------------ */
@@ -139,7 +149,7 @@ static enum sa_code begin_writing(struct sa_arena *a, size_t offset, size_t n, u
     if (code)
         return code;
     wipers_wait();
-    if ((code = arena_enter(a, READER, NEED_WRITE)))
+    if ((code = arena_enter(a, USE_READER, NEED_WRITE)))
         return code;
     *stamp = atomic_load(&a->good);
     size_t end;
@@ -148,7 +158,7 @@ static enum sa_code begin_writing(struct sa_arena *a, size_t offset, size_t n, u
     else if (arena_stamp(a) != *stamp)
         code = SA_WIPED;
     if (code)
-        arena_leave(a, READER);
+        arena_leave(a, USE_READER);
     return code;
 }
 
@@ -157,7 +167,7 @@ static enum sa_code end_writing(struct sa_arena *a, uint64_t stamp)
     bool whole = arena_stamp(a) == stamp;
     if (!whole)
         arena_wipe(a); /* what we stored behind the wiper's back */
-    arena_leave(a, READER);
+    arena_leave(a, USE_READER);
     return whole ? SA_OK : SA_WIPED;
 }
 

@@ -1,7 +1,5 @@
 /* A pool: many small arenas in the cells of its slabs, made, closed and freed together. */
-#include "alt_stack.h"
-#include "arena_state.h"
-#include "fatal.h"
+#include "arena_make.h"
 #include "pool_state.h"
 #include "vault.h"
 
@@ -37,20 +35,11 @@ enum sa_code pool_alive(struct sa_pool *p, struct sa_why *why)
 enum sa_code sa_pool_alloc(struct sa_pool *p, struct sa_arena *a, size_t size,
                            struct sa_why *why)
 {
-    struct cell c;
+    unsigned required = 0;
     enum sa_code code = pool_alive(p, why);
-    if (code)
+    if (code || (code = arena_prepare(&required, false, why)))
         return code;
-    alt_stack_ensure();
-    fatal_arm();
-    wipers_wait();
-    unsigned required = sa_required();
-    if ((code = vault_may_have(required, why)))
-        return code;
-    uint64_t before = arena_begin_cell(a);
-    code = slab_take(p->set, a, size, required, &c, why);
-    arena_end_cell(a, code ? NULL : &c, size, code ? before : FILL);
-    return code;
+    return arena_make_in(p->set, a, size, required, why);
 }
 
 /* False: an arena of the slab is made or moved just now. */

@@ -1,5 +1,5 @@
 /* Sealing a pool and opening it: all its slabs' pages get other access together. */
-#include "arena_state.h"
+#include "arena_word.h"
 #include "pool_state.h"
 
 /* Whether an arena lets its pages be lowered at all. A use that lasts lifts its slab, to
@@ -8,17 +8,17 @@ static enum sa_code let_go(struct sa_slab *s, struct sa_arena *a, bool must, boo
 {
     uint64_t u = atomic_load(&a->use);
     for (;;) {
-        *wait = u & (MOVING | READERS) && !(u & CLOSED);
+        *wait = u & (USE_MOVING | USE_READERS) && !(u & USE_CLOSED);
         if (*wait)
             return SA_OK;
-        if (must && u & (FILL | READS | EDITS) && !(u & CLOSED))
+        if (must && u & (USE_FILL | USE_BLOCKS) && !(u & USE_CLOSED))
             return SA_FILLING;
-        if (!(u & EXPORTS) && (u & CLOSED || !(u & FILL)))
+        if (!(u & USE_EXPORTS) && (u & USE_CLOSED || !(u & USE_FILL)))
             return SA_OK;
-        if (must || u & LATER)
+        if (must || u & USE_LATER)
             return SA_BUSY;
         slab_lift_more(s); /* lifted already, so the pages need nothing */
-        if (atomic_compare_exchange_strong(&a->use, &u, u | LATER))
+        if (atomic_compare_exchange_strong(&a->use, &u, u | USE_LATER))
             return SA_BUSY;
         slab_lift_less(s);
     }

@@ -1,5 +1,5 @@
 /* Moving an arena's content to fresh pages. */
-#include "arena_state.h"
+#include "arena_use.h"
 #include "noise.h"
 #include "registers.h"
 
@@ -24,42 +24,6 @@ static void copy_pages(uint8_t *to, const uint8_t *from, size_t bytes, bool lock
     }
 }
 
-static unsigned granted(struct cell place) { return hold_granted(atomic_load(slot_hold(place.slot))); }
-
-static enum sa_code new_place(struct sa_arena *a, struct cell *to, bool *zeroed,
-                              struct sa_why *why)
-{
-    *zeroed = false;
-    if (a->slab)
-        return slab_take_alike(a->slab, a, a->size, to, why);
-    size_t tail = a->tail;
-    *to = (struct cell){.tail = tail};
-    enum sa_code code = vault_take(a->size + tail, a->size, granted(arena_place(a)), &to->slot,
-                                   zeroed, why); /* never less than it has */
-    if (!code)
-        slot_set_owner(to->slot, a);
-    return code;
-}
-
-/* The place holds noise or nothing. A pool's was lifted for the move. */
-static void drop_place(struct sa_arena *a, struct cell place, bool live)
-{
-    if (place.slab) {
-        slab_unlift(place.slab);
-        slab_give_back(place.slab, place.index, a->size);
-    } else {
-        vault_put(place.slot, a->size, live ? slot_retire(place.slot) : true);
-    }
-}
-
-static void wipe_place(struct cell place)
-{
-    if (place.slab)
-        slab_wipe_cell(place.slab, place.index);
-    else
-        (void)slot_wipe(place.slot); /* live until we retire it */
-}
-
 /* Move content, canary and all that is counted from place to place, unless a wipe
  * came first: then false, with nothing written to `to`. */
 static bool move_content(struct sa_arena *a, struct cell from, struct cell to, bool zeroed)
@@ -75,13 +39,13 @@ static bool move_content(struct sa_arena *a, struct cell from, struct cell to, b
             atomic_store(&a->wipes, atomic_load(&a->good) - slot_stamp(to.slot));
             if (zeroed)
                 copy_pages(slot_data(to.slot), slot_data(from.slot), to.slot.region->data,
-                           granted(from) & SA_LOCK);
+                           place_granted(from) & SA_LOCK);
             else
                 memcpy(arena_bytes(a), bytes, a->size);
             registers_forget();
             arena_lay_canary(a);
         }
-        slot_unhold_both(from.slot, to.slot, whole || to.slab, &mask);
+        slot_unhold_both(from.slot, to.slot, whole || place_is_shared(to), &mask);
         return whole;
     }
     return false;
@@ -90,31 +54,31 @@ static bool move_content(struct sa_arena *a, struct cell from, struct cell to, b
 static enum sa_code move(struct sa_arena *a, struct sa_why *why)
 {
     struct cell from = arena_place(a), to;
-    bool zeroed, moved = false;
+    bool zeroed;
     arena_check_canary(a);
     if (!arena_whole(a))
         return SA_WIPED;
     enum sa_code code = noise_rekey(why);
-    if (code || (code = new_place(a, &to, &zeroed, why)))
+    if (code || (code = place_take_alike(a, a, &to, &zeroed, why)))
         return code;
-    if ((moved = move_content(a, from, to, zeroed)))
-        wipe_place(from);
-    else
-        code = SA_WIPED;
-    drop_place(a, moved ? from : to, moved);
-    return code;
+    place_show_owner(&to, a);
+    bool moved = move_content(a, from, to, zeroed);
+    if (moved)
+        place_wipe(from);
+    place_drop(moved ? from : to, a->size, moved);
+    return moved ? SA_OK : SA_WIPED;
 }
 
 static enum sa_code rotate(struct sa_arena *a, struct sa_why *why)
 {
     enum sa_code code = arena_alive(a);
-    if (code || (code = arena_begin_moving(a, EXPORTS | FILL)))
+    if (code || (code = arena_begin_moving(a, USE_EXPORTS | USE_FILL)))
         return code;
     if (!(code = arena_lift(a, why))) {
         code = move(a, why);
         arena_unlift(a); /* where it lies now */
     }
-    arena_leave(a, MOVING);
+    arena_leave(a, USE_MOVING);
     return code;
 }
 

@@ -4,9 +4,9 @@
  * looked at there. What is compared passes through general registers a word at a time, with
  * all signals but faults blocked, so that none is saved on a signal frame; what the compiler
  * spilled of them is wiped from the stack at the end. */
-#include "arena_state.h"
 #include "needle.h"
 #include "registers.h"
+#include "vault.h"
 #include "wipe.h"
 
 #include <errno.h>

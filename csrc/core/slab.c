@@ -4,34 +4,6 @@
 #include "vault.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-enum { CANARY_LEAST = 8 };
-/* Above CELL_FINE a class is at most a fifth larger than the one before. */
-static const size_t coarse[] = {640, 768, 896, 1024, 1280, 1536, 1792, 2048};
-enum { COARSE = sizeof coarse / sizeof coarse[0] };
-
-unsigned slab_class_for(size_t size, size_t *cell)
-{
-    *cell = 0;
-    if (size > coarse[COARSE - 1])
-        return SLAB_ALONE; /* what follows cannot overflow */
-    *cell = (size + CANARY_LEAST + CELL_STEP - 1) / CELL_STEP * CELL_STEP;
-    if (*cell <= CELL_FINE)
-        return (unsigned)(*cell / CELL_STEP - 1);
-    for (unsigned i = 0; i < COARSE; i++)
-        if (*cell <= coarse[i]) {
-            *cell = coarse[i];
-            return CELL_FINE / CELL_STEP + i;
-        }
-    return SLAB_ALONE;
-}
-
-size_t slab_bytes_alone(size_t size)
-{
-    size_t bytes;
-    return __builtin_add_overflow(size, CANARY_LEAST, &bytes) ? SIZE_MAX : bytes; /* is refused */
-}
 
 void slab_lock(struct sa_slab *s) { slab_lock_here(s); }
 void slab_unlock(struct sa_slab *s) { slab_unlock_here(s); }

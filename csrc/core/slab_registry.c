@@ -1,7 +1,9 @@
-/* All sets of slabs of this process, for who asks about memory by address or in sum. */
+/* All sets of slabs of this process: made and freed, and asked by address or in sum. */
 #include "locks.h"
 #include "slab_state.h"
 #include "vault.h"
+
+#include <stdlib.h>
 
 /* The sets of one process: a child's are none of its parent's. */
 static struct {
@@ -21,7 +23,9 @@ static struct slab_set *lock_registry(void)
 
 static void unlock_registry(void) { lock_give(LOCK_POOLS); }
 
-void slabs_register(struct slab_set *set)
+/* ---- making and freeing ------------------------------------------------------------------ */
+
+static void enroll(struct slab_set *set)
 {
     set->next = lock_registry();
     set->from = &registry.first;
@@ -31,7 +35,7 @@ void slabs_register(struct slab_set *set)
     unlock_registry();
 }
 
-void slabs_unregister(struct slab_set *set)
+static void strike(struct slab_set *set)
 {
     (void)lock_registry(); /* it is one of them */
     *set->from = set->next;
@@ -39,6 +43,36 @@ void slabs_unregister(struct slab_set *set)
         set->next->from = set->from;
     unlock_registry();
 }
+
+enum sa_code slab_set_make(struct slab_set **out, struct sa_why *why)
+{
+    struct slab_set *set = calloc(1, sizeof *set);
+    if (!set || pthread_mutex_init(&set->growing, NULL)) {
+        free(set);
+        *why = (struct sa_why){.call = "malloc"};
+        return SA_NO_MEMORY;
+    }
+    atomic_store(&set->access, OS_WRITE);
+    set->epoch = vault_epoch();
+    enroll(set);
+    *out = set;
+    return SA_OK;
+}
+
+void slab_set_free(struct slab_set *set)
+{
+    if (set->epoch == vault_epoch())
+        strike(set);
+    for (struct sa_slab *s = slab_walk(set, NULL), *next; s; s = next) {
+        next = slab_walk(set, s);
+        free(s->taken); /* a parent's, in a forked child */
+        free((void *)s->owners);
+        free(s);
+    }
+    free(set);
+}
+
+/* ---- asking all ----------------------------------------------------------------------------- */
 
 /* Each slab of each set, in turn and locked: the first, after NULL, locks the registry, and
  * after the last it is unlocked. Whoever leaves earlier unlocks both. */

@@ -13,40 +13,7 @@ struct wish {
     unsigned ask;   /* and should have */
 };
 
-static enum sa_code no_heap(struct sa_why *why)
-{
-    *why = (struct sa_why){.call = "malloc"};
-    return SA_NO_MEMORY;
-}
-
 /* ---- the set ----------------------------------------------------------------------------- */
-
-enum sa_code slab_set_make(struct slab_set **out, struct sa_why *why)
-{
-    struct slab_set *set = calloc(1, sizeof *set);
-    if (!set || pthread_mutex_init(&set->growing, NULL)) {
-        free(set);
-        return no_heap(why);
-    }
-    atomic_store(&set->access, OS_WRITE);
-    set->epoch = vault_epoch();
-    slabs_register(set);
-    *out = set;
-    return SA_OK;
-}
-
-void slab_set_free(struct slab_set *set)
-{
-    if (set->epoch == vault_epoch())
-        slabs_unregister(set);
-    for (struct sa_slab *s = slab_walk(set, NULL), *next; s; s = next) {
-        next = slab_walk(set, s);
-        free(s->taken); /* a parent's, in a forked child */
-        free((void *)s->owners);
-        free(s);
-    }
-    free(set);
-}
 
 void slab_set_close(struct slab_set *set)
 {
@@ -83,6 +50,38 @@ struct slab_totals slab_set_totals(struct slab_set *set)
     for (struct sa_slab *s = NULL; (s = slab_walk_locked(set, s));)
         slab_add_up(s, &totals);
     return totals;
+}
+
+/* ---- classes ----------------------------------------------------------------------------- */
+
+enum { CANARY_LEAST = 8 };
+/* Above CELL_FINE a class is at most a fifth larger than the one before. */
+static const size_t coarse[] = {640, 768, 896, 1024, 1280, 1536, 1792, 2048};
+enum { COARSE = sizeof coarse / sizeof coarse[0] };
+
+/* The class of cells that hold `size` bytes and a canary, and the size of those cells; 0 for
+ * SLAB_ALONE. */
+static unsigned class_for(size_t size, size_t *cell)
+{
+    *cell = 0;
+    if (size > coarse[COARSE - 1])
+        return SLAB_ALONE; /* what follows cannot overflow */
+    *cell = (size + CANARY_LEAST + CELL_STEP - 1) / CELL_STEP * CELL_STEP;
+    if (*cell <= CELL_FINE)
+        return (unsigned)(*cell / CELL_STEP - 1);
+    for (unsigned i = 0; i < COARSE; i++)
+        if (*cell <= coarse[i]) {
+            *cell = coarse[i];
+            return CELL_FINE / CELL_STEP + i;
+        }
+    return SLAB_ALONE;
+}
+
+/* The bytes of pages that one cell alone takes, with a canary. */
+static size_t bytes_alone(size_t size)
+{
+    size_t bytes;
+    return __builtin_add_overflow(size, CANARY_LEAST, &bytes) ? SIZE_MAX : bytes; /* is refused */
 }
 
 /* ---- growing ------------------------------------------------------------------------------ */
@@ -133,8 +132,10 @@ static enum sa_code take_record(struct slab_set *set, unsigned class, struct sa_
     if (!s && !closed)
         s = new_record(set, class);
     pthread_mutex_unlock(&set->growing);
+    if (!s && !closed)
+        *why = (struct sa_why){.call = "malloc"};
     *out = s;
-    return s ? SA_OK : closed ? SA_CLOSED : no_heap(why);
+    return s ? SA_OK : closed ? SA_CLOSED : SA_NO_MEMORY;
 }
 
 /* Pages for a slab, fewer before a protection is not to be had. */
@@ -155,7 +156,7 @@ static enum sa_code grow(struct slab_set *set, const struct wish *w, struct sa_s
     enum sa_code code = take_record(set, w->class, &s, why);
     if (code)
         return code;
-    size_t bytes = w->class == SLAB_ALONE ? slab_bytes_alone(w->size) : next_bytes(set, w);
+    size_t bytes = w->class == SLAB_ALONE ? bytes_alone(w->size) : next_bytes(set, w);
     code = take_pages(s, bytes, w->ask, why);
     if (!code)
         code = slab_cut(s, w->shard, w->cell, why);
@@ -293,7 +294,7 @@ static enum sa_code take(struct slab_set *set, struct sa_arena *owner, size_t si
         return code;
     struct sa_slab *s;
     struct wish w = {.size = size, .shard = shard_here()};
-    w.class = slab_class_for(size, &w.cell);
+    w.class = class_for(size, &w.cell);
     w.least = least & (SA_LOCK | SA_SECRETMEM | SA_NODUMP); /* the others every slab has */
     if ((code = best_slab(set, &w, &s, why)))
         return code;

@@ -89,13 +89,6 @@ static inline uint32_t slab_used(const struct sa_slab *s)
     return s->mapped ? s->cells - slab_free_cells(s) : 0;
 }
 
-/* The class of cells that hold `size` bytes and a canary, and the size of those cells; 0 for
- * SLAB_ALONE. [any] */
-unsigned slab_class_for(size_t size, size_t *cell);
-
-/* The bytes of pages that one cell alone, of `size` bytes and a canary, takes. [any] */
-size_t slab_bytes_alone(size_t size);
-
 /* Cut the pages of a slab without any, which have just come to s->slot, into cells of that size,
  * and open them. Locked. SA_NO_MEMORY: the pages went back. [any] */
 SA_MUST_USE enum sa_code slab_cut(struct sa_slab *s, unsigned shard, size_t cell,
@@ -113,10 +106,6 @@ bool slab_lock_limit_is_far(void);
 /* A slab got pages, which are accessible, or is to lose them. Locked. [any] */
 void slab_pages_came(struct sa_slab *s);
 void slab_pages_go(struct sa_slab *s);
-
-/* Make a set known to the process, and forget it. [any] */
-void slabs_register(struct slab_set *set);
-void slabs_unregister(struct slab_set *set);
 
 /* Add what a slab has. Locked. [any] */
 void slab_add_up(const struct sa_slab *s, struct slab_totals *totals);

@@ -10,12 +10,11 @@
  * A fork waits, as for all pages on their way, while a descriptor is open; where one did not
  * wait, the handing over fails.
  */
-#include "alt_stack.h"
-#include "arena_state.h"
-#include "fatal.h"
+#include "arena_make.h"
+#include "forks.h"
 #include "noise.h"
 #include "registers.h"
-#include "forks.h"
+#include "vault.h"
 
 #include <errno.h>
 #include <string.h>
@@ -253,28 +252,19 @@ static bool other_pages(struct slot s, int *fd, bool *lost)
 static enum sa_code make_shared(struct sa_arena *a, size_t size, int sock, bool *shared,
                                 struct sa_why *why)
 {
-    enum sa_code code = vault_enter(why);
-    if (code)
-        return code;
-    alt_stack_make();
-    fatal_arm();
-    wipers_wait();
-    struct slot s;
+    struct cell place;
     bool zeroed, lost = false;
     int fd = -1;
-    unsigned required = sa_required();
-    if ((code = vault_may_have(required, why)) ||
-        (code = vault_take(size, size, required, &s, &zeroed, why)))
+    unsigned required = 0;
+    enum sa_code code = arena_prepare(&required, true, why);
+    if (code || (code = place_take_own(size, 0, required, &place, &zeroed, why)))
         return code;
+    struct slot s = place.slot;
     struct alone alone;
     forks_hold_off(&alone); /* while the descriptor is open */
     *shared = hold_granted(atomic_load(slot_hold(s))) & SA_SECRETMEM && other_pages(s, &fd, &lost);
-    if (!lost) {
-        uint64_t stamp = slot_stamp(s);
-        slot_publish(s, false);
-        arena_settle(a, s, stamp, size, 0, zeroed || *shared);
-        slot_set_owner(s, a);
-    }
+    if (!lost)
+        arena_start(a, &place, size, zeroed || *shared, USE_FILL);
     if (*shared) {
         struct offer offer = {.kind = PAGES,
                               .offset = s.region->data - size,

@@ -2,7 +2,7 @@
  * newcomers stand by. The word's WAITING flag says that there is a turn; whose it is, and
  * until when, stands in a table. A turn lapses by itself, as the thread that waits may end
  * without a word. */
-#include "arena_state.h"
+#include "arena_use.h"
 #include "locks.h"
 
 enum { TURNS = 64, LAPSE_MS = 1000 };
@@ -55,18 +55,18 @@ static bool still_mine(struct sa_arena *a, const struct sa_turn *turn)
 
 void sa_turn_wait(struct sa_arena *a, struct sa_turn *turn, bool blocks, uint32_t ms)
 {
-    const uint64_t against = EXPORTS | FILL | (blocks ? READS | EDITS : 0);
+    const uint64_t against = USE_EXPORTS | USE_FILL | (blocks ? USE_BLOCKS : 0);
     int64_t now = os_now_ms(), end = now + ms;
     for (unsigned round = 0; arena_alive(a) == SA_OK; os_wait(round++), now = os_now_ms()) {
         uint64_t u = atomic_load(&a->use);
-        if (u & CLOSED)
+        if (u & USE_CLOSED)
             return;
         if (still_mine(a, turn))
             atomic_store(&turns[turn->place - 1].until, now + LAPSE_MS);
         else
             take_turn(a, turn, now);
-        if (turn->place && !(u & WAITING))
-            atomic_fetch_or(&a->use, WAITING);
+        if (turn->place && !(u & USE_WAITING))
+            atomic_fetch_or(&a->use, USE_WAITING);
         if (!(u & against) || now >= end)
             return;
     }
@@ -75,7 +75,7 @@ void sa_turn_wait(struct sa_arena *a, struct sa_turn *turn, bool blocks, uint32_
 void sa_turn_end(struct sa_arena *a, struct sa_turn *turn)
 {
     if (still_mine(a, turn)) {
-        atomic_fetch_and(&a->use, ~WAITING);
+        atomic_fetch_and(&a->use, ~USE_WAITING);
         atomic_store(&turns[turn->place - 1].arena, NULL);
     }
     turn->place = 0;
@@ -83,7 +83,7 @@ void sa_turn_end(struct sa_arena *a, struct sa_turn *turn)
 
 bool sa_held_off(struct sa_arena *a)
 {
-    if (!(atomic_load_explicit(&a->use, memory_order_relaxed) & WAITING))
+    if (!(atomic_load_explicit(&a->use, memory_order_relaxed) & USE_WAITING))
         return false;
     unsigned i = turn_of(a, os_now_ms());
     return i < TURNS && atomic_load(&turns[i].thread) != os_thread() && !block_is_open_here(a);

@@ -2,7 +2,7 @@
 #ifndef ARENAS_H
 #define ARENAS_H
 
-#include "arena_state.h"
+#include "arena_use.h"
 #include "check.h"
 #include "noise.h"
 #include "os.h"

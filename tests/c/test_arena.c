@@ -237,7 +237,7 @@ TEST(as_many_exports_as_it_gets)
     struct sa_arena a = {0};
     uint8_t *bytes;
     make(&a, 1, 1, 1);
-    atomic_fetch_add(&a.use, EXPORTS - 1); /* not one by one */
+    atomic_fetch_add(&a.use, USE_EXPORTS - 1); /* not one by one */
     OK(sa_export(&a, false, &bytes));
     SAME(sa_export(&a, false, &bytes), SA_CROWDED);
     sa_unexport(&a);

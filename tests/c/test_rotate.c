@@ -242,7 +242,7 @@ static void *reads(void *with)
         if (i % 4 == 0) {
             if ((code = sa_export(&arenas[k], false, &bytes)) == SA_OK) {
                 uint64_t good = atomic_load(&arenas[k].good);
-                bool filling = atomic_load(&arenas[k].use) & FILL;
+                bool filling = atomic_load(&arenas[k].use) & USE_FILL;
                 memcpy(copy, bytes, sizes[k]);
                 if (filling || !arena_whole(&arenas[k]) || atomic_load(&arenas[k].good) != good)
                     code = SA_WIPED; /* or wiped, and filled anew or just being so */
@@ -392,7 +392,7 @@ TEST(nowhere_after_a_pass)
                 !atomic_compare_exchange_strong(slot_hold(s), &h, h + HOLD_PIN))
                 continue;
             secrets += is_content(slot_data(s) + s.region->data - SIZE, SIZE, 1);
-            stored += (atomic_load(&arenas[1].use) & FILL) != 0;
+            stored += (atomic_load(&arenas[1].use) & USE_FILL) != 0;
             atomic_fetch_sub(slot_hold(s), HOLD_PIN);
         }
         CHECK(secrets == 0 || stored > 0);

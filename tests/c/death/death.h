@@ -25,7 +25,7 @@
 #ifndef DEATH_H
 #define DEATH_H
 
-#include "arena_state.h"
+#include "arena_use.h"
 #include "noise.h"
 
 #include <pthread.h>
