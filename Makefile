@@ -67,7 +67,7 @@ $(VENV)/.pytest: pyproject.toml $(VENV)/.made
 
 # Built from a copy, so that nothing is left in the tree and nothing stale goes in.
 PARTS := csrc secalloc setup.py pyproject.toml README.md LICENSE $(filter-out setup.py,$(wildcard *.py))
-$(WHEEL)/.built: $(wildcard $(PARTS) csrc/*/*.[ch] csrc/*/*/*.[ch] secalloc/* secalloc/*/*.py) $(VENV)/.made
+$(WHEEL)/.built: $(wildcard $(PARTS) csrc/*/*.[ch] csrc/*/*/*.[ch] secalloc/* secalloc/*/*.py secalloc/*/*/*.py) $(VENV)/.made
 	rm -rf $(WHEEL)
 	mkdir -p $(WHEEL)/source
 	cp -R $(PARTS) $(WHEEL)/source

@@ -12,7 +12,8 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 
 import secalloc
-from secalloc import _child, _core, _values, channel
+from secalloc import _core, _values, channel
+from secalloc._channel import child, events
 
 project = "secalloc"
 release = version = secalloc.__version__
@@ -39,7 +40,7 @@ autodoc_default_options = {"members": True, "undoc-members": True}
 python_maximum_signature_line_length = 100
 
 # Where the comments on their fields are found.
-for _module in (_values, _child, channel):
+for _module in (_values, child, events, channel):
     for _value in vars(_module).values():
         if isinstance(_value, type) and f"class {_value.__name__}(" in inspect.getsource(_module):
             _value.__module__ = _module.__name__
@@ -64,6 +65,7 @@ def _signatures() -> dict[str, tuple[str, str]]:
                         break
                 returns = ast.unparse(node.returns) if node.returns else ""
                 returns = returns.replace("_OpenBlock", "AbstractContextManager")
+                returns = returns.replace("_Event", "LockdownEvent")
                 found[prefix + node.name] = f"({ast.unparse(arguments)})", returns
 
     stub = Path(str(_core.__file__)).with_name("_core.pyi")

@@ -46,6 +46,7 @@ try:
         ProtectionWarning,
         SealedError,
         WipedError,
+        _answer_with,
         _import_with,
         arm,
         b64decode,
@@ -85,8 +86,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from secalloc import map as map
     from secalloc import residue as residue
-    from secalloc._handover import AdoptError, adopt
-    from secalloc._terminal import getpass as getpass
+    from secalloc._channel.handover import AdoptError, adopt
+    from secalloc._terminal.ask import getpass as getpass
     from secalloc._values import Hardening, Protection, Status
     from secalloc.channel import LockdownChannel, LockdownChild, LockdownEvent, LockdownKind
     from secalloc.sources import getenv, read
@@ -140,8 +141,8 @@ __all__ = [
 # until the first arena: afterwards the process may be where no file of theirs is in reach.
 _LAZY = {
     "_values": ("Hardening", "Protection", "Status"),
-    "_handover": ("AdoptError", "adopt"),
-    "_terminal": ("getpass",),
+    "_channel.handover": ("AdoptError", "adopt"),
+    "_terminal.ask": ("getpass",),
     "channel": ("LockdownChannel", "LockdownChild", "LockdownEvent", "LockdownKind"),
     "map": (),
     "residue": (),
@@ -155,15 +156,21 @@ if "gevent.monkey" in _modules or "eventlet.patcher" in _modules:
 _FORK_WAITS = 10.0  # seconds
 
 
+def _import_one(module: str) -> None:
+    __import__(f"secalloc.{module}")
+    if module == "_values":
+        _answer_with(*_modules["secalloc._values"].ANSWERS)
+
+
 def _import(module: str | None) -> None:
     """Import one of these modules; None, at the first arena: all of them that can be had."""
     with _importing:
         if module is not None:
-            __import__(f"secalloc.{module}")
+            _import_one(module)
             return
         for each in _LAZY:
             try:  # noqa: SIM105 - contextlib is large
-                __import__(f"secalloc.{each}")
+                _import_one(each)
             except Exception:  # noqa: S110 - an arena can be had without; who asks for it is told
                 pass
 
@@ -200,16 +207,17 @@ def __getattr__(name: str) -> object:
     for module, names in _LAZY.items():
         if name == module or name in names:
             _import(module)
+            imported = _modules[f"secalloc.{module}"]
             if name == module:
-                return globals()[name]
-            value: object = getattr(globals()[module], name)
+                return imported
+            value: object = getattr(imported, name)
             globals()[name] = value
             return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 if "SECALLOC_LOCKDOWN_FD" in _environ or "SECALLOC_SECRETS_FD" in _environ:
-    from secalloc import _takeover
+    from secalloc._channel import takeover as _takeover
 
     _takeover.from_environment()  # what a parent's LockdownChannel passed to this process
 

@@ -13,7 +13,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status: 0 all well, 1 it failed, 2 bad usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["run"]:  # what follows is the program's, options and all
-        from secalloc.run import main as run  # noqa: PLC0415 - only when it is wanted
+        from secalloc._commands.run import main as run  # noqa: PLC0415 - only when it is wanted
 
         return _heard(lambda: run(arguments[1:]))
     parser = argparse.ArgumentParser(
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = int(end.code or 0)
         return _heard(lambda: status)
     if options.command == "doctor":
-        from secalloc.doctor import main as doctor_main  # noqa: PLC0415
+        from secalloc._commands.doctor import main as doctor_main  # noqa: PLC0415
 
         return _heard(lambda: doctor_main(as_json=options.json))
     if options.command == "map":
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.script is not None:  # whose own errors are its own
             return map_main(options.script, options.args)
         return _heard(lambda: map_main(None, []))
-    from secalloc.demo import main as demo  # noqa: PLC0415
+    from secalloc._commands.demo import main as demo  # noqa: PLC0415
 
     return _heard(demo)
 

@@ -1,6 +1,6 @@
 from collections.abc import Callable, Iterable, MutableMapping
 from signal import Signals
-from types import TracebackType
+from types import GenericAlias, TracebackType
 from typing import (
     ClassVar,
     Generic,
@@ -16,9 +16,9 @@ from typing import (
 from _typeshed import FileDescriptorLike, ReadableBuffer, WriteableBuffer
 
 from secalloc._values import Hardening, Protection, Status
-from secalloc.channel import LockdownEvent
 
 _T = TypeVar("_T")
+_Event = TypeVar("_Event")
 
 class WipedError(ValueError): ...
 class SealedError(BufferError): ...
@@ -133,10 +133,11 @@ class _Listener(Generic[_T]):
     def expect(self, fd: int, event: _T | None, /) -> None: ...
     def forget(self, fd: int, /) -> _T | None: ...
     def forked(self) -> None: ...
-    def listen(self, epoll: int, ms: int, channel: _Waiter, /) -> _T | None: ...
+    def listen(self, epoll: int, ms: int, channel: _Waiter[_T], /) -> _T | None: ...
 
-class _Waiter:
-    def wait(self, timeout: float | None = None) -> LockdownEvent | None: ...
+class _Waiter(Generic[_Event]):
+    def __class_getitem__(cls, item: object, /) -> GenericAlias: ...
+    def wait(self, timeout: float | None = None) -> _Event | None: ...
 
 @type_check_only
 class _OpenBlock(Generic[_T]):

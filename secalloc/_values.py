@@ -4,8 +4,6 @@ from enum import IntFlag
 from signal import Signals
 from typing import Literal, NamedTuple
 
-from secalloc import _core
-
 _NUMBERS = "bcdoxXneEfFgG%"
 
 
@@ -89,4 +87,5 @@ class Hardening(NamedTuple):
 
 Hardening.__module__ = Protection.__module__ = Status.__module__ = "secalloc"
 
-_core._answer_with(Protection, Status, Hardening, Signals)
+ANSWERS = Protection, Status, Hardening, Signals
+"""In the order in which the extension takes them."""

@@ -13,7 +13,7 @@ from typing import NamedTuple, TextIO
 
 import secalloc
 from secalloc import Protection, _core
-from secalloc._paint import has_colour, paint, width_of
+from secalloc._commands.paint import has_colour, paint, width_of
 
 __all__ = ["Pages", "census", "draw"]
 

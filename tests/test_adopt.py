@@ -259,8 +259,7 @@ def test_the_time_of_an_offer_begins_with_the_start() -> None:
     """Not when the descriptors are looked at, long before."""
     with LockdownChannel() as channel, secalloc.random(32) as key:
         child = channel.child(secrets={"key": key}, timeout=1000)
-        offer = child._record.offer
-        assert offer
+        (offer,) = channel._offers.values()
         assert offer._until is None  # nobody can have been started
         ends: list[float] = []
         for start in (lambda: child.fds, lambda: child.env, child.popen_args, child.release):
@@ -463,7 +462,6 @@ def test_a_sealed_arena_is_handed_over_and_stays_sealed(pooled: bool, deny: str)
 
 
 TWO = PRELUDE + ASK + "print(ask('key'), ask('other'))"
-TWO_OF = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "check": True}
 
 
 @pytest.mark.parametrize("pooled", [False, True])
@@ -480,12 +478,12 @@ def test_a_buffer_that_keeps_a_sealed_arena_open(
         if arena.size > 1:
             held.append(memoryview(arena))
 
-    monkeypatch.setattr(secalloc._core, "_hand_over", then_export)
+    monkeypatch.setattr("secalloc._channel.handover._hand_over", then_export)
     with LockdownChannel() as channel, secalloc.Pool() as pool, Arena(1) as other:
         key = pool.alloc(b"sealed") if pooled else Arena(b"sealed")
         (pool if pooled else key).seal()
         args = channel.popen_args(env=variables(), secrets={"key": key, "other": other})
-        child = subprocess.run(command(TWO), **args, **TWO_OF)  # noqa: S603
+        child = subprocess.run(command(TWO), capture_output=True, check=True, **args)  # noqa: S603
         assert child.stdout == b"6 1\n"
         assert bytes(held.pop()) == b"sealed"
         key.close()
@@ -504,10 +502,10 @@ def test_an_arena_that_is_being_filled(monkeypatch: pytest.MonkeyPatch) -> None:
             hand_over(arena, *rest)
         return None
 
-    monkeypatch.setattr(secalloc._core, "_hand_over", while_filled)
+    monkeypatch.setattr("secalloc._channel.handover._hand_over", while_filled)
     with LockdownChannel() as channel, Arena(6) as key, Arena(1) as other:
         args = channel.popen_args(env=variables(), secrets={"key": key, "other": other})
-        child = subprocess.run(command(TWO), **args, **TWO_OF)  # noqa: S603
+        child = subprocess.run(command(TWO), capture_output=True, check=True, **args)  # noqa: S603
         assert child.stdout == b"wiped 1\n"
 
 
@@ -567,8 +565,8 @@ def test_whoever_asks_first_is_the_one() -> None:
         ASK
         + """
 import subprocess
-from secalloc import _takeover
-fd = _takeover.secrets_fd()
+from secalloc._channel import takeover
+fd = takeover.secrets_fd()
 first = ask("a")
 code = "from crash import *\\n" + %r + "print(ask('b'))"
 thief = subprocess.run([sys.executable, "-P", "-c", code],

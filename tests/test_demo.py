@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import secalloc.demo
+from secalloc._commands import demo
 
 
 def command(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
@@ -46,13 +46,13 @@ BROKEN = {
 @pytest.mark.parametrize("what", BROKEN)
 def test_demo_fails_when_it_should(what: str, tmp_path: Path) -> None:
     """The demonstration with a fault put into its child."""
-    source = Path(secalloc.demo.__file__).read_text()
+    source = Path(demo.__file__).read_text()
     fault, message = BROKEN[what]
     place = "    channel.close()\n"
     assert source.count(place) == 1
     broken = source.replace(place, f"    {fault}\n{place}")
     (tmp_path / "broken_demo.py").write_text(
-        broken.replace("from secalloc.demo import _child", "from broken_demo import _child")
+        broken.replace("from secalloc._commands.demo import", "from broken_demo import")
     )
     end = subprocess.run(
         [sys.executable, "-P", "-c", "import sys, broken_demo; sys.exit(broken_demo.main())"],

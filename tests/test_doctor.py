@@ -13,7 +13,7 @@ from support import check, linux_only, run, x86_or_arm_linux
 
 import secalloc
 from secalloc import Protection
-from secalloc._paint import has_colour, width_of
+from secalloc._commands.paint import has_colour, width_of
 
 COMMAND = [sys.executable, "-P", "-m", "secalloc", "doctor"]
 NAMES = [
@@ -42,10 +42,10 @@ def examined(setup: str, **options: Any) -> tuple[int, dict[str, dict[str, str]]
     """The exit status and the checks in a process that did something to itself first."""
     end = run(
         f"""
-        import secalloc.doctor, json
+        import secalloc._commands.doctor as doctor, json
         secalloc.status()  # all that is loaded late, before its files are out of reach
         {setup}
-        sys.exit(secalloc.doctor.main(as_json=True))
+        sys.exit(doctor.main(as_json=True))
         """,
         marker=False,
         **options,
@@ -156,9 +156,9 @@ def test_hibernation(
     """Its own arena takes `disk` out of the kernel's list: that is no proof of anything."""
     _, checks = examined(f"""
         secalloc.configure(secretmem={secretmem})
-        real = secalloc.doctor._text_of
+        real = doctor._text_of
         ours = {{"/sys/power/image_size": {size!r}, "/sys/power/state": {state!r}}}
-        secalloc.doctor._text_of = lambda path: ours[path] if path in ours else real(path)
+        doctor._text_of = lambda path: ours[path] if path in ours else real(path)
     """)
     found = checks["hibernation"]["state"], checks["hibernation"]["what"]
     if size and checks["SECRETMEM"]["state"] == "ok":
@@ -192,9 +192,9 @@ def test_where_core_files_go_on_macos(said: bytes) -> None:
                 assert (name, size._obj.value, none, zero) == (b"kern.corefile", 1024, None, 0)
                 text.value = {said!r}
                 return 0
-        secalloc.doctor._LINUX = False
-        secalloc.doctor._core._dumpable = lambda: None
-        secalloc.doctor.ctypes.CDLL = lambda path: Library()
+        doctor._LINUX = False
+        doctor._core._dumpable = lambda: None
+        doctor.ctypes.CDLL = lambda path: Library()
     """)
     why = checks["core files"]["why"]
     assert why == f"their limit is 0; else they would go to {said.decode() or '/cores/core.%P'}"
@@ -220,10 +220,10 @@ def test_handlers_that_are_off() -> None:
 
 def test_its_looks_leave_nothing() -> None:
     check("""
-        import secalloc.doctor
+        import secalloc._commands.doctor as doctor
         before = secalloc.status()
         fds = sorted(os.listdir("/dev/fd"))
-        secalloc.doctor.examine()
+        doctor.examine()
         assert secalloc.status()[:2] == before[:2] and sorted(os.listdir("/dev/fd")) == fds
         raises(ChildProcessError, lambda pid: os.waitpid(pid, 0), of=-1)
     """)

@@ -432,14 +432,14 @@ def test_a_key_that_ends_the_process(key: bytes, number: signal.Signals) -> None
 
 
 @pytest.mark.parametrize("error", ["RuntimeError", "TimeoutError", "OSError"])
-@pytest.mark.parametrize("call", ["_echo_off", "_type_line", "_Line.close", "_echo_back"])
+@pytest.mark.parametrize("call", ["_echo_off", "_type_line", "Line.close", "_echo_back"])
 def test_a_handlers_exception_at_any_end(call: str, error: str) -> None:
     """Out of each call in turn, when that has done what it does: the echo is back all the same,
     and the exception is not taken for the terminal's."""
     terminal = Typist(
         ASK,
         f"""
-from secalloc import _terminal
+from secalloc._terminal import typed
 def raises(*_):
     raise {error}
 signal.signal(signal.SIGUSR1, raises)
@@ -448,7 +448,7 @@ def signalled(call):
         call(*arguments)
         signal.raise_signal(signal.SIGUSR1)
     return signalled
-_terminal.{call} = signalled(_terminal.{call})
+typed.{call} = signalled(typed.{call})
 """,
     )
     if call != "_echo_off":

@@ -16,7 +16,7 @@ import pytest
 from support import linux_only
 
 import secalloc
-from secalloc.run import allocator, has_glibc, library
+from secalloc._commands.run import allocator, has_glibc, library
 
 PLAIN = [sys.executable, "-P"]
 RUN = [*PLAIN, "-m", "secalloc", "run"]
@@ -298,7 +298,7 @@ def test_it_is_hardened() -> None:
 def test_what_is_refused_is_told() -> None:
     """A limit that cannot be lowered, as seccomp would have it: shown, and the program runs."""
     code = (
-        "import secalloc._core as c, secalloc.run as r; "
+        "import secalloc._core as c, secalloc._commands.run as r; "
         "c._frees_are_overwritten = lambda: False; r.begin('nowhere'); print('ran')"
     )
     end = start([*PLAIN, "-c", code])
@@ -444,7 +444,7 @@ def test_a_start_that_fails_runs_nothing(tmp_path: Path) -> None:
     """Not hardened means not run: here the library cannot be loaded in the new interpreter."""
     (tmp_path / "secalloc").mkdir()
     (tmp_path / "secalloc" / "__init__.py").write_text("raise RuntimeError('broken')")
-    start_dir = Path(secalloc.__file__).parent / "_start"
+    start_dir = Path(secalloc.__file__).parent / "_commands/start"
     path = f"{start_dir}{os.pathsep}{tmp_path}"
     end = start([*PLAIN, "-c", "print('ran')"], env={"PYTHONPATH": path})
     assert (end.returncode, end.stdout) == (126, "")

@@ -13,7 +13,7 @@ SYSTEM_SERVICE_LACKS = ("memfd_secret", "mincore")
 
 EVERYTHING = """
 import subprocess
-import secalloc.doctor, secalloc.residue
+import secalloc._commands.doctor, secalloc.residue
 warnings.simplefilter("ignore")
 key, large = secret(), secret(200_000)
 key.rotate(); large.rotate()
@@ -32,7 +32,7 @@ assert (child.returncode, child.stdout) == (0, "200000\\n"), child
 event = channel.wait(20)
 assert event and event.kind.name == "LOCKDOWN", event
 secalloc.harden()
-print(secalloc.doctor.main(as_json=True))
+print(secalloc._commands.doctor.main(as_json=True))
 large.close()
 secalloc.lockdown()
 key.close()

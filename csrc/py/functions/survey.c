@@ -1,5 +1,5 @@
-/* What the process is asked: status(), what secalloc/doctor.py, map.py and run.py want to
- * know, and harden(). */
+/* What the process is asked: status(), what the commands and secalloc/map.py want to know, and
+ * harden(). */
 #include "functions/functions.h"
 #include "objects/errors.h"
 #include "objects/imports.h"

@@ -50,6 +50,8 @@ static PyMethodDef methods[] = {
                "The next event; None when `timeout` seconds have passed. None waits for ever.\n\n"
                "Closes the parent's copies of ends that this thread made: their children are\n"
                "started. ValueError: closed, also meanwhile.")},
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS,
+     PyDoc_STR("For types: what the events are.")},
     {NULL, NULL, 0, NULL},
 };
 

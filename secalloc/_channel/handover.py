@@ -15,19 +15,20 @@ from collections.abc import Mapping
 from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
-from secalloc import (
+from secalloc._channel import takeover
+from secalloc._core import (
     Arena,
     ForkedError,
     ProtectionError,
     SealedError,
     WipedError,
-    _core,
-    _takeover,
+    _hand_over,
+    _take_over,
 )
 from secalloc._original import original
 
 if TYPE_CHECKING:
-    from secalloc._child import Record
+    from secalloc._channel.child import Record
 
 __all__ = ["AdoptError", "adopt"]
 
@@ -109,16 +110,16 @@ def adopt(name: str, *, size: int | None = None, timeout: float = PATIENCE) -> A
     if not 0 < timeout < math.inf:
         raise ValueError("the timeout is a number of seconds above 0")
     with _one_at_a_time:
-        if _takeover.owner not in (0, os.getpid()):
+        if takeover.owner not in (0, os.getpid()):
             raise ForkedError("the secrets were given to the process that this one comes from")
-        fd = _takeover.secrets_fd()
+        fd = takeover.secrets_fd()
         if fd is None:
             raise AdoptError(
                 "no secrets are left for this process: its parent names them in "
                 "LockdownChannel.child(secrets=...), and each is given once",
-                "taken" if _takeover.had_secrets else "none",
+                "taken" if takeover.had_secrets else "none",
             )
-        # Another object on the same descriptor, which stays _takeover's.
+        # Another object on the same descriptor, which stays takeover's.
         with closing(socket(fileno=os.dup(fd))) as end:
             end.settimeout(min(timeout, LONGEST))
             try:
@@ -126,14 +127,14 @@ def adopt(name: str, *, size: int | None = None, timeout: float = PATIENCE) -> A
             except (AdoptError, ProtectionError, MemoryError):
                 raise
             except BaseException as error:
-                _takeover.drop_secrets()  # in the middle: it is of no use any more
+                takeover.drop_secrets()  # in the middle: it is of no use any more
                 if isinstance(error, OSError) and not isinstance(error, TimeoutError):
                     raise AdoptError(
                         "the parent is gone, closed the channel, or waited too long", "gone"
                     ) from error
                 raise
         if not left:
-            _takeover.drop_secrets()
+            takeover.drop_secrets()
         return arena
 
 
@@ -158,7 +159,7 @@ def _adopt(end: socket, asked: bytes, size: int | None, timeout: float) -> tuple
         raise
     end.sendall(YES)
     try:
-        arena = _core._take_over(offered, end.fileno(), min(math.ceil(timeout * 1000), 2**31 - 1))
+        arena = _take_over(offered, end.fileno(), min(math.ceil(timeout * 1000), 2**31 - 1))
     except WipedError:
         raise AdoptError(
             f"{asked.decode()!r} was wiped while it was handed over", "wiped"
@@ -324,7 +325,7 @@ def _give(arena: Arena, end: socket) -> None:
             if arena.sealed:
                 with suppress(ValueError, BufferError):  # else the child is told below
                     stack.enter_context((arena.pool or arena).open("r"))
-            _core._hand_over(arena, end.fileno(), math.ceil(PATIENCE * 1000))
+            _hand_over(arena, end.fileno(), math.ceil(PATIENCE * 1000))
             given = True
     except (WipedError, BufferError):
         if not given:  # after that a wipe, or a buffer that keeps it open, is none of the child's

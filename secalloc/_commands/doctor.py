@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 
 import secalloc
 from secalloc import Protection, _core
-from secalloc._paint import has_colour, paint
+from secalloc._commands.paint import has_colour, paint
 
 _LINUX = sys.platform == "linux"
 _FORCED = ("SEGV", "BUS", "ILL", "FPE", "ABRT", "SYS", "TRAP")

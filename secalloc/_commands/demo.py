@@ -24,7 +24,7 @@ from typing import NamedTuple
 import secalloc
 
 _SIZE = 32
-_CHILD = "from secalloc.demo import _child; _child()"
+_CHILD = "from secalloc._commands.demo import _child; _child()"
 _FAULTS = (signal.SIGSEGV, signal.SIGBUS) if sys.platform == "darwin" else (signal.SIGSEGV,)
 
 

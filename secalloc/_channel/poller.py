@@ -9,7 +9,7 @@ if sys.platform == "linux":
     _epoll = original("select", "epoll")
     _IN = 1  # EPOLLIN
 
-    class Ready:
+    class Poller:
         """An epoll set: thread-safe, level-triggered, itself readable when a member is."""
 
         def __init__(self) -> None:
@@ -40,7 +40,7 @@ else:
     _READ, _ADD, _DELETE = -1, 1, 2  # KQ_FILTER_READ, KQ_EV_ADD, KQ_EV_DELETE
     _lost: list[Any] = []
 
-    class Ready:
+    class Poller:
         """A kqueue, as the epoll set above."""
 
         def __init__(self) -> None:

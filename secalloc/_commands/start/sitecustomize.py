@@ -11,11 +11,11 @@ import sys
 def _begin() -> None:
     here = os.path.dirname(os.path.abspath(__file__))
     try:
-        from secalloc import run  # noqa: PLC0415
+        from secalloc._commands import run  # noqa: PLC0415
     except ImportError:  # its parent found it in a directory that is not on this path
-        sys.path.append(os.path.dirname(os.path.dirname(here)))
+        sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(here))))
         try:
-            from secalloc import run  # noqa: PLC0415
+            from secalloc._commands import run  # noqa: PLC0415
         finally:
             sys.path.pop()
     run.begin(here)

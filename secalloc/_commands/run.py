@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from secalloc import _core
 
+_HERE = os.path.dirname(os.path.abspath(__file__))
 USAGE = "usage: python [options] -m secalloc run (script | -m module | -c code | -) [args ...]"
 HELP = f"""{USAGE}
 
@@ -69,7 +70,7 @@ def library() -> str | None:
     It is in wheels for glibc and Pythons with a GIL. The loader takes no name with a space or
     a colon. Development mode wraps Python's allocator in a way that puts ours aside.
     """
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_run.so")
+    path = os.path.join(os.path.dirname(_HERE), "_run.so")
     usable = os.path.exists(path) and not sys.flags.dev_mode and not {" ", ":"} & {*path}
     return path if usable else None
 
@@ -127,11 +128,11 @@ def _replace(program: Sequence[str]) -> NoReturn:
 def _start(command: Sequence[str], ours: str | None) -> NoReturn:
     """Start the interpreter anew, with `ours`, the library, or what allocators offer."""
     environment = dict(os.environ)
-    if "secalloc._takeover" in sys.modules:
-        from secalloc import _takeover  # noqa: PLC0415
+    if "secalloc._channel.takeover" in sys.modules:
+        from secalloc._channel import takeover  # noqa: PLC0415
 
-        _takeover.pass_on(environment)
-    start = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_start")
+        takeover.pass_on(environment)
+    start = os.path.join(_HERE, "start")
     path = environment.get("PYTHONPATH")
     given = {"PYTHONPATH": f"{start}{os.pathsep}{path}" if path else start}
     if ours:

@@ -7,7 +7,7 @@ import fcntl
 import os
 import stat
 
-from secalloc import _core
+from secalloc._core import _leave_lockdown_fd, _take_lockdown_fd, _warn_later
 
 LOCKDOWN_FD = "SECALLOC_LOCKDOWN_FD"
 LOCKDOWN_FILE = "SECALLOC_LOCKDOWN_FILE"
@@ -78,7 +78,7 @@ def from_environment() -> None:
                 _secrets_fd = fd
                 _own()
         except (ValueError, OSError) as error:
-            _core._warn_later(f"{name}={value[:40]!r} is not used: {error}")
+            _warn_later(f"{name}={value[:40]!r} is not used: {error}")
 
 
 def take(fd: int, secrets_fd: int | None) -> None:
@@ -90,7 +90,7 @@ def take(fd: int, secrets_fd: int | None) -> None:
     os.set_inheritable(fd, False)
     if secrets_fd is not None:
         os.set_inheritable(secrets_fd, False)
-    _core._take_lockdown_fd(fd)
+    _take_lockdown_fd(fd)
     _lockdown_fd, _lockdown_file = fd, identity(fd)
     if secrets_fd is not None:
         _secrets_fd = secrets_fd
@@ -133,7 +133,7 @@ def _forked() -> None:
     global _lockdown_fd
     fd, _lockdown_fd = _lockdown_fd, None
     if fd is not None:
-        _core._leave_lockdown_fd(fd)
+        _leave_lockdown_fd(fd)
         try:
             if identity(fd) == _lockdown_file:
                 os.close(fd)

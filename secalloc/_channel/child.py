@@ -6,12 +6,9 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from typing import Any, Self, TypedDict
 
-from secalloc import _takeover
-
-if TYPE_CHECKING:
-    from secalloc._handover import Offer
+from secalloc._channel import takeover
 
 _SO_NOSIGPIPE = 0x1022
 """From sys/socket.h of macOS: Python's module has no name for it."""
@@ -103,11 +100,10 @@ class PopenArgs(TypedDict):
 class Record:
     """What the parent knows of one child."""
 
-    __slots__ = ("__weakref__", "name", "offer", "pid", "process")
+    __slots__ = ("__weakref__", "name", "pid", "process")
 
-    def __init__(self, name: str, offer: "Offer | None") -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.offer = offer
         self.pid: int | None = None
         self.process = os.getpid()
 
@@ -162,11 +158,11 @@ class LockdownChild:
         """The variables that tell the child, to be merged with an environment."""
         fds = self.fds
         variables = {
-            _takeover.LOCKDOWN_FD: str(fds[0]),
-            _takeover.LOCKDOWN_FILE: ",".join(_takeover.identity(fd) for fd in fds),
+            takeover.LOCKDOWN_FD: str(fds[0]),
+            takeover.LOCKDOWN_FILE: ",".join(takeover.identity(fd) for fd in fds),
         }
         if len(fds) > 1:
-            variables[_takeover.SECRETS_FD] = str(fds[1])
+            variables[takeover.SECRETS_FD] = str(fds[1])
         return variables
 
     @property
@@ -212,7 +208,7 @@ class LockdownChild:
         """
         process = os.getpid()
         if process == self._record.process:
-            if _takeover.owner == process and self._copy is None:
+            if takeover.owner == process and self._copy is None:
                 return
             raise ValueError("install() is called in the child, not where the channel was made")
         copy = self._copy
@@ -224,7 +220,7 @@ class LockdownChild:
         self._record.process = process
         for other in list(pending):
             other.close()
-        _takeover.take(fds[0], fds[1] if len(fds) > 1 else None)
+        takeover.take(fds[0], fds[1] if len(fds) > 1 else None)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LockdownChild):
@@ -248,8 +244,8 @@ class LockdownChild:
 def _installed(name: str, *fds: Any) -> LockdownChild:
     """In a child that multiprocessing spawned."""
     own = [int(fd.detach()) for fd in fds]
-    _takeover.take(own[0], own[1] if len(own) > 1 else None)
-    return LockdownChild(Record(name, None), None)
+    takeover.take(own[0], own[1] if len(own) > 1 else None)
+    return LockdownChild(Record(name), None)
 
 
 def socket_pair() -> tuple[_socket.socket, _socket.socket]:

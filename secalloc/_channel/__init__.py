@@ -1,0 +1,1 @@
+"""What a LockdownChannel is made of, and what a child of one takes over."""

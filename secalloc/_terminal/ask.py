@@ -1,0 +1,103 @@
+"""A secret that a person types. It leaves no copy behind."""
+
+import errno
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from getpass import GetPassWarning
+from typing import TextIO
+
+from secalloc._core import Arena
+from secalloc._terminal.keys import encoding
+from secalloc._terminal.stream import from_text, held_of, read_line, show
+from secalloc._terminal.typed import at_terminal
+
+
+def _from_stdin(prompt: str, stream: TextIO | None, refused: OSError | None = None) -> Arena:
+    """From a terminal there, or else, unless a terminal of the session's was refused for now,
+    from whatever is there."""
+    source = sys.stdin
+    try:
+        gone = source is None or getattr(source, "closed", False)
+    except ValueError:  # its buffer was detached
+        gone = True
+    if gone:
+        raise EOFError("there is no terminal, and no standard input") from refused
+
+    def say(text: str) -> None:
+        show(stream or sys.stderr, text)
+
+    held = held_of(source)
+    try:
+        fd = source.fileno()
+    except (AttributeError, ValueError, OSError):  # something else stands there
+        fd, held = -1, None
+    if fd >= 0 and os.isatty(fd):
+        arena = at_terminal(fd, say, prompt, held)
+        if arena is not None:
+            return arena
+    if refused:
+        raise refused
+    warnings.warn("there is no terminal to turn the echo off on", GetPassWarning, stacklevel=3)
+    say(prompt)
+    try:
+        if held:
+            return read_line(fd, held)
+        box = {0: source.readline()}
+        if not box[0]:
+            raise EOFError
+        return from_text(box)
+    finally:
+        say("\n")
+
+
+def _front_end() -> Callable[[str], str] | None:
+    """What asks in a notebook: there the terminal, if any, is not the person's."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython and hasattr(ipython, "get_ipython") else None
+    ask = getattr(getattr(shell, "kernel", None), "getpass", None)
+    return ask if callable(ask) else None
+
+
+def getpass(prompt: str = "Password: ", stream: TextIO | None = None) -> Arena:
+    """A new Arena with a line that a person types, echo off: UTF-8 bytes, no newline.
+
+    Reads the terminal itself, byte by byte into the arena; the prompt goes there too, or to
+    stream. Lines may be of any length. The keys that erase a character, a word or the line,
+    that quote the next one, interrupt, suspend and end the input are those that the terminal
+    has set; Backspace and Delete both erase. The echo is on again however it ends: by Enter,
+    Ctrl-C (KeyboardInterrupt), Ctrl-D on an empty line (EOFError), an exception from a signal
+    handler, a signal that ends the process, or the interpreter's end on another thread; but not
+    by SIGKILL or os._exit. It is on while the process is stopped (Ctrl-Z), and the line begins
+    anew when that goes on.
+
+    Without a terminal the line comes from standard input, with a GetPassWarning, after what
+    sys.stdin has read ahead. In a notebook the front end asks. What comes by way of sys.stdin's
+    buffer, of another object in its place or of a front end was in ordinary memory before.
+    OSError: another thread is at it. As getpass.getpass, which gives a str.
+    """
+    if not isinstance(prompt, str):
+        raise TypeError(f"a prompt is a str, not {type(prompt).__name__}")
+    ask = _front_end()
+    if ask:
+        return from_text({0: ask(prompt)})
+    try:
+        fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        busy = error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+        return _from_stdin(prompt, stream, error if busy else None)
+
+    def say(text: str) -> None:
+        if stream is not None:
+            show(stream, text)
+            return
+        data = text.encode(encoding(), "replace")
+        while data:
+            data = data[os.write(fd, data) :]
+
+    try:
+        arena = at_terminal(fd, say, prompt, None)
+    finally:
+        os.close(fd)
+    return _from_stdin(prompt, stream) if arena is None else arena
