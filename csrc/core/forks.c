@@ -57,6 +57,8 @@ void forks_after(void)
 
 void forks_forked(void)
 {
+    if (holds_for_fork())
+        lock_give(LOCK_VAULT); /* where this very thread took it, as race detectors want it */
     atomic_store(&held_for_fork, false);
     atomic_store(&passing, 0);
     nested = 0;

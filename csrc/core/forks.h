@@ -24,7 +24,7 @@ SA_MUST_USE bool forks_let_in(const struct alone *alone);
 /* What runs before a fork, and after it in the parent. [any, atfork] */
 void forks_before(void);
 void forks_after(void);
-/* In a child: it has begun no fork. [any, atfork] */
+/* In a child: it has begun no fork. Before the locks are made anew. [any, atfork] */
 void forks_forked(void);
 
 #endif

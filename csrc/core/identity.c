@@ -42,8 +42,8 @@ static void forget_parent(void)
 {
     if (atomic_load(&vault_token))
         atomic_store(atomic_load(&vault_token), 0); /* where fork does not do it by itself */
-    locks_forked();
     forks_forked();
+    locks_forked();
     unsigned budget = 4096;
     uint32_t count = atomic_exchange(&vault.segment_count, 0);
     for (uint32_t i = 0; i < count; i++) {
