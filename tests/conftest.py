@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != TR
 if str(TREE / "tests") not in sys.path:
     sys.path.insert(0, str(TREE / "tests"))
 
+import crash  # noqa: E402
 from support import TRIALS, crypto, spy  # noqa: E402
 
 import secalloc  # noqa: E402
@@ -58,6 +59,22 @@ def marker() -> Iterator[Marker]:
     pipe = Marker()
     yield pipe
     pipe.close()
+
+
+@pytest.fixture(params=["own pages", "pooled"])
+def make(request: pytest.FixtureRequest) -> Callable[..., secalloc.Arena]:
+    """What makes an arena with that many bytes of SECRET: on pages of its own, and in a pool."""
+    if request.param == "own pages":
+        return crash.secret
+    pool = secalloc.Pool()
+    neighbours: list[secalloc.Arena] = []
+
+    def between_two_others(size: int = len(crash.SECRET)) -> secalloc.Arena:
+        before, arena, after = (pool.alloc(crash.content(size)) for _ in range(3))
+        neighbours.extend((before, after))
+        return arena
+
+    return between_two_others
 
 
 @pytest.fixture(scope="session")

@@ -92,9 +92,14 @@ SYSCALLS = {
 }
 
 
+def content(size: int) -> bytes:
+    """That many bytes of SECRET, repeated."""
+    return (SECRET * (size // len(SECRET) + 1))[:size]
+
+
 def secret(size: int = len(SECRET)) -> Arena:
     """An arena that holds SECRET, repeated."""
-    return Arena((SECRET * (size // len(SECRET) + 1))[:size])
+    return Arena(content(size))
 
 
 def raw(arena: Arena) -> bytes:

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from crash import SECRET, raw
+from crash import SECRET, content, raw
 from states import OPERATIONS, POOLED, STATES, TABLE, in_state, outcome
 from support import GUARD_FAULT, TRIALS, check, linux_only, run, spy, x86_or_arm_linux
 from test_arena import HUGE, PAGE, Index, Rude
@@ -23,7 +23,7 @@ from test_limits import ORDINARY
 from test_observer import EXIT, observed
 from test_refusals import PASSWORD, REFUSED
 from test_threads import together
-from test_wiped import NEW, WIPES, each_wipe, noise_only
+from test_wiped import NEW, noise_only
 
 import secalloc
 from secalloc import Arena, Pool, WipedError
@@ -32,11 +32,6 @@ SIZES = [0, 1, 8, 9, 16, 24, 25, 32, 40, 41, 500, 504, 505, 520, 2039, 2040, 204
 SIZES += [PAGE - 8, PAGE - 7, PAGE, PAGE + 1, 100_000]
 SHARED_MOST = 2040
 """Larger ones have pages of their own."""
-
-
-def content(size: int) -> bytes:
-    """That many bytes of SECRET, repeated."""
-    return (SECRET * (size // len(SECRET) + 1))[:size]
 
 
 def pooled() -> Arena:
@@ -518,26 +513,6 @@ def test_lockdown_wipes_and_counts(marker: Any) -> None:
         assert all(bytes(a) == content(a.size) for a in arenas)
 
 
-@each_wipe
-def test_a_wipe_meanwhile_leaves_noise(wipe: str) -> None:
-    arena = pooled()
-    with pytest.raises(WipedError), arena.open("w") as view:  # noqa: PT012
-        view[:] = NEW
-        WIPES[wipe](arena)
-    assert noise_only(arena)
-
-
-def test_a_block_that_fails_leaves_noise() -> None:
-    arena = pooled()
-    with pytest.raises(KeyError), arena.open("w") as view:  # noqa: PT012
-        view[:] = NEW
-        raise KeyError
-    assert noise_only(arena)
-    with arena.open("w") as view:
-        view[:] = NEW
-    assert bytes(arena) == raw(arena) == NEW
-
-
 def test_closing_the_pool_inside_a_block() -> None:
     pool = Pool()
     arena = pool.alloc(SECRET)
@@ -821,25 +796,6 @@ def test_many_threads_in_one_pool() -> None:
     assert numbers(pool)[:2] == (0, 0)
     pool.close()
     assert numbers(pool) == (0, 0, 0)
-
-
-def test_rotated_by_all_while_read() -> None:
-    with Pool() as pool:
-        arenas = [pool.alloc(content(n)) for n in (1, 96, 96, 500)]
-
-        def rotate() -> None:
-            for i in range(200):
-                arenas[i % 4].rotate(timeout=30)
-
-        def read() -> None:
-            for i in range(300):
-                arena = arenas[i % 4]
-                assert arena == content(arena.size)
-                assert arena[0] == SECRET[0]
-                assert secalloc.concat(arena) == content(arena.size)
-
-        together([rotate, rotate, read, read])
-        assert all(bytes(a) == raw(a) == content(a.size) for a in arenas)
 
 
 def test_lockdowns_while_others_work() -> None:

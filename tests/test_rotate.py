@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 from crash import PAGE, SECRET, raw, secret
@@ -9,6 +10,8 @@ from support import check, linux_only, run
 
 import secalloc
 from secalloc import Arena
+
+Make = Callable[..., Arena]
 
 
 @pytest.mark.parametrize("size", [0, 1, 96, PAGE, PAGE + 904, 16 * PAGE, 40 * PAGE + 1])
@@ -25,8 +28,8 @@ def test_content_moves(size: int, align: int) -> None:
         arena.check()
 
 
-def test_the_function_is_the_method() -> None:
-    arena = secret()
+def test_the_function_is_the_method(make: Make) -> None:
+    arena = make()
     old = arena.address
     secalloc.rotate(arena)
     assert arena.address != old
@@ -35,8 +38,8 @@ def test_the_function_is_the_method() -> None:
             secalloc.rotate(wrong)  # type: ignore[arg-type]
 
 
-def test_noise_is_rekeyed() -> None:
-    arena, other = secret(), bytearray(64)
+def test_noise_is_rekeyed(make: Make) -> None:
+    arena, other = make(), bytearray(64)
     secalloc.clear(other)
     before, keys = bytes(other), secalloc.status().rekeys
     arena.rotate()
@@ -60,8 +63,8 @@ def test_a_stale_pointer_faults() -> None:
         assert end.fate == (-11, b"F"), end
 
 
-def test_with_exports_nothing_changes() -> None:
-    arena = secret()
+def test_with_exports_nothing_changes(make: Make) -> None:
+    arena = make()
     for subject in (arena, arena[3:5]):
         with memoryview(subject) as seen:
             address, keys = arena.address, secalloc.status().rekeys
@@ -76,8 +79,8 @@ def test_with_exports_nothing_changes() -> None:
     assert bytes(arena) == SECRET
 
 
-def test_it_waits_for_exports() -> None:
-    arena = secret()
+def test_it_waits_for_exports(make: Make) -> None:
+    arena = make()
     export = memoryview(arena)
     old = arena.address
     begun = threading.Event()
@@ -97,8 +100,8 @@ def test_it_waits_for_exports() -> None:
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), "1", None, 1j])
-def test_bad_timeouts(timeout: object) -> None:
-    arena = secret()
+def test_bad_timeouts(make: Make, timeout: object) -> None:
+    arena = make()
     old = arena.address
     with pytest.raises((TypeError, ValueError, OverflowError)):
         arena.rotate(timeout)  # type: ignore[arg-type]
@@ -129,8 +132,8 @@ def test_without_new_pages_nothing_changes() -> None:
     """)
 
 
-def test_a_wiped_arena_stays_wiped() -> None:
-    arena = secret()
+def test_a_wiped_arena_stays_wiped(make: Make) -> None:
+    arena = make()
     arena.clear()
     with pytest.raises(secalloc.WipedError):
         arena.rotate()
@@ -141,8 +144,8 @@ def test_a_wiped_arena_stays_wiped() -> None:
     assert bytes(arena) == SECRET
 
 
-def test_addresses_do_not_come_back_at_once() -> None:
-    arena = secret()
+def test_addresses_do_not_come_back_at_once(make: Make) -> None:
+    arena = make()
     seen = []
     for _ in range(5):
         seen.append(arena.address)

@@ -2,12 +2,14 @@
 
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from crash import SECRET, raw, secret
+from crash import SECRET, content, raw, secret
 from support import check, linux_only
 
 import secalloc
+from secalloc import Arena
 
 THREADS = 6
 
@@ -47,23 +49,23 @@ def test_making_rotating_and_closing() -> None:
     assert secalloc.status().arenas == before
 
 
-def test_one_arena_rotated_by_all_while_read() -> None:
-    arena = secret(300)
-    expected = bytes(arena)
+def test_rotated_by_all_while_read(make: Callable[..., Arena]) -> None:
+    arenas = [make(n) for n in (300, 1, 96, 500)]
 
     def rotate() -> None:
-        for _ in range(100):
-            arena.rotate(timeout=30)
+        for i in range(200):
+            arenas[i % 4].rotate(timeout=30)
 
     def read() -> None:
-        for _ in range(300):
+        for i in range(300):
+            arena, expected = arenas[i % 4], content(arenas[i % 4].size)
             assert arena == expected
             assert secalloc.compare_digest(expected, arena)
-            assert arena[7] == expected[7]
+            assert arena[0] == expected[0]
             assert secalloc.concat(arena[:10]) == expected[:10]
 
     together([rotate, rotate, read, read])
-    assert bytes(arena) == raw(arena) == expected
+    assert all(bytes(a) == raw(a) == content(a.size) for a in arenas)
 
 
 def test_lockdowns_while_others_work() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from crash import SECRET, raw, secret
+from crash import SECRET, raw
 
 import secalloc
 from secalloc import Arena, WipedError
@@ -34,8 +34,11 @@ READS: dict[str, Callable[[Any], object]] = {
 }
 
 
-def wiped() -> Arena:
-    arena = secret()
+Make = Callable[..., Arena]
+
+
+def wiped(make: Make) -> Arena:
+    arena = make()
     arena.clear()
     return arena
 
@@ -48,8 +51,8 @@ def noise_only(arena: Arena) -> bool:
     )
 
 
-def test_clear_leaves_noise() -> None:
-    arena = secret()
+def test_clear_leaves_noise(make: Make) -> None:
+    arena = make()
     assert not arena.wiped
     address = arena.address
     arena.clear()
@@ -60,9 +63,9 @@ def test_clear_leaves_noise() -> None:
     assert noise_only(arena)
 
 
-def test_large_arenas_are_wiped_to_the_last_byte() -> None:
+def test_large_arenas_are_wiped_to_the_last_byte(make: Make) -> None:
     size = 5 * 2**20 + 17
-    arena = secret(size)
+    arena = make(size)
     arena.clear()
     held = raw(arena)
     assert SECRET[:8] not in held
@@ -71,9 +74,9 @@ def test_large_arenas_are_wiped_to_the_last_byte() -> None:
 
 
 @pytest.mark.parametrize("name", READS)
-def test_every_read_raises(name: str) -> None:
-    READS[name](secret())  # works as long as it is usable
-    arena = wiped()
+def test_every_read_raises(make: Make, name: str) -> None:
+    READS[name](make())  # works as long as it is usable
+    arena = wiped(make)
     with pytest.raises(WipedError):
         READS[name](arena)
     assert noise_only(arena)
@@ -83,9 +86,9 @@ def test_wiped_error_is_a_value_error() -> None:
     assert issubclass(WipedError, ValueError)
 
 
-def test_consumers_never_get_the_bytes() -> None:
+def test_consumers_never_get_the_bytes(make: Make) -> None:
     """Some replace our error by one of their own, but get nothing."""
-    arena = wiped()
+    arena = wiped(make)
     left, right = socket.socketpair()
     with left, right:
         right.send(SECRET)
@@ -107,48 +110,48 @@ def test_consumers_never_get_the_bytes() -> None:
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, Arena, lambda b: Arena(b)[:]])
-def test_a_whole_assignment_makes_it_usable(kind: Callable[[bytes], bytes]) -> None:
-    arena = wiped()
+def test_a_whole_assignment_makes_it_usable(make: Make, kind: Callable[[bytes], bytes]) -> None:
+    arena = wiped(make)
     arena[:] = kind(NEW)
     assert not arena.wiped
     assert bytes(arena) == raw(arena) == NEW
 
 
 @pytest.mark.parametrize("bounds", [slice(0, None), slice(None, len(SECRET)), slice(0, 999)])
-def test_a_slice_that_covers_all_is_the_whole(bounds: slice) -> None:
-    arena = wiped()
+def test_a_slice_that_covers_all_is_the_whole(make: Make, bounds: slice) -> None:
+    arena = wiped(make)
     arena[bounds] = NEW
     assert bytes(arena) == NEW
 
 
 @pytest.mark.parametrize("data", [b"", NEW[1:], NEW + b"x"])
-def test_a_wrong_length_leaves_it_wiped(data: bytes) -> None:
-    arena = wiped()
+def test_a_wrong_length_leaves_it_wiped(make: Make, data: bytes) -> None:
+    arena = wiped(make)
     with pytest.raises(ValueError, match=r"(?i)length|size|bytes"):
         arena[:] = data
     assert noise_only(arena)
 
 
 @pytest.mark.parametrize("data", ["text", None, 5])
-def test_a_wrong_type_leaves_it_wiped(data: object) -> None:
-    arena = wiped()
+def test_a_wrong_type_leaves_it_wiped(make: Make, data: object) -> None:
+    arena = wiped(make)
     with pytest.raises(TypeError):
         arena[:] = data  # type: ignore[call-overload]
     assert noise_only(arena)
 
 
-def test_a_wiped_source_leaves_the_target_unreadable() -> None:
-    arena, source = wiped(), wiped()
+def test_a_wiped_source_leaves_the_target_unreadable(make: Make) -> None:
+    arena, source = wiped(make), wiped(make)
     with pytest.raises(WipedError):
         arena[:] = source
     assert noise_only(arena)
-    usable = secret()
+    usable = make()
     with pytest.raises(WipedError):
         usable[:] = source
     with pytest.raises(WipedError):
         usable[0:4] = source[0:4]
     with pytest.raises(WipedError):
-        wiped()[:] = arena
+        wiped(make)[:] = arena
 
 
 def test_an_empty_arena_is_wiped_and_written_too() -> None:
@@ -162,9 +165,9 @@ def test_an_empty_arena_is_wiped_and_written_too() -> None:
     assert bytes(arena) == b""
 
 
-@pytest.mark.parametrize("start", [secret, wiped])
-def test_open_w(start: Callable[[], Arena]) -> None:
-    arena = start()
+@pytest.mark.parametrize("start", [lambda make: make(), wiped], ids=["usable", "wiped"])
+def test_open_w(make: Make, start: Callable[[Make], Arena]) -> None:
+    arena = start(make)
     with arena.open("w") as view:
         assert len(view) == len(SECRET)
         assert arena.wiped
@@ -178,14 +181,14 @@ def test_open_w(start: Callable[[], Arena]) -> None:
     assert bytes(arena) == NEW
 
 
-def test_open_w_begins_with_noise() -> None:
-    arena = secret()
+def test_open_w_begins_with_noise(make: Make) -> None:
+    arena = make()
     with arena.open("w"):
         assert noise_only(arena)
 
 
-def test_the_view_is_dead_after_the_block() -> None:
-    arena = secret()
+def test_the_view_is_dead_after_the_block(make: Make) -> None:
+    arena = make()
     with arena.open("w") as view:
         view[:] = NEW
     for use in (bytes, lambda v: v[0], memoryview, lambda v: operator.setitem(v, 0, 1)):
@@ -195,8 +198,8 @@ def test_the_view_is_dead_after_the_block() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, OSError])
-def test_an_exception_inside_leaves_noise(error: type[BaseException]) -> None:
-    arena = secret()
+def test_an_exception_inside_leaves_noise(make: Make, error: type[BaseException]) -> None:
+    arena = make()
     with pytest.raises(error), arena.open("w") as view:
         view[:] = NEW
         raise error
@@ -220,8 +223,8 @@ each_wipe = pytest.mark.parametrize(
 
 
 @each_wipe
-def test_a_wipe_meanwhile_leaves_noise(wipe: str) -> None:
-    arena = secret()
+def test_a_wipe_meanwhile_leaves_noise(make: Make, wipe: str) -> None:
+    arena = make()
     with pytest.raises(WipedError), arena.open("w") as view:
         view[:] = NEW
         WIPES[wipe](arena)
@@ -230,24 +233,24 @@ def test_a_wipe_meanwhile_leaves_noise(wipe: str) -> None:
 
 
 @each_wipe
-def test_what_is_written_after_the_wipe_is_gone_too(wipe: str) -> None:
-    arena = secret()
+def test_what_is_written_after_the_wipe_is_gone_too(make: Make, wipe: str) -> None:
+    arena = make()
     with pytest.raises(WipedError), arena.open("w") as view, memoryview(view) as export:
         WIPES[wipe](arena)
         export[:] = NEW
     assert noise_only(arena)
 
 
-def test_a_wipe_and_an_exception_keep_the_exception() -> None:
-    arena = secret()
+def test_a_wipe_and_an_exception_keep_the_exception(make: Make) -> None:
+    arena = make()
     with pytest.raises(KeyError), arena.open("w"):
         secalloc.lockdown()
         raise KeyError
     assert noise_only(arena)
 
 
-def test_a_fill_is_exclusive() -> None:
-    arena = secret()
+def test_a_fill_is_exclusive(make: Make) -> None:
+    arena = make()
     with arena.open("w") as one:
         one[:] = NEW
         with pytest.raises(BufferError, match="leave it"), arena.open("w"):
@@ -259,27 +262,27 @@ def test_a_fill_is_exclusive() -> None:
 
 
 @pytest.mark.parametrize("mode", ["", "x", "wb", "W", "a"])
-def test_other_modes(mode: str) -> None:
-    arena = secret()
+def test_other_modes(make: Make, mode: str) -> None:
+    arena = make()
     with pytest.raises(ValueError, match="mode"):
         arena.open(mode)  # type: ignore[arg-type]
     assert bytes(arena) == SECRET
 
 
-def test_mode_of_wrong_type() -> None:
+def test_mode_of_wrong_type(make: Make) -> None:
     for wrong in (None, 5, b"w"):
         with pytest.raises(TypeError):
-            secret().open(wrong)  # type: ignore[arg-type]
+            make().open(wrong)  # type: ignore[arg-type]
 
 
-def test_a_context_that_is_never_entered_does_nothing() -> None:
-    arena = secret()
+def test_a_context_that_is_never_entered_does_nothing(make: Make) -> None:
+    arena = make()
     arena.open("w")
     assert bytes(arena) == SECRET
 
 
-def test_views_of_a_wiped_arena_come_back_with_it() -> None:
-    arena = secret()
+def test_views_of_a_wiped_arena_come_back_with_it(make: Make) -> None:
+    arena = make()
     view = arena[4:8]
     arena.clear()
     with pytest.raises(WipedError):
@@ -288,8 +291,8 @@ def test_views_of_a_wiped_arena_come_back_with_it() -> None:
     assert bytes(view) == NEW[4:8]
 
 
-def test_closing_inside_the_block() -> None:
-    arena = secret()
+def test_closing_inside_the_block(make: Make) -> None:
+    arena = make()
     with pytest.raises(ValueError), arena.open("w") as view:  # noqa: PT011
         arena.close()
         view[0] = 1
