@@ -1,9 +1,7 @@
 """Asking a person, beside the standard library: keys, signals, job control, standard input."""
 
 import os
-import pty
 import random
-import select
 import signal
 import subprocess
 import sys
@@ -11,76 +9,13 @@ import termios
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support import LINUX, TRIALS, linux_only
+from typist import Typist
 
 IUTF8 = 0x4000  # of Linux and macOS; termios has it from 3.13 on
 DISABLED = b"\0" if LINUX else b"\xff"
-
-
-class Typist:
-    """A program on a terminal of its own, and the hand that types there."""
-
-    def __init__(self, code: str, *arguments: str, leader: bool = False) -> None:
-        """Its session's leader is a shell, which has the terminal back when the program is
-        stopped; with `leader` the program itself."""
-        self.seen = b""
-        self.program = 0
-        command = [sys.executable, "-P", "-W", "ignore", "-c", code, *arguments]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "LC_ALL": "C.UTF-8"}
-        try:
-            self.child, self.master = pty.fork()
-        except OSError as error:
-            pytest.skip(f"no terminal is to be had: {error}")
-        if self.child == 0:
-            if not leader:
-                command = [sys.executable, "-P", "-c", SHELL, *command]
-            os.execve(command[0], command, environment)  # noqa: S606
-
-    def flags(self) -> tuple[bool, bool]:
-        """Whether it echoes, and edits lines itself."""
-        local = termios.tcgetattr(self.master)[3]
-        return bool(local & termios.ECHO), bool(local & termios.ICANON)
-
-    def settles(self, flags: tuple[bool, bool]) -> None:
-        deadline = time.monotonic() + 30
-        while self.flags() != flags:
-            assert time.monotonic() < deadline, (self.flags(), self.seen)
-            time.sleep(0.02)
-
-    def expect(self, text: bytes) -> bytes:
-        """What came up to there, which is not looked at again."""
-        deadline = time.monotonic() + 40
-        while text not in self.seen:
-            assert time.monotonic() < deadline, self.seen
-            if select.select([self.master], [], [], 1)[0]:
-                try:
-                    got = os.read(self.master, 4096)
-                except OSError:  # all who had it open are gone
-                    got = b""
-                assert got, self.seen
-                self.seen += got
-        before, _, self.seen = self.seen.partition(text)
-        return before
-
-    def type(self, data: bytes) -> None:
-        while data:
-            data = data[os.write(self.master, data[:200]) :]
-
-    def end(self) -> int:
-        while True:
-            try:
-                got = os.read(self.master, 4096)
-            except OSError:
-                break
-            if not got:
-                break
-            self.seen += got
-        status = os.waitstatus_to_exitcode(os.waitpid(self.child, 0)[1])
-        os.close(self.master)
-        return status
 
 
 # A shell that runs one program: when that stops it says so, and does what it is told by a
@@ -122,6 +57,16 @@ while True:
     os.killpg(pid, signal.SIGCONT)
 """
 
+
+class Job(Typist):
+    """A program that a shell runs on its terminal."""
+
+    program = 0  # its process, once it is known
+
+    def __init__(self, code: str, *arguments: str) -> None:
+        super().__init__(code, *arguments, shell=SHELL)
+
+
 # ---- keys -----------------------------------------------------------------------------
 
 # Asks again and again, each time with the terminal set as told: changes of c_iflag and c_lflag
@@ -155,7 +100,7 @@ PLAIN: Setting = (IUTF8, 0, 0, {})
 
 def typed_at(module: str, cases: Sequence[tuple[Setting, bytes]]) -> list[bytes]:
     """What the module's getpass makes of each."""
-    terminal = Typist(ASKER, module, repr([setting for setting, _ in cases]), leader=True)
+    terminal = Typist(ASKER, module, repr([setting for setting, _ in cases]))
     results = []
     for at, (_, typed) in enumerate(cases):
         terminal.expect(f"ask{at}:".encode())
@@ -266,8 +211,8 @@ except BaseException as error:
 SILENT, COOKED = (False, False), (True, True)
 
 
-def asks(setup: str = "", **options: Any) -> Typist:
-    terminal = Typist(ASK, setup, **options)
+def asks(setup: str = "") -> Job:
+    terminal = Job(ASK, setup)
     terminal.expect(b"pid ")
     terminal.program = int(terminal.expect(b"\r\n"))
     terminal.expect(b"Secret: ")
@@ -338,7 +283,7 @@ def test_in_the_background_the_terminal_is_the_shells() -> None:
 def test_asked_in_the_background_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """And what is restored is how the terminal was when it came to the front."""
     monkeypatch.setenv("START", "bg")
-    terminal = Typist(ASK, "")
+    terminal = Job(ASK, "")
     terminal.expect(b"started")
     terminal.settles((False, True))
     time.sleep(0.5)
@@ -368,7 +313,7 @@ while os.getppid() == parent:
 try: ask("Secret: ")
 except OSError as error: print("refused", error.errno, flush=True)
 """
-    terminal = Typist(code, module, leader=True)
+    terminal = Typist(code, module)
     terminal.expect(b"refused 5\r\n")
     assert terminal.flags() == (True, True)
     os.kill(terminal.child, signal.SIGKILL)
@@ -436,7 +381,7 @@ def test_a_key_that_ends_the_process(key: bytes, number: signal.Signals) -> None
 def test_a_handlers_exception_at_any_end(call: str, error: str) -> None:
     """Out of each call in turn, when that has done what it does: the echo is back all the same,
     and the exception is not taken for the terminal's."""
-    terminal = Typist(
+    terminal = Job(
         ASK,
         f"""
 from secalloc._terminal import typed
@@ -468,7 +413,7 @@ while termios.tcgetattr(0)[3] & termios.ECHO:
     time.sleep(0.01)
 print("silent", flush=True)
 """
-    terminal = Typist(code)
+    terminal = Job(code)
     terminal.expect(b"silent")
     terminal.expect(b"ended 0 ECHO ICANON ISIG\r\n")
     assert terminal.end() == 0
@@ -485,7 +430,6 @@ try:
 except BaseException as error:
     open({str(out)!r}, "w").write(type(error).__name__)
 """,
-        leader=True,
     )
     terminal.expect(b"Secret: ")
     os.close(terminal.master)
@@ -568,7 +512,7 @@ print("read", bytes(secalloc.getpass("first: ")), flush=True)
 try: secalloc.getpass("second: ")
 except KeyboardInterrupt: print("interrupted", flush=True)
 """
-    terminal = Typist(code, leader=True)
+    terminal = Typist(code)
     terminal.expect(b"first: ")
     terminal.settles(SILENT)
     terminal.type(b"on\x7fne\n")
@@ -595,7 +539,7 @@ stream.flush()
 print(stream.buffer.getvalue(), flush=True)
 """
     for module in ("secalloc", "getpass"):
-        terminal = Typist(code, module, leader=True)
+        terminal = Typist(code, module)
         for question in ("caf\u00e9 1:".encode(), b"lone ? 2:"):
             terminal.expect(question)
             terminal.settles((False, module == "getpass"))

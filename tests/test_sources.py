@@ -4,13 +4,10 @@ import base64
 import binascii
 import mmap
 import os
-import pty
-import select
 import signal
 import socket
 import subprocess
 import sys
-import termios
 import threading
 import time
 from array import array
@@ -20,6 +17,7 @@ from typing import Any
 
 import pytest
 from support import check, linux_only, spy
+from typist import Typist
 
 import secalloc
 import secalloc.residue
@@ -519,67 +517,26 @@ except BaseException as error:
 """
 
 
-class Terminal:
-    """A child process on a terminal of its own, and the hand that types there."""
+class Terminal(Typist):
+    """A program that asks for a secret, and says whether it is the one expected."""
 
     def __init__(self, expected: str = "", setup: str = "", after: str = "") -> None:
-        code = TYPIST.format(setup=setup, expected=expected.encode().hex().encode(), after=after)
-        self.child, self.master = pty.fork()
-        if self.child == 0:
-            os.execv(  # noqa: S606
-                sys.executable,
-                [
-                    sys.executable,
-                    "-P",
-                    "-W",
-                    "ignore",
-                    "-c",
-                    code,
-                ],
-            )
-        self.seen = b""
+        text = expected.encode().hex().encode()
+        super().__init__(TYPIST.format(setup=setup, expected=text, after=after))
 
     def echo(self) -> bool:
-        return bool(termios.tcgetattr(self.master)[3] & termios.ECHO)
-
-    def expect(self, text: bytes) -> None:
-        deadline = time.monotonic() + 30
-        while text not in self.seen:
-            assert time.monotonic() < deadline, self.seen
-            if select.select([self.master], [], [], 1)[0]:
-                try:
-                    self.seen += os.read(self.master, 4096)
-                except OSError:  # the child is gone
-                    assert text in self.seen, self.seen
-
-    def type(self, data: bytes) -> None:
-        while data:
-            data = data[os.write(self.master, data[:200]) :]
-
-    def end(self) -> int:
-        """How it ended; the echo must be on again."""
-        while True:
-            try:
-                got = os.read(self.master, 4096)
-            except OSError:
-                break
-            if not got:
-                break
-            self.seen += got
-        status = os.waitstatus_to_exitcode(os.waitpid(self.child, 0)[1])
-        os.close(self.master)
-        return status
+        return self.flags()[0]
 
 
 def test_getpass_reads_a_line() -> None:
     terminal = Terminal("h\u00e9llo w\u00f6rld")
-    terminal.expect(b"Secret: ")
+    seen = terminal.expect(b"Secret: ")
     assert not terminal.echo()
     terminal.type("h\u00e9llo w\u00f6rld\n".encode())
-    terminal.expect(b"got True")
+    seen += terminal.expect(b"got True")
     assert terminal.echo()
     assert terminal.end() == 0
-    assert b"llo" not in terminal.seen
+    assert b"llo" not in seen + terminal.seen
 
 
 @pytest.mark.parametrize(
