@@ -1,13 +1,12 @@
 /* Locks of kernels and sandboxes that others have: before 5.18, without mlock2, and what is said
  * of each refusal. The calls by which the library asks are ours. */
 #include "arenas.h"
+#include "calls.h"
 #include "os.h"
 
 #ifdef __linux__
 #include "linux.h"
 
-#include <dlfcn.h>
-#include <stdarg.h>
 #include <sys/mman.h>
 
 static struct sa_why why;
@@ -28,13 +27,8 @@ long syscall(long number, ...)
 {
     static long (*real)(long, ...);
     long a[6];
-    va_list all;
-    va_start(all, number);
-    for (int i = 0; i < 6; i++)
-        a[i] = va_arg(all, long);
-    va_end(all);
-    if (!real)
-        *(void **)&real = dlsym(RTLD_NEXT, "syscall");
+    TAKE_SIX(number, a);
+    FIND_REAL(real, "syscall");
     if (number != SYS_mlock2 || mlock2_is == AS_IT_IS)
         return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
     asked++;
@@ -53,8 +47,7 @@ long syscall(long number, ...)
 int mlock(const void *at, size_t bytes)
 {
     static int (*real)(const void *, size_t);
-    if (!real)
-        *(void **)&real = dlsym(RTLD_NEXT, "mlock");
+    FIND_REAL(real, "mlock");
     if (!refuse_mlock)
         return real(at, bytes);
     errno = EPERM;
@@ -64,8 +57,7 @@ int mlock(const void *at, size_t bytes)
 int madvise(void *at, size_t bytes, int advice)
 {
     static int (*real)(void *, size_t, int);
-    if (!real)
-        *(void **)&real = dlsym(RTLD_NEXT, "madvise");
+    FIND_REAL(real, "madvise");
     if ((advice == 18 && refuse_wipe_on_fork) || (advice == MADV_DONTDUMP && refuse_dont_dump)) {
         errno = EINVAL;
         return -1;
@@ -174,10 +166,7 @@ TEST(no_wipe_on_fork)
 
 int main(int argc, char **argv)
 {
-#ifndef __GLIBC__ /* no other call can stand before a static C library's own */
-    printf("test_lock: skipped: it takes calls of the C library over\n");
-    return 0;
-#endif
+    NEEDS_TAKEN_CALLS("test_lock");
     check_begin("test_lock", argc, argv);
 #ifdef __linux__
     RUN(before_5_18);

@@ -4,6 +4,7 @@
  * all is closed, and nothing may be left behind, or the process faults, and all must
  * be wiped. The linker's --wrap puts us in between. */
 #include "../c/arenas.h"
+#include "../c/calls.h"
 #include "../c/linux.h"
 
 #include "vault_state.h"
@@ -11,7 +12,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -123,11 +123,7 @@ long __wrap_syscall(long number, ...);
 long __wrap_syscall(long number, ...)
 {
     long a[6];
-    va_list rest;
-    va_start(rest, number);
-    for (int i = 0; i < 6; i++)
-        a[i] = va_arg(rest, long);
-    va_end(rest);
+    TAKE_SIX(number, a);
     enum which kind = number == 447                    ? WHICH_memfd_secret
                       : number == SYS_mlock2           ? WHICH_mlock2
                       : number == SYS_getrandom        ? WHICH_getrandom
