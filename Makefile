@@ -2,6 +2,7 @@
 PYTHON ?= python3
 # make 3.81, as macOS has it, runs a line without a redirection by itself, and knows no builtins.
 CLANG ?= $(firstword $(shell command -v clang-16 clang 2>/dev/null))
+CLANG_FORMAT ?= clang-format-16
 GCC ?= gcc
 BUILD := $(CURDIR)/build
 
@@ -92,10 +93,21 @@ GLUE_OBJECTS := $(GLUE:csrc/py/%.c=$(C)/py/%.o)
 OBJECTS := $(CORE:csrc/core/%.c=$(C)/core/%.o) $(if $(filter xnu,$(VARIANT)),$(C)/xnu.o)
 COMPILE = @mkdir -p $(@D) && echo "$(CC): $< ($(VARIANT))" && $(CC) $(STANDARD) $(WARNINGS) $(CFLAGS) -Itests/c -MMD -MP
 
-.PHONY: test test-c run-c ready programs
+.PHONY: test quick test-c run-c ready programs
 test: ## C tests and pytest, against the installed wheel
 	+@$(MAKE) $(PARALLEL) AT_ONCE=1 ready test-c
 	$(PY) -P -m pytest -o cache_dir=$(BUILD)/pytest tests $(PYTEST_ARGS)
+
+# What takes longest of both, as it tries what is left to chance, is left to `make test`.
+SLOW_C := test_arena test_ct test_fatal test_fill test_fork_between test_identity test_pages test_pool \
+          test_replace test_rotate test_slot
+QUICK := $(addprefix tests/test_,arena.py buffer.py close.py codecs.py compare.py concat.py docs.py policy.py \
+         process.py refusals.py rotate.py seal.py states.py threads.py typing.py view.py wiped.py)
+quick: ## in under two minutes: the C tests and the part of pytest that do not take long, and lint
+	+@$(MAKE) $(PARALLEL) AT_ONCE=1 ready
+	+@$(MAKE) -s run-c C_TESTS='$(filter-out $(addprefix $(C)/,$(SLOW_C)),$(C_TESTS))'
+	$(PY) -P -m pytest -q -o cache_dir=$(BUILD)/pytest $(QUICK) $(PYTEST_ARGS)
+	+@$(MAKE) -s check-lint
 
 # One pip at a time, beside the compiler.
 ready:
@@ -260,7 +272,7 @@ $(VENV)/.attacks: pyproject.toml $(VENV)/.made
 
 # ---- deeper checks ---------------------------------------------------------------
 
-CHECKS := check-warnings check-cppcheck check-layers check-lint check-workflows check-sdist check-macos check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-works-with check-attacks
+CHECKS := check-warnings check-cppcheck check-layers check-format check-lint check-workflows check-sdist check-macos check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-works-with check-attacks
 .PHONY: check $(CHECKS) check-docs check-freethreaded
 check: $(CHECKS) ## all of the checks below
 
@@ -285,6 +297,10 @@ check-cppcheck: ## cppcheck over the core
 # ROOMS: a file that tells in which room a file of no folder is.
 check-layers: $(OBJECTS) $(GLUE_OBJECTS) ## what includes, calls and imports what: downward only, by layers
 	$(PYTHON) tests/checks/layers.py $(ROOMS:%=--rooms %) $(C) $^
+
+FORMAT_SINCE := HEAD
+check-format: ## C files by .clang-format, where they changed since FORMAT_SINCE
+	$(PYTHON) tests/checks/format.py --since $(FORMAT_SINCE) $(CLANG_FORMAT)
 
 # The library's handlers must get the faults, not the sanitizer's.
 SIGNALS := handle_segv=0:handle_sigbus=0:handle_abort=0:handle_sigill=0:handle_sigfpe=0:handle_sigtrap=0

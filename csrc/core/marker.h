@@ -24,8 +24,9 @@ bool marker_standard_error(void);
 void marker_no_default(void);
 
 /* Write one byte to the descriptor, if it still stands for the file that it stood
- * for; where that is standard error and a terminal, on a line of its own. Never waits, never raises a signal, fails silently: the caller is wiping
- * and goes on. With `only_set` the default descriptor gets nothing. [signal] */
+ * for; where that is standard error and a terminal, on a line of its own. Never waits, never
+ * raises a signal, fails silently: the caller is wiping and goes on. With `only_set` the default
+ * descriptor gets nothing. [signal] */
 void marker_write(char byte, bool only_set);
 
 #endif

@@ -11,7 +11,8 @@ SA_MUST_USE enum sa_code sa_pool_make(struct sa_pool **out, struct sa_why *why);
 
 /* As sa_arena_make, in the pool: on pages shared with its other arenas, start
  * aligned to 16 where the size allows, a canary behind the bytes. No cell falls short of a
- * protection while one that does not is free, or to be had. SA_CLOSED: the pool is. The arena must be closed before sa_pool_free. [any] */
+ * protection while one that does not is free, or to be had. SA_CLOSED: the pool is. The arena
+ * must be closed before sa_pool_free. [any] */
 SA_MUST_USE enum sa_code sa_pool_alloc(struct sa_pool *pool, struct sa_arena *a, size_t size,
                                        struct sa_why *why);
 
