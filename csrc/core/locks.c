@@ -27,17 +27,17 @@ void locks_forked(void)
         memcpy(&locks[i].mutex, &fresh, sizeof fresh); /* not destroyed: it may be held */
 }
 
-void brief_take(brief_lock *lock, uint32_t epoch)
+static bool take(brief_lock *lock, uint32_t from, uint32_t epoch)
+{
+    return atomic_compare_exchange_strong_explicit(lock, &from, epoch, memory_order_acquire,
+                                                   memory_order_relaxed);
+}
+
+void brief_wait(brief_lock *lock, uint32_t epoch)
 {
     for (unsigned turn = 0;; os_wait(turn++)) {
-        uint32_t holder = 0;
-        if (atomic_compare_exchange_strong_explicit(lock, &holder, epoch, memory_order_acquire,
-                                                    memory_order_relaxed) ||
-            (holder != epoch &&
-             atomic_compare_exchange_strong_explicit(lock, &holder, epoch, memory_order_acquire,
-                                                     memory_order_relaxed)))
+        uint32_t holder = atomic_load_explicit(lock, memory_order_relaxed);
+        if (holder != epoch && take(lock, holder, epoch)) /* free, or a parent's */
             return;
     }
 }
-
-void brief_give(brief_lock *lock) { atomic_store_explicit(lock, 0, memory_order_release); }

@@ -30,7 +30,17 @@ void locks_forked(void);
  * the epoch of who took it, and a child, whose epoch is another, passes over its parent's. 0 is
  * free. Never across a call that could wait. [any] */
 typedef _Atomic uint32_t brief_lock;
-void brief_take(brief_lock *lock, uint32_t epoch);
-void brief_give(brief_lock *lock);
+void brief_wait(brief_lock *lock, uint32_t epoch); /* for the next alone */
+static inline void brief_take(brief_lock *lock, uint32_t epoch)
+{
+    uint32_t holder = 0;
+    if (!atomic_compare_exchange_strong_explicit(lock, &holder, epoch, memory_order_acquire,
+                                                 memory_order_relaxed))
+        brief_wait(lock, epoch);
+}
+static inline void brief_give(brief_lock *lock)
+{
+    atomic_store_explicit(lock, 0, memory_order_release);
+}
 
 #endif
