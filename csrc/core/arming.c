@@ -1,4 +1,4 @@
-/* Arms signals, and disarms them: who handles what, and what is ours. */
+/* Arms signals, disarms them, and tells which are armed. */
 #include "alt_stack.h"
 #include "fatal.h"
 #include "levels.h"

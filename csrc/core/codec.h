@@ -13,7 +13,7 @@
 bool codec_hex_size(size_t n, size_t *size);
 bool codec_base64_size(size_t n, size_t *size);
 
-/* Turn the last `n` of the `size` bytes at `text`, of which the function above told the
+/* Turn the last `n` of the `size` bytes at `text`, as the function above told their
  * number, into text that fills them all. Hexadecimal digits are small letters; `url`: - and
  * _ stand for + and /. [signal] */
 void codec_hex_encode(uint8_t *text, size_t size, size_t n);
@@ -23,7 +23,7 @@ void codec_base64_encode(uint8_t *text, size_t size, size_t n, bool url);
  * give their number in *size. Returns SIZE_MAX, or the position of the first character
  * that does not belong there, `n` where it ended too early; what it left is then of no
  * use. ASCII white space may stand between the pairs of hexadecimal digits, nowhere in
- * base64, of which bits that are left over may have any value. [signal] */
+ * base64. Bits that are left over there may have any value. [signal] */
 size_t codec_hex_decode(uint8_t *text, size_t n, size_t *size);
 size_t codec_base64_decode(uint8_t *text, size_t n, bool url, size_t *size);
 

@@ -103,7 +103,7 @@ static void queue(const struct sigaction *next, int sig, siginfo_t *info, void *
     }
 }
 
-/* Who is next, and whether its action could be put in place, where that is called for. */
+/* The action that is next, and whether it could be put in place where that is called for. */
 struct chain {
     const struct sigaction *next;
     enum caller caller;

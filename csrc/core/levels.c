@@ -1,4 +1,5 @@
-/* What each fatal signal did before us, level by level: read by the handler, written by who arms. */
+/* What each fatal signal did before us, level by level: read by the handler, written by
+ * arming.c. */
 #include "levels.h"
 
 #include "os.h"

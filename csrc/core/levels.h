@@ -1,5 +1,5 @@
-/* What each fatal signal did before us. Whoever comes on top of us chains to us, so that arming
- * once more puts us on top of who chains to us. Each such level is entered by a function of its
+/* What each fatal signal did before us. A handler that comes on top of ours chains to ours, and
+ * arming once more puts ours on top of it. Each such level is entered by a function of its
  * own, which tells what comes next: others take their handlers off in any order, and no count
  * would follow. */
 #ifndef SECALLOC_LEVELS_H
@@ -12,8 +12,8 @@
 enum { LEVELS = 8, LEVELS_SIGNALS = 65 };
 #define LEVELS_BIT(sig) (UINT64_C(1) << ((sig) - 1))
 
-/* What the kernel forces on a thread; what is armed whoever handles it; and the default set,
- * the rest of which is ours only where nobody else handles it. */
+/* What the kernel forces on a thread; what is armed even where another handler is in place; and
+ * the default set, whose rest is armed only where no other handler is. */
 #define LEVELS_FORCED                                                                          \
     (LEVELS_BIT(SIGSEGV) | LEVELS_BIT(SIGBUS) | LEVELS_BIT(SIGILL) | LEVELS_BIT(SIGFPE) |      \
      LEVELS_BIT(SIGSYS) | LEVELS_BIT(SIGTRAP))

@@ -44,8 +44,8 @@ enum sa_code mapping_allows(size_t wanted, struct sa_why *why)
     return SA_OK;
 }
 
-/* Where each page has to be fetched, large arenas of which little may be used are better
- * off without secretmem: 16 MiB take about 90 ms, 4 GiB would take 22 s. */
+/* Where each page has to be fetched, a large arena is better off without secretmem, as little of
+ * it may be used: 16 MiB take about 90 ms, 4 GiB would take 22 s. */
 enum { FETCHED_MOST = 16 << 20 };
 
 static bool try_secretmem(size_t data)
@@ -78,7 +78,7 @@ static void tell_shortfall(struct os_pages *fell, const struct os_pages *pages)
     if (!fell->why.call || pages->refused & SA_LOCK)
         fell->why = pages->why;
     if (atomic_load(&vault.no_secretmem) && !atomic_load(&vault.shun_secretmem)) {
-        fell->refused |= SA_SECRETMEM; /* asked for once, and perhaps by who then refused less */
+        fell->refused |= SA_SECRETMEM; /* it was asked for once */
         if (!fell->why.call)
             fell->why = vault.never_why;
     }

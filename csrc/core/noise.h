@@ -16,7 +16,7 @@ bool noise_ready(void);
 /* How often noise was rekeyed, the first time not counted. [any] */
 uint64_t noise_rekeys(void);
 
-/* Overwrite `n` bytes at `p`. Whoever rekeys meanwhile, all of one call's bytes
+/* Overwrite `n` bytes at `p`. Should another thread rekey meanwhile, all of one call's bytes
  * come from one whole noise. Needs noise_ready(). [signal] */
 void noise_wipe(void *p, size_t n);
 

@@ -28,8 +28,8 @@ size_t os_address_space_left(void);
 void os_raise_lock_limit(void);
 size_t os_lock_limit(void); /* bytes; SIZE_MAX: none for this process [any] */
 
-/* Find out which optional system calls a sandbox lets live, some of which are made where it
- * is too late to ask. Cheap when repeated. On Linux a child process may be made for it, unless
+/* Find out which optional system calls a sandbox lets live: some are made where it is too late
+ * to ask. Cheap when repeated. On Linux a child process may be made for it, unless
  * the second call forbade that: then none is made but those that any filter allows. [any] */
 void os_probe(void);
 void os_probe_in_child(bool may);
@@ -106,8 +106,8 @@ int os_touched_ever(void *at, size_t bytes, unsigned char *vec);
 /* ---- pages and bytes for another process ------------------------------------ */
 
 /* Map fresh secretmem, accessible, never inherited by fork, all its pages fetched, and give its
- * descriptor, which the caller closes soon: whoever has it can map the pages. ENOTSUP where there
- * is no such thing. [any] */
+ * descriptor, which the caller closes soon: any process that has it can map the pages.
+ * ENOTSUP where there is no such thing. [any] */
 int os_share_open(size_t bytes, int *fd, void **at);
 
 /* Map the pages behind a descriptor that came from elsewhere, as above. EINVAL: it is

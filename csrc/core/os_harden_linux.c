@@ -46,7 +46,7 @@ static long tracer(void)
 }
 
 /* The dumpable flag does it: attaching to a process without it, and opening its mem
- * file, takes CAP_SYS_PTRACE. Who is attached already stays so. */
+ * file, takes CAP_SYS_PTRACE. A debugger that is attached already stays so. */
 bool os_forbid_debuggers(struct sa_why *why)
 {
     if (os_dumpable() != 0)

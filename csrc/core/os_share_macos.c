@@ -24,7 +24,7 @@ int os_share_map(int fd, size_t bytes, void **at)
 }
 
 /* MSG_DONTWAIT is for receiving: a send waits on all sockets but those with O_NONBLOCK
- * (sosendcheck in XNU's uipc_socket.c), which is for whoever shares the socket, too. What a
+ * (sosendcheck in XNU's uipc_socket.c), which is for all that share the socket, too. What a
  * blocking one takes at once is SO_SNDLOWAT, if poll calls it writable. */
 int os_socket_room(int sock, size_t *bytes)
 {

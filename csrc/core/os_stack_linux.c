@@ -12,7 +12,7 @@ static bool is_first_thread(void)
     return os_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0) == os_process();
 }
 
-/* The first thread's grows, as far as the limit lets it: without one, into where anything
+/* The first thread's grows, down to the limit: without one, into addresses where anything
  * may be mapped later. glibc's answer ends where something is now, musl's at what the
  * stack is now. */
 static uintptr_t lowest(uintptr_t low, uintptr_t high)

@@ -7,7 +7,7 @@ static _Atomic unsigned required;
 
 bool sa_use_secretmem(bool use)
 {
-    os_probe_in_child(use); /* the only call worth a child, to whom a sandbox kills for clone */
+    os_probe_in_child(use); /* no other call is worth a child, where a sandbox kills for clone */
     vault_settle();
     lock_take(LOCK_VAULT);
     bool before = !atomic_exchange(&vault.shun_secretmem, !use);

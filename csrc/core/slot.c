@@ -79,7 +79,7 @@ SA_HOT static void overwrite(struct slot s, uint64_t h)
 }
 
 /* Make a pinned slot writable. Two wipers agree on what became of the pages by
- * the word: whoever sees DROPPED keeps off them. */
+ * the word: a wiper that sees DROPPED keeps off them. */
 static bool force_writable(struct slot s)
 {
     _Atomic uint64_t *hold = slot_hold(s);
@@ -127,7 +127,7 @@ static bool clear_to_own(uint64_t h)
     return hold_state(h) == SLOT_LIVE && !(h & (HOLD_BUSY | HOLD_PINS));
 }
 
-/* Who changes a slot's access over and over would keep a pass from it: 300 ms were
+/* A thread that changes a slot's access over and over would keep a pass from it: 300 ms were
  * seen. Not for ever, as our caller may hold a lock that a lockdown wants. */
 static void let_wipers_pass(void)
 {

@@ -5,7 +5,7 @@
  * or an owner that clears) pins it by compare-and-swap, overwrites its pages and
  * unpins; while pinned it is neither unmapped nor made inaccessible. The owner
  * takes it out of LIVE, or marks it busy, only by compare-and-swap from live,
- * unpinned and not busy. Wipers wait for busy slots, so whoever holds one never
+ * unpinned and not busy. Wipers wait for busy slots, so a thread that holds one never
  * waits, masks all signals, and touches nothing but vault memory meanwhile.
  */
 #ifndef SECALLOC_SLOT_H
@@ -92,7 +92,7 @@ static inline unsigned hold_granted(uint64_t h)
 
 static inline _Atomic uint64_t *slot_hold(struct slot s) { return &s.region->words[s.index].hold; }
 
-/* The arena whose own slot it is, for whoever walks the table with the vault's lock held: it
+/* The arena whose own slot it is, for walks over the table with the vault's lock held: it
  * is taken out under that lock before the arena can go. [any] */
 static inline void slot_set_owner(struct slot s, struct sa_arena *owner)
 {

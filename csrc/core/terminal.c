@@ -32,7 +32,7 @@ static uint64_t self(void) { return (uint64_t)vault_epoch() + 1; }
 
 static bool asks_here(void) { return vault_is_ours() && atomic_load(&asking) == self(); }
 
-/* Keys for signals and for literal input are off, too: only who sees each byte can tell a
+/* Keys for signals and for literal input are off, too: only a reader that sees each byte can tell a
  * quoted Ctrl-C from another. */
 static struct termios quiet_of(const struct termios *old)
 {

@@ -43,7 +43,7 @@ struct vault {
     bool got_secretmem;             /* the last time that pages were mapped */
     unsigned missing;               /* protections of which pages fell short, ever */
     struct sa_why missing_why;      /* the last of them */
-    _Atomic unsigned untold;        /* of which nobody was told yet */
+    _Atomic unsigned untold;        /* those that sa_shortfall has not told of yet */
 };
 extern struct vault vault;
 extern struct sa_region segments[SEGMENTS];

@@ -54,7 +54,7 @@ SA_MUST_USE enum sa_code sa_return(struct sa_arena *a);
 
 /* Lend the bytes to others for as long as they like; they must be given back
  * once with sa_unexport, on any thread. Inside a fill only with `filling`,
- * which is for the one who fills. [any] */
+ * which is for the thread that fills. [any] */
 SA_MUST_USE enum sa_code sa_export(struct sa_arena *a, bool filling, uint8_t **bytes);
 void sa_unexport(struct sa_arena *a);
 
@@ -70,7 +70,7 @@ SA_MUST_USE enum sa_code sa_wipe(struct sa_arena *a, struct sa_why *why);
  * Wiping lifts it for as long as that takes. [any] */
 SA_MUST_USE enum sa_code sa_seal(struct sa_arena *a, struct sa_why *why);
 
-/* One open block. Its memory is the caller's, who ends the block before either goes; all in
+/* One open block. Its memory is the caller's: the block ends before that or the arena goes. All in
  * it is private to the core. */
 struct sa_block {
     struct sa_arena *arena;
@@ -103,7 +103,7 @@ SA_MUST_USE enum sa_code sa_rotate(struct sa_arena *a, uint32_t timeout_ms, stru
 SA_MUST_USE enum sa_code sa_twin(struct sa_arena *a, struct sa_arena *fresh, struct sa_why *why);
 
 /* Put the content of such a twin, which was filled and nobody else knows, in place of a's at
- * once: whoever looks finds the old or the new. The twin gets what was there. A wiped `a` is
+ * once: a reader finds the old or the new. The twin gets what was there. A wiped `a` is
  * usable then, a sealed one stays sealed. SA_BUSY: exports; SA_FILLING: a fill, or blocks of
  * usable content. SA_WIPED: the twin was. Failing, nothing changed. [any] */
 SA_MUST_USE enum sa_code sa_replace(struct sa_arena *a, struct sa_arena *fresh,

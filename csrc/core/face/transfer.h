@@ -11,7 +11,7 @@
  * most. SA_OS_ERROR: ETIMEDOUT, ECONNRESET where the other side gave up, EPROTO where it
  * talks nonsense. */
 
-/* Give a copy to whoever calls sa_take_over at the other end. SA_WIPED and others as
+/* Give a copy to the process that calls sa_take_over at the other end. SA_WIPED and others as
  * for sa_borrow: it got nothing, and is told. [any] */
 SA_MUST_USE enum sa_code sa_hand_over(struct sa_arena *a, int sock, uint32_t timeout_ms,
                                       struct sa_why *why);
