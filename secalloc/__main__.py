@@ -16,6 +16,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         from secalloc._commands.run import main as run  # noqa: PLC0415 - only when it is wanted
 
         return _heard(lambda: run(arguments[1:]))
+    try:
+        options = _parser().parse_args(arguments)
+    except SystemExit as end:  # it printed its help, or what is wrong
+        status = int(end.code or 0)
+        return _heard(lambda: status)
+    if options.command == "doctor":
+        from secalloc._commands.doctor import main as doctor_main  # noqa: PLC0415
+
+        return _heard(lambda: doctor_main(as_json=options.json))
+    if options.command == "map":
+        from secalloc.map import main as map_main  # noqa: PLC0415
+
+        if options.script is not None:  # whose own errors are its own
+            return map_main(options.script, options.args)
+        return _heard(lambda: map_main(None, []))
+    from secalloc._commands.demo import main as demo  # noqa: PLC0415
+
+    return _heard(demo)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m secalloc",
         description="Guarded, locked memory for secrets, wiped when the process crashes.",
@@ -45,24 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     drawing.add_argument("script", nargs="?", help="a Python file")
     drawing.add_argument("args", nargs=argparse.REMAINDER, help="what it finds in sys.argv")
     commands.add_parser("run", help="run a program hardened, its freed memory overwritten")
-    try:
-        options = parser.parse_args(arguments)
-    except SystemExit as end:  # it printed its help, or what is wrong
-        status = int(end.code or 0)
-        return _heard(lambda: status)
-    if options.command == "doctor":
-        from secalloc._commands.doctor import main as doctor_main  # noqa: PLC0415
-
-        return _heard(lambda: doctor_main(as_json=options.json))
-    if options.command == "map":
-        from secalloc.map import main as map_main  # noqa: PLC0415
-
-        if options.script is not None:  # whose own errors are its own
-            return map_main(options.script, options.args)
-        return _heard(lambda: map_main(None, []))
-    from secalloc._commands.demo import main as demo  # noqa: PLC0415
-
-    return _heard(demo)
+    return parser
 
 
 def _heard(command: Callable[[], int]) -> int:

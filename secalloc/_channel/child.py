@@ -141,7 +141,7 @@ class LockdownChild:
     def fds(self) -> tuple[int, ...]:
         """The descriptors that the child must inherit under the same numbers.
 
-        They are close-on-exec: whoever spawns lets them through. ValueError: passed on
+        They are close-on-exec: the code that spawns lets them through. ValueError: passed on
         already, or closed.
         """
         if self._copy is None:

@@ -67,9 +67,9 @@ class Watch:
             self.leave()
 
     def end(self) -> None:
-        """With the lock held, and closed: hear nothing more, and wake whoever waits."""
+        """With the lock held, and closed: hear nothing more, and wake those who wait."""
         self.listener.close()
-        os.close(self._waker)  # whoever waits sees the end of the pipe
+        os.close(self._waker)  # those who wait see the end of the pipe
 
     def destroy(self) -> None:
         """With the lock held, and closed: what is left, unless somebody waits there."""

@@ -1,4 +1,4 @@
-/* Text that stands for bytes, into arenas and out of them. */
+/* Functions that turn text into the bytes it stands for, and back, within arenas. */
 #include "functions/functions.h"
 #include "objects/errors.h"
 #include "objects/make.h"
@@ -8,8 +8,8 @@
 
 /* ---- decoding ---------------------------------------------------------------- */
 
-/* A str's characters as a byte each, those past ASCII as one that no codec knows. Read
- * one by one: whatever gives all at once would leave a copy inside the str. */
+/* Each character of a str becomes a byte. One past ASCII becomes a byte that no codec knows.
+ * They are read one by one: a call that gives all at once would leave a copy inside the str. */
 static void put_ascii(PyObject *text, size_t n, uint8_t *to)
 {
     for (size_t i = 0; i < n; i++) {
@@ -67,7 +67,7 @@ static PyObject *decoded(struct py_state *state, PyObject *text, const char *wha
             code = sa_store(py_core_of(self), 0, bytes, size);
     }
     sa_unexport(py_core_of(staged));
-    /* a wipe meanwhile left noise, which must not pass for a secret, nor for bad text */
+    /* A wipe meanwhile left noise, which must not pass for a secret, nor for bad text. */
     enum sa_code end = sa_fill_end(py_core_of(staged), true);
     Py_DECREF(staged);
     if (end != SA_OK || (self && code != SA_OK)) {
@@ -113,8 +113,8 @@ static PyObject *b64decode(PyObject *module, PyObject *args, PyObject *kwargs)
 
 enum coding { HEX, BASE64, BASE64_URL };
 
-/* The source goes to the end of the arena, in a way no wipe can fall behind, and becomes
- * text where it is. */
+/* The source is stored at the end of the arena, and becomes text where it lies. No wipe can
+ * fall behind that. */
 static PyObject *encoded(struct py_state *state, PyObject *source, enum coding coding)
 {
     struct py_span span;

@@ -1,5 +1,5 @@
-/* The C environment, and bytes objects that only we still hold: what secalloc/sources.py cannot
- * reach from Python. */
+/* Functions that reach what secalloc/sources.py cannot: the C environment, and objects that
+ * nobody else holds. */
 #include "functions/functions.h"
 #include "objects/errors.h"
 #include "objects/make.h"
@@ -44,8 +44,8 @@ static PyObject *environ_wipe(PyObject *Py_UNUSED(module), PyObject *name)
     Py_RETURN_NONE;
 }
 
-/* The bytes of an object that a copy of ours may not outlive; NULL where they are not to be
- * had, or the interpreter shares them. Of a str that is ASCII its UTF-8 is its own memory. */
+/* The memory of a bytes object, or of a str that is ASCII, whose UTF-8 is its own memory. NULL
+ * where that is not to be had, or where the interpreter shares the object. */
 static void *bytes_of(PyObject *object, size_t *n)
 {
     Py_ssize_t size = 0;
@@ -64,10 +64,10 @@ static void *bytes_of(PyObject *object, size_t *n)
     return size >= 2 ? (void *)(uintptr_t)at : NULL;
 }
 
-/* Remove mapping[key] and zero it, bytes or ASCII text, where nobody else holds it: with the
- * mapping's reference gone ours is the only one then. (One that is counted in Python code does
- * not tell: from 3.14 on a variable's may be lent instead.) Shorter ones are the
- * interpreter's. Whether it was zeroed. */
+/* Remove mapping[key], and zero it where nobody else holds it; whether it was zeroed. With the
+ * mapping's reference gone, ours is the only one then. (A count taken by Python code does not
+ * tell: from 3.14 on a variable's reference may be lent.) Objects of a byte or none are the
+ * interpreter's. */
 static PyObject *scrub(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject *mapping, *key;

@@ -1,4 +1,4 @@
-/* Handing a secret to another process, for secalloc/_channel. */
+/* Functions that hand a secret from one process to another, for secalloc/_channel. */
 #include "functions/functions.h"
 #include "objects/errors.h"
 #include "objects/objects.h"

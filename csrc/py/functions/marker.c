@@ -5,7 +5,8 @@
 #include <errno.h>
 #include <limits.h>
 
-/* -1 with an exception; an int too large or negative is no descriptor. */
+/* The descriptor that an argument is. -1 with an exception: an int that is too large or negative
+ * is none. */
 static int descriptor_of(PyObject *object)
 {
     PyObject *number = NULL;

@@ -1,7 +1,7 @@
-/* What the package tells the extension when it is imported. */
+/* Functions by which the package tells the extension what it needs of Python. */
 #include "functions/functions.h"
 
-/* Keep it, unless something is kept: whoever borrowed that may use it still. */
+/* Keep the object, unless one is kept already: that may be borrowed still. */
 static void keep(_Atomic(PyObject *) *place, PyObject *object)
 {
     PyObject *none = NULL;
@@ -27,7 +27,7 @@ static PyObject *import_with(PyObject *module, PyObject *function)
     Py_RETURN_NONE;
 }
 
-/* Keep a text to be warned of at the first arena; with one kept already, both. */
+/* Keep a text to be warned of at the first arena, beside one that is kept already. */
 static PyObject *warn_later(PyObject *module, PyObject *text)
 {
     struct py_state *state = py_state_of_module(module);

@@ -24,8 +24,8 @@ static PyObject *lockdown(PyObject *module, PyObject *Py_UNUSED(ignored))
     code = sa_lockdown_begin(&why);
     Py_END_ALLOW_THREADS
     if (code == SA_OK) {
-        /* Who holds the GIL and reads never sees half of each. It is not let go between
-         * arenas: others that hold it wait for us to end. */
+        /* A thread that holds the GIL and reads never sees half of an arena wiped. The GIL is
+         * not let go between arenas: a thread that got it would wait for the lockdown's end. */
         size_t slots = sa_lockdown_small();
         Py_BEGIN_ALLOW_THREADS
         code = sa_lockdown_end(slots, &wiped, &why);
@@ -36,7 +36,7 @@ static PyObject *lockdown(PyObject *module, PyObject *Py_UNUSED(ignored))
     return PyLong_FromSize_t(wiped);
 }
 
-/* The signals of an iterable as an array to be freed with PyMem_Free. */
+/* The signals of an iterable, as an array to be freed with PyMem_Free. NULL with an exception. */
 static int *signals_of(PyObject *iterable, size_t *count)
 {
     PyObject *all = PySequence_Tuple(iterable);
@@ -53,7 +53,7 @@ static int *signals_of(PyObject *iterable, size_t *count)
         if (item && !ok)
             PyErr_Format(PyExc_TypeError, "a signal is an int or signal.Signals, not %R",
                          (PyObject *)Py_TYPE(item));
-        /* no signal is called 0: the core refuses whatever does not fit */
+        /* No signal has the number 0, so the core refuses it. */
         signals[i] = overflow || number < 0 || number > INT_MAX ? 0 : (int)number;
     }
     Py_XDECREF(all);
@@ -119,7 +119,7 @@ static PyObject *require(PyObject *module, PyObject *protection)
     if (py_protection_of(protection, &bits) < 0)
         return NULL;
     PyObject *flags = py_answer(py_state_of_module(module), PY_PROTECTION);
-    if (!flags) /* first: nothing was changed */
+    if (!flags) /* before anything is changed */
         return NULL;
     return PyObject_CallFunction(flags, "I", sa_require(bits));
 }

@@ -1,10 +1,10 @@
-/* Reading where the kernel cannot store into the arena itself. */
+/* A function that reads a file where the kernel cannot store into the arena itself. */
 #include "functions/functions.h"
 #include "objects/errors.h"
 
 #include <errno.h>
 
-/* (descriptor, writable buffer): how many bytes came. */
+/* Takes a descriptor and a writable buffer, and returns how many bytes came. */
 static PyObject *read_by_page(PyObject *module, PyObject *args)
 {
     int fd;

@@ -1,4 +1,4 @@
-/* Where copies of a secret are, and what of Python's they lie in. */
+/* The search for copies of a secret, and the Python objects that they lie in. */
 #include "functions/functions.h"
 #include "objects/errors.h"
 #include "objects/make.h"
@@ -45,11 +45,11 @@ static bool tell(void *context, size_t done, size_t total)
 
 /* ---- whose memory it is ----------------------------------------------------------------- */
 
-/* In every build the word after an object's type is the size of what has one; the bytes
- * follow within a few words, by version. Freed objects look the same. But where it may be a
- * stack, which has many a word that is a type's address, one must be counted and of a size
- * that is no address: a heap may have been mapped right behind a thread's stack, and the
- * kernel makes one mapping of the two. */
+/* In every build the word after an object's type is the size, where the type has one. The
+ * bytes follow within a few words, by version. Freed objects look the same. A stack has many
+ * words that are a type's address, and a heap that was mapped right behind a thread's stack
+ * is one mapping with it. So where the copy may be on a stack, the object must have a likely
+ * count, and a size that is no address. */
 static enum owner owner_of(struct sa_arena *work, const struct sa_copy *copy)
 {
     const uint64_t types[] = {(uintptr_t)&PyBytes_Type, (uintptr_t)&PyUnicode_Type};
@@ -69,9 +69,9 @@ static enum owner owner_of(struct sa_arena *work, const struct sa_copy *copy)
     return last <= size * widest + header ? STR : NOBODY;
 }
 
-/* Whether an object is referred to, of which two words before its type are known. One that
- * was freed is not: the allocator's first word is the count, or what two counts came to is 0:
- * that of the thread it belongs to, and that of others, above two bits of state. */
+/* Whether references to an object exist, told by the two words before its type. A freed
+ * object has none. With one count, the allocator has put its own link there. With two, that of
+ * the owning thread and that of the others, above two bits of state, are both 0. */
 static bool is_alive(const struct finding *f, const uint64_t before[2])
 {
     if (f->shared_counts)
@@ -108,8 +108,8 @@ static enum sa_code find_owners(struct finding *f, struct sa_arena *work, struct
     return any ? sa_find_word(work, (uintptr_t)&PyByteArray_Type, claim, tell, f, why) : SA_OK;
 }
 
-/* What an object begins with is its count and type, two words, or four without a GIL. The
- * wheel for both cannot tell when it is compiled. */
+/* An object begins with its count and its type: two words, or four without a GIL. The wheel
+ * for both builds cannot tell when it is compiled. */
 static bool has_one_count(void)
 {
     PyObject *size = PyObject_GetAttrString((PyObject *)&PyBaseObject_Type, "__basicsize__");
@@ -156,8 +156,8 @@ static PyObject *list_of(const struct finding *f)
     return list;
 }
 
-static PyObject *find(struct py_state *state, PyObject *secret, PyObject *work, bool partial,
-                      PyObject *callback)
+static PyObject *search(struct py_state *state, PyObject *secret, PyObject *work, bool partial,
+                        PyObject *callback)
 {
     struct finding f = {.copies = calloc(MOST, sizeof *f.copies),
                         .owners = calloc(MOST, sizeof *f.owners),
@@ -182,8 +182,29 @@ static PyObject *find(struct py_state *state, PyObject *secret, PyObject *work, 
     return result;
 }
 
-/* Only a copy of the secret is looked at, so that its own arena may be sealed, rotated
- * or closed meanwhile. */
+/* The arena that a search for `secret` works in. NULL with an exception. */
+static PyObject *workspace_for(struct py_state *state, PyObject *secret, bool partial)
+{
+    size_t room = 0;
+    enum sa_code code = sa_find_room(py_core_of(secret), partial, &room);
+    if (code == SA_OK) {
+        PyObject *work = py_arena_begin(state, room, (struct py_home){.align = 64});
+        return work ? py_arena_end(state, work, SA_OK) : NULL;
+    }
+    if (code == SA_BAD_RANGE)
+        PyErr_Format(PyExc_ValueError,
+                     "a secret of %zu bytes stands everywhere by chance: %d are the least",
+                     py_core_of(secret)->size, SA_SECRET_LEAST);
+    else if (code == SA_BAD_ALIGN)
+        PyErr_SetString(PyExc_ValueError, "a secret of one byte repeated, or of nearly nothing "
+                                          "but zero bytes, stands everywhere by chance");
+    else
+        py_fail(state, code, NULL);
+    return NULL;
+}
+
+/* The search looks at a copy of the secret alone. So the secret's own arena may be sealed,
+ * rotated or closed meanwhile. */
 static PyObject *find_copies(PyObject *module, PyObject *args)
 {
     struct py_state *state = py_state_of_module(module);
@@ -205,22 +226,8 @@ static PyObject *find_copies(PyObject *module, PyObject *args)
     PyObject *secret = py_arena_of(state, source, py_own_pages);
     if (!secret)
         return NULL;
-    size_t room = 0;
-    enum sa_code code = sa_find_room(py_core_of(secret), partial, &room);
-    PyObject *work = NULL, *result = NULL;
-    if (code == SA_BAD_RANGE)
-        PyErr_Format(PyExc_ValueError,
-                     "a secret of %zu bytes stands everywhere by chance: %d are the least",
-                     py_core_of(secret)->size, SA_SECRET_LEAST);
-    else if (code == SA_BAD_ALIGN)
-        PyErr_SetString(PyExc_ValueError, "a secret of one byte repeated, or of nearly nothing "
-                                          "but zero bytes, stands everywhere by chance");
-    else if (code != SA_OK)
-        py_fail(state, code, NULL);
-    else
-        work = py_arena_begin(state, room, (struct py_home){.align = 64});
-    if (work && (work = py_arena_end(state, work, SA_OK)))
-        result = find(state, secret, work, partial, callback);
+    PyObject *work = workspace_for(state, secret, partial);
+    PyObject *result = work ? search(state, secret, work, partial, callback) : NULL;
     Py_XDECREF(work);
     Py_DECREF(secret);
     return result;

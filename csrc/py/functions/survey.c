@@ -1,4 +1,4 @@
-/* What the process is asked: status(), what the commands and secalloc/map.py want to know, and
+/* Functions that ask about the process, for status(), the commands and secalloc/map.py; and
  * harden(). */
 #include "functions/functions.h"
 #include "objects/errors.h"
@@ -128,7 +128,7 @@ static PyObject *refusals(const struct sa_hardening *done)
 static PyObject *harden(PyObject *module, PyObject *Py_UNUSED(none))
 {
     PyObject *type = py_answer(py_state_of_module(module), PY_HARDENING);
-    if (!type) /* first: nothing was changed */
+    if (!type) /* before anything is changed */
         return NULL;
     struct sa_hardening done;
     sa_harden(&done);
@@ -143,7 +143,7 @@ static PyObject *harden(PyObject *module, PyObject *Py_UNUSED(none))
 }
 
 /* Whether the content of a block of that size is still there once it is freed; -1 with an
- * exception. What heaps write themselves, links and such, stands at a block's beginning. */
+ * exception. A heap writes its own links at a block's beginning, which does not count. */
 static int outlasts_free(size_t size)
 {
     enum { PROBE = 0xa7, HEAD = 64, LEAST = 32 };
@@ -166,7 +166,7 @@ static int outlasts_free(size_t size)
 
 static PyObject *frees_are_overwritten(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
 {
-    /* Python's own allocator takes what is up to 512 bytes, the C library's the rest. */
+    /* Python's own allocator serves up to 512 bytes, the C library's the rest. */
     int small = outlasts_free(300), large = small < 0 ? -1 : outlasts_free(1500);
     if (large < 0)
         return NULL;

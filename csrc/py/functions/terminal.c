@@ -1,4 +1,4 @@
-/* The terminal's echo, for getpass() of the package. */
+/* Functions that turn a terminal's echo off and on, for getpass() of the package. */
 #include "functions/functions.h"
 #include "objects/errors.h"
 
@@ -34,7 +34,7 @@ static PyObject *echo_back(PyObject *Py_UNUSED(module), PyObject *fd)
     Py_RETURN_NONE;
 }
 
-/* (times continued, c_iflag, c_lflag, c_cc) */
+/* How often the process was continued, then c_iflag, c_lflag and c_cc of before. */
 static PyObject *echo_before(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
 {
     struct sa_terminal old;

@@ -1,4 +1,4 @@
-/* From the core's codes to exceptions. */
+/* Exceptions and warnings: what the core's codes, and what was not granted, become. */
 #include "objects/errors.h"
 
 #include "objects/protection.h"
@@ -9,8 +9,8 @@
 
 enum kind { MEMORY, OS, VALUE, INDEX, BUFFER, WIPED, SEALED, FORKED };
 
-/* What happened and what mends it; for MEMORY and OS, where the core names the call
- * that failed, only what mends it if the core does not say. */
+/* The message says what happened and what mends it. For MEMORY and OS the core names the call
+ * that failed: there it is only what mends it, where the core does not say. */
 static const struct {
     enum kind kind;
     const char *message;
@@ -113,7 +113,7 @@ void *py_fail(struct py_state *state, enum sa_code code, const struct sa_why *wh
     if (answers[i].kind == MEMORY) {
         PyErr_SetObject(exception, message);
     } else {
-        /* OSError picks its subclass by the errno when it is called, not when raised */
+        /* OSError picks its subclass by errno when it is called, not when it is raised. */
         PyObject *error = PyObject_CallFunction(exception, "iO",
                                                 why && why->error ? why->error : EIO, message);
         if (error) {
@@ -152,7 +152,7 @@ static bool is_ours(PyObject *frame)
     return ours;
 }
 
-/* The stack level of whoever called the package. */
+/* The stack level of the code that called the package. */
 static Py_ssize_t callers_level(void)
 {
     Py_ssize_t level = 1;

@@ -1,13 +1,13 @@
-/* Classes and modules of the package that `import secalloc` leaves for later.
+/* Imports that `import secalloc` leaves for later: classes and modules of the package.
  *
- * They are there before a program can be in a place where they cannot be had: after
- * chroot, as another user, in a child forked while another thread was importing. So they
- * are imported before the first arena at the latest, and by the package, whose lock a
- * fork waits for: an import from here would take the interpreter's locks alone, which a
- * child never gets if another thread held them. */
+ * A program may come to a place where nothing can be imported: after chroot, as another user, in
+ * a child that was forked while another thread was importing. So all of it is imported at the
+ * first arena at the latest. The package does it, under a lock that a fork waits for. An import
+ * from here would take the interpreter's locks alone, which a child never gets where another
+ * thread held them. */
 #include "objects/imports.h"
 
-/* Call what __init__.py gave: import one module, or all with NULL. */
+/* Call what __init__.py gave, to import one module, or with NULL all of them. */
 static int import_by_package(struct py_state *state, const char *name)
 {
     PyObject *import = atomic_load(&state->import);

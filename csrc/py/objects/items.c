@@ -114,7 +114,7 @@ int py_ass_subscript(PyObject *self, PyObject *key, PyObject *value)
     if (PyIndex_Check(key)) {
         uint8_t byte = 0;
         int result = -1;
-        /* the index last: it looks at the arena, and the value's own code may close it */
+        /* The index comes last: it looks at the arena, which the value's own code may close. */
         if (byte_of(value, &byte) == 0 && narrow_to_item(state, &to, key) == 0) {
             struct py_span from;
             py_span_of_raw(&byte, 1, &from);
@@ -141,7 +141,7 @@ int py_ass_subscript(PyObject *self, PyObject *key, PyObject *value)
     return result;
 }
 
-/* ---- buffer protocol: a slot for each type, as it is called more than all else ---- */
+/* ---- buffer protocol: each type has slots of its own, as no others are called more ---- */
 
 static int lend(PyObject *self, const struct py_span *span, Py_buffer *buffer, int flags)
 {
@@ -166,8 +166,8 @@ static int lend(PyObject *self, const struct py_span *span, Py_buffer *buffer, i
         py_fail(py_state_of(self), code, NULL);
         return -1;
     }
-    /* names `self`, the view for a view: a consumer that asks the exporter for its
-     * release slot must find the one that ends this export */
+    /* The buffer names `self`, which for a view is the view: a consumer that asks the exporter
+     * for its release slot must find the one that ends this export. */
     if (PyBuffer_FillInfo(buffer, self, base + span->start, (Py_ssize_t)span->size, readonly,
                           flags) < 0) {
         sa_unexport(core);

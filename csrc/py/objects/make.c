@@ -1,4 +1,4 @@
-/* All that makes an arena of something. */
+/* Arenas made of a size, of content, of random bytes, or of a buffer that is cleared. */
 #include "objects/make.h"
 
 #include "objects/errors.h"
@@ -6,7 +6,7 @@
 #include "objects/pool_refs.h"
 #include "objects/span.h"
 
-/* From here on filling an arena takes long enough to let other threads run. */
+/* Filling that many bytes takes long enough to let other threads run. */
 #define RANDOM_WITHOUT_GIL ((size_t)1 << 16)
 
 const struct py_home py_own_pages = {.align = 1};
@@ -73,8 +73,9 @@ int py_size_of(PyObject *number, const char *what, size_t *size)
     return 0;
 }
 
-/* As bytearray tells an int: by __index__, and by its buffer what has one but
- * refuses (an array of numbers). 1: it is one. Runs foreign code. */
+/* Whether the source is an int, as bytearray tells one: by __index__. An object whose __index__
+ * refuses but that has a buffer, as an array of numbers, is none. -1 with an exception. Runs
+ * foreign code. */
 static int is_size(PyObject *source, size_t *size)
 {
     if (PyBool_Check(source)) {
@@ -166,7 +167,7 @@ PyObject *py_arena_of_random(struct py_state *state, PyObject *number, struct py
     return py_fail(state, code, &why);
 }
 
-/* Copied and cleared as one: of two threads that take the same, one gets it. */
+/* The copy and the clearing are one step: of two threads that take the same, one gets it. */
 static enum sa_code take(PyObject *self, struct py_span *from, struct sa_why *why)
 {
     enum sa_code code;

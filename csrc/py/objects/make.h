@@ -1,4 +1,4 @@
-/* All that makes an arena of something. */
+/* Arenas made of a size, of content, of random bytes, or of a buffer that is cleared. */
 #ifndef SECALLOC_PY_MAKE_H
 #define SECALLOC_PY_MAKE_H
 

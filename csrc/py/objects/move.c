@@ -1,5 +1,5 @@
-/* What is forbidden while buffers are exported or blocks are open, and can wait for them:
- * rotate, seal, replace and the begin of a fill. And what stands by meanwhile. */
+/* Waiting for exported buffers and open blocks, by what these forbid: rotate, seal, replace and
+ * the begin of a fill. */
 #include "objects/move.h"
 
 #include "objects/errors.h"
@@ -31,8 +31,8 @@ static enum sa_code try_it(const struct py_move *move, struct sa_why *why)
     return SA_OK;
 }
 
-/* Wipes keep the GIL, so that who holds it never sees a half; what only moves pages that
- * nobody reads may let it go. */
+/* A wipe keeps the GIL, so that a thread that holds it never sees half of one. A step that only
+ * moves pages that nobody reads may let it go. */
 static enum sa_code try_apart(const struct py_move *move, struct sa_why *why)
 {
     enum sa_code code;

@@ -1,4 +1,4 @@
-/* What is forbidden while buffers are exported or blocks are open, and can wait for them. */
+/* Waiting for exported buffers and open blocks, by what these forbid. */
 #ifndef SECALLOC_PY_MOVE_H
 #define SECALLOC_PY_MOVE_H
 

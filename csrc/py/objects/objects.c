@@ -38,9 +38,3 @@ void py_view_dealloc(PyObject *self)
     PyObject_Free(self);
     Py_DECREF(type);
 }
-
-enum py_kind py_kind_of(PyObject *object)
-{
-    destructor dealloc = (destructor)PyType_GetSlot(Py_TYPE(object), Py_tp_dealloc);
-    return dealloc == py_arena_dealloc ? PY_ARENA : dealloc == py_view_dealloc ? PY_VIEW : PY_OTHER;
-}

@@ -1,4 +1,4 @@
-/* The objects that the types are of: what each holds, how it is told, made and ended. */
+/* Objects of the types: what each holds, and how it is told, made and ended. */
 #ifndef SECALLOC_PY_OBJECTS_H
 #define SECALLOC_PY_OBJECTS_H
 
@@ -77,8 +77,17 @@ static inline bool py_block_is_open(PyObject *block)
 
 /* The types are final, so an object's deallocator tells its type, in any interpreter and where
  * no module state is at hand. */
+void py_arena_dealloc(PyObject *self);
+void py_view_dealloc(PyObject *self);
+
 enum py_kind { PY_OTHER, PY_ARENA, PY_VIEW };
-enum py_kind py_kind_of(PyObject *object);
+
+static inline enum py_kind py_kind_of(PyObject *object)
+{
+    destructor dealloc = (destructor)PyType_GetSlot(Py_TYPE(object), Py_tp_dealloc);
+    return dealloc == py_arena_dealloc ? PY_ARENA : dealloc == py_view_dealloc ? PY_VIEW : PY_OTHER;
+}
+
 static inline bool py_is_arena(PyObject *object) { return py_kind_of(object) == PY_ARENA; }
 
 /* A view of `size` bytes from `start` on, which holds the arena, and the block or NULL. NULL
@@ -92,8 +101,5 @@ static inline void py_clear_weakrefs(PyObject *self, PyObject **list)
     if (__atomic_load_n(list, __ATOMIC_RELAXED))
         PyObject_ClearWeakRefs(self);
 }
-
-void py_arena_dealloc(PyObject *self);
-void py_view_dealloc(PyObject *self);
 
 #endif

@@ -24,7 +24,7 @@ static enum sa_code compare_locked(struct py_span *a, struct py_span *b, bool eq
     return code != SA_OK ? code : back;
 }
 
-/* What neither side's lock guards, two bytes objects, cannot change. */
+/* Two bytes objects have no lock, and cannot change. */
 enum sa_code py_compare(struct py_span *a, struct py_span *b, bool equality, int *order)
 {
     PyObject *one = a->lock ? a->lock : b->lock, *other = b->lock ? b->lock : one;

@@ -1,4 +1,4 @@
-/* References to a Pool, of which without a GIL a few lie idle with it. */
+/* References to a Pool. Without a GIL it keeps a few of them for the next arenas. */
 #ifndef SECALLOC_PY_POOL_REFS_H
 #define SECALLOC_PY_POOL_REFS_H
 

@@ -1,4 +1,4 @@
-/* From an argument to pointer and length, and what is done with the bytes there. */
+/* Spans: the bytes that an argument names, and what is done with them. */
 #include "objects/span.h"
 
 #include "objects/errors.h"

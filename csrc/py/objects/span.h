@@ -1,4 +1,4 @@
-/* From an argument to the bytes that it names, and what is done with them.
+/* Spans: the bytes that an argument names, and what is done with them.
  *
  * Pages are "lent" between py_span_lend and py_span_return. Meanwhile no Python API is called:
  * it could run foreign code, give up the GIL or wait, while the core counts on a short look.

@@ -1,4 +1,4 @@
-/* What Arena.open() and Pool.open() return: one block with the access that was asked for. */
+/* The type of a block: what Arena.open() and Pool.open() return. */
 #include "objects/errors.h"
 #include "objects/move.h"
 #include "objects/objects.h"

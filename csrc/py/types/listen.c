@@ -1,6 +1,6 @@
-/* What a channel keeps for those who wait on it: its lock, how many wait, and what is to be
- * told of each child. From a child's marker to its event there is no interpreted step, and
- * little else: whoever wakes has cold caches, where each call costs about a microsecond. */
+/* The listener of a channel: its lock, how many wait, and the event of each child. From a
+ * child's marker to its event there is no interpreted step, and little else: a thread that wakes
+ * up has cold caches, where each call costs about a microsecond. */
 #include "types/listen.h"
 
 #include "objects/objects.h"

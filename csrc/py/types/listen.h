@@ -1,4 +1,4 @@
-/* What a channel's wait() needs of its listener. */
+/* The listener, as a channel's wait() needs it. */
 #ifndef SECALLOC_PY_LISTEN_H
 #define SECALLOC_PY_LISTEN_H
 

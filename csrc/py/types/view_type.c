@@ -1,4 +1,4 @@
-/* ArenaView: a range of an arena, named rather than pointed to. */
+/* The ArenaView type: a range of an arena, named rather than pointed to. */
 #include "objects/items.h"
 #include "objects/objects.h"
 #include "objects/operators.h"

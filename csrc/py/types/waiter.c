@@ -1,4 +1,4 @@
-/* The wait() of a LockdownChannel, which takes no interpreted step from a marker to its event. */
+/* The wait() of a channel, which takes no interpreted step from a marker to its event. */
 #include "secalloc.h"
 #include "types/listen.h"
 #include "types/types.h"
