@@ -222,7 +222,7 @@ static void *gets_it_back(void *with)
     CHECK(mine().ss_sp == stack); /* not another each time */
     sa_close(&pooled);
     sa_close(&a);
-    sa_pool_close(pool);
+    sa_pool_free(pool);
     return with;
 }
 
