@@ -50,10 +50,11 @@ enum sa_code arena_make_in(struct slab_set *set, struct sa_arena *a, size_t size
 enum sa_code sa_twin(struct sa_arena *a, struct sa_arena *fresh, struct sa_why *why)
 {
     enum sa_code code = arena_alive(a);
-    if (code || atomic_load(&a->use) & USE_CLOSED)
-        return code ? code : SA_CLOSED;
     fatal_arm();
     wipers_wait();
+    /* Counted in, it stays where it lies: of what it has left nothing would say how it was. */
+    if (code || (code = arena_enter(a, USE_READER, NEED_PAGES)))
+        return code;
     struct cell place;
     bool zeroed;
     uint64_t before = begin_in_pool(fresh);
@@ -62,6 +63,7 @@ enum sa_code sa_twin(struct sa_arena *a, struct sa_arena *fresh, struct sa_why *
     else /* the fill's end gives a slab's lift back */
         arena_start(fresh, &place, a->size, zeroed,
                     place_is_shared(place) ? USE_FILL | USE_LATER : USE_FILL);
+    arena_leave(a, USE_READER);
     return code;
 }
 

@@ -406,6 +406,32 @@ TEST(replaced_read_rotated_and_locked_down)
     SAME(status().arenas, 0);
 }
 
+/* A twin is made like the place where the arena lies, which a rotation changes meanwhile: a
+ * race detector tells whether the two meet. */
+TEST(twins_beside_rotations)
+{
+    pthread_t thread;
+    struct sa_pool *pool;
+    no_marker();
+    OK(sa_pool_make(&pool, &why));
+    for (unsigned i = 0; i < KEYS; i++) {
+        if (i % 2)
+            OK(sa_pool_alloc(pool, &keys[i], BYTES, &why));
+        else
+            OK(sa_arena_make(&keys[i], 20 * os_page_size(), 1, &why));
+        OK(sa_fill_end(&keys[i], true));
+    }
+    SAME(pthread_create(&thread, NULL, rotates, NULL), 0);
+    for (int i = rounds(20000); i--;) {
+        struct sa_arena fresh = {0};
+        OK(sa_twin(&keys[i % KEYS], &fresh, &why));
+        SAME(sa_protection_of(&fresh), sa_protection_of(&keys[i % KEYS]));
+        sa_close(&fresh);
+    }
+    atomic_store(&over, true);
+    SAME(pthread_join(thread, NULL), 0);
+}
+
 int main(int argc, char **argv)
 {
     check_begin("test_replace", argc, argv);
@@ -420,5 +446,6 @@ int main(int argc, char **argv)
     RUN(a_turn_lapses);
     RUN(turns_and_blocks_are_not_inherited);
     RUN(replaced_read_rotated_and_locked_down);
+    RUN(twins_beside_rotations);
     return check_end();
 }
