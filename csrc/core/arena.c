@@ -23,7 +23,7 @@ enum sa_code sa_borrow(struct sa_arena *a, const uint8_t **bytes)
 
 enum sa_code sa_return(struct sa_arena *a)
 {
-    atomic_thread_fence(memory_order_acquire); /* what was read before the stamp */
+    atomic_thread_fence(memory_order_acquire); /* what was read before the generation */
     bool whole = arena_whole(a), closed = atomic_load(&a->use) & USE_CLOSED;
     arena_leave(a, USE_READER);
     return closed ? SA_CLOSED : whole ? SA_OK : SA_WIPED;
@@ -181,7 +181,7 @@ unsigned sa_protection_of(struct sa_arena *a)
 {
     if (!look_at(a))
         return 0;
-    unsigned granted = hold_granted(atomic_load(slot_hold(arena_slot(a))));
+    unsigned granted = word_granted(atomic_load(slot_word(arena_slot(a))));
     arena_leave(a, USE_READER);
     return granted | SA_GUARD | SA_NOFORK;
 }
@@ -200,6 +200,6 @@ bool sa_is_secure(const void *p, size_t n)
     struct slot s;
     if (!vault_find(p, n, &s))
         return false;
-    uint64_t h = atomic_load(slot_hold(s));
-    return hold_state(h) == SLOT_LIVE && (!(h & HOLD_POOLED) || slabs_hold(s, p, n));
+    uint64_t h = atomic_load(slot_word(s));
+    return word_state(h) == SLOT_LIVE && (!(h & WORD_POOLED) || slabs_hold(s, p, n));
 }

@@ -47,7 +47,7 @@ void arena_check_canary(struct sa_arena *a)
     struct slack s = slack_of(a);
     if (!arena_whole(a) || (canary_whole(s.front, s.bytes) && canary_whole(s.tail, s.end)))
         return;
-    atomic_thread_fence(memory_order_acquire); /* what was read before the stamp */
+    atomic_thread_fence(memory_order_acquire); /* what was read before the generation */
     if (arena_whole(a))
         fatal_tampered();
 }
@@ -71,8 +71,9 @@ static enum sa_code refused(int error, struct sa_why *why)
 {
     if (!error)
         return SA_OK;
-    *why = (struct sa_why){.call = "mprotect", .error = error,
-                           .mend = "raise the data limit (ulimit -d) or vm.max_map_count"};
+    *why = (struct sa_why){.call = "mprotect",
+                           .error = error,
+                           .hint = "raise the data limit (ulimit -d) or vm.max_map_count"};
     return SA_NO_MEMORY;
 }
 
@@ -158,7 +159,7 @@ void arena_wipe(struct sa_arena *a)
      * of the slot may write the same noise at the same time. */
     tell_pool(a);
     atomic_fetch_add(&a->wipes, 1);
-    atomic_thread_fence(memory_order_release); /* the stamp before the first byte */
+    atomic_thread_fence(memory_order_release); /* the generation before the first byte */
     slab_wipe_cell(a->slab, a->cell);
     atomic_fetch_add(&a->wipes, 1);
 }
@@ -189,7 +190,8 @@ void arena_give_back(struct sa_arena *a)
 void arena_start(struct sa_arena *a, const struct cell *place, size_t size, bool zeroed,
                  uint64_t use)
 {
-    uint64_t stamp = slot_stamp(place->slot); /* while nobody wipes it: a wipe from now on moves it */
+    /* While nobody wipes it: a wipe from now on moves it. */
+    uint64_t generation = slot_generation(place->slot);
     if (!place->slab)
         slot_publish(place->slot, false);
     a->epoch = vault_epoch();
@@ -198,7 +200,7 @@ void arena_start(struct sa_arena *a, const struct cell *place, size_t size, bool
     a->cell = place->index;
     atomic_store_explicit(&a->slab, place->slab, memory_order_relaxed);
     atomic_store_explicit(&a->wipes, 0, memory_order_relaxed);
-    atomic_store_explicit(&a->good, stamp, memory_order_relaxed);
+    atomic_store_explicit(&a->good, generation, memory_order_relaxed);
     atomic_store_explicit(&a->region, place->slot.region, memory_order_relaxed);
     atomic_store_explicit(&a->slot, place->slot.index, memory_order_relaxed);
     arena_lay_canary(a);
@@ -239,7 +241,7 @@ void place_set_owner(struct cell place, struct sa_arena *owner)
 
 unsigned place_granted(struct cell place)
 {
-    return hold_granted(atomic_load(slot_hold(place.slot)));
+    return word_granted(atomic_load(slot_word(place.slot)));
 }
 
 void place_wipe(struct cell place)

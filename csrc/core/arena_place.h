@@ -26,15 +26,15 @@ static inline uint8_t *arena_bytes(struct sa_arena *a)
 
 /* Wipes of the arena that have begun or ended so far. Moving it does not change the sum. As
  * a reader, or moving. */
-static inline uint64_t arena_stamp(struct sa_arena *a)
+static inline uint64_t arena_generation(struct sa_arena *a)
 {
-    return slot_stamp(arena_slot(a)) + atomic_load(&a->wipes);
+    return slot_generation(arena_slot(a)) + atomic_load(&a->wipes);
 }
 
 /* No wipe passed since the content was complete, or since the fill under way began. As above. */
 static inline bool arena_whole(struct sa_arena *a)
 {
-    return arena_stamp(a) == atomic_load(&a->good);
+    return arena_generation(a) == atomic_load(&a->good);
 }
 
 /* Where it lies, or is to lie from now on. The arena is moving. */
@@ -108,12 +108,12 @@ static inline bool place_lift_ends(struct sa_slab *slab, uint64_t use)
 
 /* ---- wiping and giving back ------------------------------------------------------------------ */
 
-/* Leave noise and move the stamp, so that nothing reads as whole. The arena is
+/* Leave noise and move the generation, so that nothing reads as whole. The arena is
  * counted in, or moving. [any] */
 void arena_wipe(struct sa_arena *a);
 
 /* Check the canary and leave noise. The arena is closed, so that nothing reads it as whole: no
- * stamp needs to move. [any] */
+ * generation needs to move. [any] */
 void arena_wipe_closed(struct sa_arena *a);
 
 /* Give the place of a closed arena back, which nobody uses and holds noise. [any] */

@@ -76,7 +76,7 @@ enum sa_code sa_arm(const int *wanted, size_t count, struct sa_why *why)
             return SA_BAD_SIGNAL;
         mask |= LEVELS_BIT(wanted[k]);
     }
-    vault_settle();
+    vault_notice_fork();
     alt_stack_make();
     lock_take(LOCK_SIGNALS);
     os_learn_frame();
@@ -88,14 +88,14 @@ enum sa_code sa_arm(const int *wanted, size_t count, struct sa_why *why)
         return SA_OK;
     *why = (struct sa_why){.call = "sigaction", .error = error};
     if (error == EMLINK)
-        why->mend = "too many handlers took turns with ours: arm() after the last is installed";
+        why->hint = "too many handlers took turns with ours: arm() after the last is installed";
     return SA_OS_ERROR;
 }
 
 enum sa_code sa_disarm(struct sa_why *why)
 {
     int error = 0;
-    vault_settle();
+    vault_notice_fork();
     lock_take(LOCK_SIGNALS);
     for (int sig = 1; sig < LEVELS_SIGNALS; sig++) {
         struct sigaction now;

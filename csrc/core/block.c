@@ -80,7 +80,7 @@ static enum sa_code begin_block(struct sa_arena *a, struct sa_block *block, stru
     if ((atomic_load(&a->use) & all) == all)
         return SA_CROWDED;
     atomic_fetch_add(&a->use, one);
-    block->stamp = atomic_load(&a->good); /* before the look: a wipe from now on shows */
+    block->generation = atomic_load(&a->good); /* before the look: a wipe from now on shows */
     enum sa_code code = look_inside(a, why);
     if (!code) {
         list(block, a);
@@ -113,7 +113,7 @@ enum sa_code sa_open_end(struct sa_block *block, struct sa_why *why)
     unlist(block);
     if ((code = arena_begin_moving(a, 0)))
         return code;
-    bool wiped = arena_stamp(a) != block->stamp;
+    bool wiped = arena_generation(a) != block->generation;
     atomic_fetch_sub(&a->use, block->change ? USE_EDIT : USE_READ);
     code = arena_apply_access(a, why);
     arena_leave(a, USE_MOVING);

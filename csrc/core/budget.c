@@ -13,7 +13,7 @@ void budget_count(unsigned granted, size_t data)
 
 void budget_uncount(struct slot s)
 {
-    unsigned granted = hold_granted(atomic_load(slot_hold(s)));
+    unsigned granted = word_granted(atomic_load(slot_word(s)));
     if (granted & SA_LOCK)
         vault.locked_bytes -= s.region->data;
     if (granted & SA_SECRETMEM)

@@ -13,14 +13,14 @@ enum sa_code canary_start(struct sa_why *why)
 }
 
 /* One word for a whole page keeps the loops below plain stores and compares. */
-static uint64_t word_of(const uint8_t *at)
+static uint64_t pattern_at(const uint8_t *at)
 {
     return (secret ^ (uintptr_t)at >> 12) * 0x9e3779b97f4a7c15u | 0x0100000000000001u;
 }
 
 static uint8_t byte_of(const uint8_t *at)
 {
-    return (uint8_t)(word_of(at) >> (uintptr_t)at % 8 * 8);
+    return (uint8_t)(pattern_at(at) >> (uintptr_t)at % 8 * 8);
 }
 
 static const uint8_t *page_end(const uint8_t *at, const uint8_t *to)
@@ -34,7 +34,7 @@ void canary_lay(uint8_t *from, uint8_t *to)
     for (; from < to && (uintptr_t)from % 8; from++)
         *from = byte_of(from);
     while (to - from >= 8) {
-        uint64_t word = word_of(from);
+        uint64_t word = pattern_at(from);
         uint8_t *end = from + (page_end(from, to) - from) / 8 * 8;
         for (; from < end; from += 8)
             memcpy(from, &word, sizeof word);
@@ -49,7 +49,7 @@ bool canary_whole(const uint8_t *from, const uint8_t *to)
     for (; from < to && (uintptr_t)from % 8; from++)
         damage |= (uint64_t)(*from ^ byte_of(from));
     while (to - from >= 8) {
-        uint64_t word = word_of(from);
+        uint64_t word = pattern_at(from);
         const uint8_t *end = from + (page_end(from, to) - from) / 8 * 8;
         for (; from < end; from += 8) {
             uint64_t found;

@@ -8,9 +8,9 @@ static void describe(struct slot s, uint64_t h, struct sa_arena *owner, struct s
     *out = (struct sa_live){
         .pages = (uintptr_t)slot_data(s),
         .data = s.region->data,
-        .protection = hold_granted(h) | SA_GUARD | SA_NOFORK,
-        .may_read = hold_wanted(h) != OS_NONE,
-        .may_write = hold_wanted(h) == OS_WRITE,
+        .protection = word_granted(h) | SA_GUARD | SA_NOFORK,
+        .may_read = word_wanted(h) != OS_NONE,
+        .may_write = word_wanted(h) == OS_WRITE,
     };
     if (!owner)
         return;
@@ -29,8 +29,8 @@ static void describe(struct slot s, uint64_t h, struct sa_arena *owner, struct s
 static bool counts(struct slot s, uint64_t h, struct sa_arena **owner)
 {
     *owner = NULL;
-    if (hold_state(h) != SLOT_LIVE || h & HOLD_POOLED)
-        return hold_state(h) == SLOT_PARKED;
+    if (word_state(h) != SLOT_LIVE || h & WORD_POOLED)
+        return word_state(h) == SLOT_PARKED;
     *owner = slot_owner(s); /* or not settled yet, or content is on its way to or from here */
     return *owner && slot_is(arena_slot(*owner), s);
 }
@@ -43,7 +43,7 @@ size_t sa_census(struct sa_live *out, size_t room)
     lock_take(LOCK_VAULT);
     for (struct slot s = {NULL, 0}; vault_next(&s);) {
         struct sa_arena *owner;
-        uint64_t h = atomic_load(slot_hold(s));
+        uint64_t h = atomic_load(slot_word(s));
         if (!counts(s, h, &owner))
             continue;
         if (n < room)

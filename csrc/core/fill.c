@@ -11,10 +11,10 @@
 static enum sa_code wipe_for_fill(struct sa_arena *a, struct sa_why *why)
 {
     arena_wipe(a);
-    if (!(atomic_load(slot_hold(arena_slot(a))) & HOLD_DROPPED))
+    if (!(atomic_load(slot_word(arena_slot(a))) & WORD_DROPPED))
         return SA_OK;
     *why = (struct sa_why){.call = "mprotect",
-                           .mend = "the pages were given up in a wipe; make a new arena"};
+                           .hint = "the pages were given up in a wipe; make a new arena"};
     return SA_OS_ERROR;
 }
 
@@ -27,7 +27,7 @@ static enum sa_code begin_fill(struct sa_arena *a, struct sa_why *why)
     if (!code)
         code = wipe_for_fill(a, why);
     if (!code) {
-        atomic_store(&a->good, arena_stamp(a));
+        atomic_store(&a->good, arena_generation(a));
         arena_lay_canary(a);
         return SA_OK;
     }
@@ -63,7 +63,7 @@ static enum ending ending_of(struct sa_arena *a, uint64_t use, bool whole)
 {
     if (use & USE_CLOSED)
         return FILL_IS_CLOSED;
-    if (!whole || !arena_whole(a)) /* a wipe from now on moves the stamp */
+    if (!whole || !arena_whole(a)) /* a wipe from now on moves the generation */
         return FILL_WIPE;
     return use & (USE_SEALED | USE_BLOCKS | USE_LATER) ? FILL_ACCESS : FILL_NOTHING;
 }
@@ -116,21 +116,21 @@ enum sa_code sa_fill_end(struct sa_arena *a, bool whole)
 
 /* Copy from a slot into the arena, or within it, so that no wipe falls between.
  * False: a wiper had to give up the source's pages. What became of the arena
- * itself meanwhile, its stamp tells. */
-static bool copy_inside(struct sa_arena *a, struct slot from, void *dst, const void *src,
-                        size_t n, uint64_t stamp)
+ * itself meanwhile, its generation tells. */
+static bool copy_inside(struct sa_arena *a, struct slot from, void *dst, const void *src, size_t n,
+                        uint64_t generation)
 {
     struct slot to = arena_slot(a);
     sigset_t mask;
-    for (unsigned turn = 0; arena_stamp(a) == stamp; slot_wait_clear(turn++)) {
-        if (atomic_load(slot_hold(from)) & HOLD_DROPPED)
+    for (unsigned turn = 0; arena_generation(a) == generation; slot_wait_clear(turn++)) {
+        if (atomic_load(slot_word(from)) & WORD_DROPPED)
             return false;
-        if (!slot_hold_both(from, to, &mask))
+        if (!slot_lock_pair(from, to, &mask))
             continue;
-        if (arena_stamp(a) == stamp)
+        if (arena_generation(a) == generation)
             memmove(dst, src, n);
         registers_forget();
-        slot_unhold_both(from, to, true, &mask);
+        slot_unlock_pair(from, to, true, &mask);
         break;
     }
     return true;
@@ -139,11 +139,11 @@ static bool copy_inside(struct sa_arena *a, struct slot from, void *dst, const v
 /* Where the source lies in a slot that may hold a secret, that slot. */
 static bool find_live(const void *p, size_t n, struct slot *out)
 {
-    return n && vault_find(p, n, out) && hold_state(atomic_load(slot_hold(*out))) == SLOT_LIVE;
+    return n && vault_find(p, n, out) && word_state(atomic_load(slot_word(*out))) == SLOT_LIVE;
 }
 
-/* As a reader: the stamp that content written now must still have afterwards. */
-static enum sa_code begin_writing(struct sa_arena *a, size_t offset, size_t n, uint64_t *stamp)
+/* As a reader: the generation that content written now must still have afterwards. */
+static enum sa_code begin_writing(struct sa_arena *a, size_t offset, size_t n, uint64_t *generation)
 {
     enum sa_code code = arena_alive(a);
     if (code)
@@ -151,20 +151,20 @@ static enum sa_code begin_writing(struct sa_arena *a, size_t offset, size_t n, u
     wipers_wait();
     if ((code = arena_enter(a, USE_READER, NEED_WRITE)))
         return code;
-    *stamp = atomic_load(&a->good);
+    *generation = atomic_load(&a->good);
     size_t end;
     if (__builtin_add_overflow(offset, n, &end) || end > a->size)
         code = SA_BAD_RANGE;
-    else if (arena_stamp(a) != *stamp)
+    else if (arena_generation(a) != *generation)
         code = SA_WIPED;
     if (code)
         arena_leave(a, USE_READER);
     return code;
 }
 
-static enum sa_code end_writing(struct sa_arena *a, uint64_t stamp)
+static enum sa_code end_writing(struct sa_arena *a, uint64_t generation)
 {
-    bool whole = arena_stamp(a) == stamp;
+    bool whole = arena_generation(a) == generation;
     if (!whole)
         arena_wipe(a); /* what we stored behind the wiper's back */
     arena_leave(a, USE_READER);
@@ -173,41 +173,41 @@ static enum sa_code end_writing(struct sa_arena *a, uint64_t stamp)
 
 enum sa_code sa_store(struct sa_arena *a, size_t offset, const void *src, size_t n)
 {
-    uint64_t stamp;
+    uint64_t generation;
     struct slot from;
-    enum sa_code code = begin_writing(a, offset, n, &stamp);
+    enum sa_code code = begin_writing(a, offset, n, &generation);
     if (code)
         return code;
     uint8_t *to = arena_bytes(a) + offset;
     bool copied = true;
     if (find_live(src, n, &from))
-        copied = copy_inside(a, from, to, src, n, stamp);
+        copied = copy_inside(a, from, to, src, n, generation);
     else if (n) {
         memmove(to, src, n);
         registers_forget();
     }
-    code = end_writing(a, stamp);
+    code = end_writing(a, generation);
     return copied ? code : SA_WIPED;
 }
 
 enum sa_code sa_store_noise(struct sa_arena *a, size_t offset, size_t n)
 {
-    uint64_t stamp;
-    enum sa_code code = begin_writing(a, offset, n, &stamp);
+    uint64_t generation;
+    enum sa_code code = begin_writing(a, offset, n, &generation);
     if (code)
         return code;
     noise_wipe(arena_bytes(a) + offset, n);
-    return end_writing(a, stamp);
+    return end_writing(a, generation);
 }
 
 enum sa_code sa_store_random(struct sa_arena *a, struct sa_why *why)
 {
-    uint64_t stamp;
-    enum sa_code code = begin_writing(a, 0, a->size, &stamp);
+    uint64_t generation;
+    enum sa_code code = begin_writing(a, 0, a->size, &generation);
     if (code)
         return code;
     int error = os_entropy(arena_bytes(a), a->size);
-    code = end_writing(a, stamp);
+    code = end_writing(a, generation);
     if (!error)
         return code;
     *why = (struct sa_why){.call = "getrandom", .error = error};

@@ -122,7 +122,7 @@ static enum sa_code start(struct sa_why *why)
     return SA_OK;
 }
 
-void vault_settle(void)
+void vault_notice_fork(void)
 {
     /* A start was completed here, but the token reads 0: a child by raw clone. One
      * thread cleans up, the others wait. */
@@ -138,7 +138,7 @@ enum sa_code vault_enter(struct sa_why *why)
 {
     if (vault_started())
         return SA_OK;
-    vault_settle();
+    vault_notice_fork();
     if (hooks_refused) {
         *why = (struct sa_why){.call = "pthread_atfork", .error = hooks_refused};
         return SA_NO_MEMORY;

@@ -64,7 +64,7 @@ static void enter(struct sa_region *r, uint8_t *base, size_t data, unsigned gran
         r->owners = owners + index;
         r->words = &vault.large_words[index];
     }
-    atomic_store(&r->words->hold, hold_of(SLOT_OWNED, OS_NONE, granted));
+    atomic_store(&r->words->word, word_of(SLOT_OWNED, OS_NONE, granted));
     atomic_store(r->owners, NULL); /* where fork does not zero it, a parent's */
     atomic_store(&r->base, base);
     if (index == atomic_load(&vault.large_count))
@@ -82,7 +82,7 @@ enum sa_code large_take(size_t data, unsigned least, struct slot *out, struct sa
         return code;
     struct sa_region *r = free_entry();
     if (!r) {
-        *why = (struct sa_why){.mend = "close some of the large arenas"};
+        *why = (struct sa_why){.hint = "close some of the large arenas"};
         return SA_NO_MEMORY;
     }
     if ((code = reserve(data, &base, why)) || (code = place(base, data, least, &granted, why)))
@@ -105,6 +105,6 @@ void large_put(struct slot s)
     (void)os_release(base + vault.page, r->data);
     (void)os_release(base, vault.page);                        /* refused: a page of */
     (void)os_release(base + vault.page + r->data, vault.page); /* address space lost */
-    atomic_store(slot_hold(s), SLOT_FREE);
+    atomic_store(slot_word(s), SLOT_FREE);
     atomic_store(&r->base, NULL);
 }

@@ -35,10 +35,12 @@ enum sa_code mapping_allows(size_t wanted, struct sa_why *why)
 {
     while (!budget_maps_left(wanted))
         if (!parked_give_some_back()) {
-            *why = (struct sa_why){.call = "mmap", .error = ENOMEM,
-                                   .mend = "raise it with sysctl vm.max_map_count=, or keep "
+            *why = (struct sa_why){.call = "mmap",
+                                   .error = ENOMEM,
+                                   .hint = "raise it with sysctl vm.max_map_count=, or keep "
                                            "small secrets together",
-                                   .limit = "vm.max_map_count", .allowed = vault.map_limit};
+                                   .limit = "vm.max_map_count",
+                                   .allowed = vault.map_limit};
             return SA_NO_MEMORY;
         }
     return SA_OK;

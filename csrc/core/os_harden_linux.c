@@ -20,8 +20,9 @@ bool os_forbid_dumps(struct sa_why *why)
     bool allowed = os_may_call(OS_PRCTL);
     if (allowed && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && os_dumpable() == 0)
         return true;
-    *why = (struct sa_why){.call = "prctl(PR_SET_DUMPABLE)", .error = allowed ? errno : EPERM,
-                           .mend = "a seccomp profile must allow prctl"};
+    *why = (struct sa_why){.call = "prctl(PR_SET_DUMPABLE)",
+                           .error = allowed ? errno : EPERM,
+                           .hint = "a seccomp profile must allow prctl"};
     return false;
 }
 
@@ -55,11 +56,12 @@ bool os_forbid_debuggers(struct sa_why *why)
     if (pid == 0)
         return true;
     if (pid < 0)
-        *why = (struct sa_why){.call = "reading /proc/self/status", .error = errno,
-                               .mend = "mount /proc: whether a debugger is attached already "
+        *why = (struct sa_why){.call = "reading /proc/self/status",
+                               .error = errno,
+                               .hint = "mount /proc: whether a debugger is attached already "
                                        "stands there"};
     else
         *why = (struct sa_why){.call = "a debugger is attached already",
-                               .mend = "detach it, and call again"};
+                               .hint = "detach it, and call again"};
     return false;
 }

@@ -32,7 +32,7 @@ bool os_forbid_debuggers(struct sa_why *why)
     }
     if (info.kp_proc.p_flag & P_TRACED) {
         *why = (struct sa_why){.call = "a debugger is attached already",
-                               .mend = "detach it, and call again"};
+                               .hint = "detach it, and call again"};
         return false;
     }
     if (ptrace(PT_DENY_ATTACH, 0, NULL, 0)) {

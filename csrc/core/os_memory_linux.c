@@ -23,7 +23,7 @@ enum { RESERVED = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE };
 
 /* Under mlockall(MCL_FUTURE) the reservation was locked on arrival. A child that
  * finds it inherited, should DONTFORK be refused, has what it would reserve anew. */
-static void settle_reservation(void *at, size_t bytes)
+static void init_reservation(void *at, size_t bytes)
 {
     (void)munlock(at, bytes);                /* not locked: nothing to do */
     (void)madvise(at, bytes, MADV_DONTFORK); /* see above */
@@ -36,7 +36,7 @@ void *os_reserve(size_t bytes, int *error)
         *error = errno;
         return NULL;
     }
-    settle_reservation(at, bytes);
+    init_reservation(at, bytes);
     return at;
 }
 
@@ -49,7 +49,7 @@ int os_reserve_at(void *at, size_t bytes)
         (void)munmap(got, bytes); /* just made, whole: it cannot fail */
         return EEXIST;
     }
-    (void)munlock(at, bytes); /* as in settle_reservation */
+    (void)munlock(at, bytes); /* as in init_reservation */
     return 0;
 }
 
@@ -73,11 +73,13 @@ static void refuse_lock(struct os_pages *out, unsigned what, const char *call, i
     struct rlimit limit;
     size_t allowed = getrlimit(RLIMIT_MEMLOCK, &limit) ? 0 : (size_t)limit.rlim_cur;
     out->scarce = true;
-    refuse(out, what, (struct sa_why){.call = call, .error = error,
-                                      .mend = "raise it with ulimit -l or LimitMEMLOCK=",
-                                      .limit = "RLIMIT_MEMLOCK",
-                                      .whose = "this process",
-                                      .allowed = allowed});
+    refuse(out, what,
+           (struct sa_why){.call = call,
+                           .error = error,
+                           .hint = "raise it with ulimit -l or LimitMEMLOCK=",
+                           .limit = "RLIMIT_MEMLOCK",
+                           .whose = "this process",
+                           .allowed = allowed});
 }
 
 /* The kernel's answer is EFAULT, which would tell nobody that it is a limit: EAGAIN is what
@@ -88,7 +90,7 @@ static void refuse_touch(struct os_pages *out)
     struct sa_why why = {.call = "first touch of secretmem", .error = ENOMEM};
     if (limit != SIZE_MAX) {
         why.error = EAGAIN;
-        why.mend = "raise it with ulimit -l or LimitMEMLOCK=, or close arenas, in this user's "
+        why.hint = "raise it with ulimit -l or LimitMEMLOCK=, or close arenas, in this user's "
                    "other processes too";
         why.limit = "RLIMIT_MEMLOCK";
         why.whose = "the secretmem of all of this user's processes";
@@ -120,16 +122,16 @@ static void *map_secretmem(size_t bytes, struct os_pages *out)
     if (fd < 0) {
         int error = errno;
         out->never_secretmem = error == ENOSYS || error == EPERM || error == EACCES;
-        const char *mend = "raise the limit on open files";
+        const char *hint = "raise the limit on open files";
         if (error == ENOSYS)
-            mend = "Linux 6.5 or later, or secretmem.enable=1 at boot; a container's seccomp "
+            hint = "Linux 6.5 or later, or secretmem.enable=1 at boot; a container's seccomp "
                    "profile must allow memfd_secret";
         else if (out->never_secretmem)
-            mend = "a seccomp filter must allow it: in a systemd unit "
+            hint = "a seccomp filter must allow it: in a systemd unit "
                    "SystemCallFilter=@system-service memfd_secret, else a profile of the "
                    "container's own";
         refuse(out, SA_SECRETMEM,
-               (struct sa_why){.call = "memfd_secret", .error = error, .mend = mend});
+               (struct sa_why){.call = "memfd_secret", .error = error, .hint = hint});
         return NULL;
     }
     void *at = MAP_FAILED;
@@ -150,7 +152,7 @@ static void *map_secretmem(size_t bytes, struct os_pages *out)
         refuse(out, SA_SECRETMEM,
                (struct sa_why){.call = sized ? "mmap of secretmem" : "ftruncate of secretmem",
                                .error = error,
-                               .mend = error == EFBIG ? "raise it with ulimit -f" : NULL});
+                               .hint = error == EFBIG ? "raise it with ulimit -f" : NULL});
     return NULL;
 }
 
@@ -220,8 +222,9 @@ static int lock_anonymous(void *at, size_t bytes, struct os_pages *out)
     else if (error == ENOMEM || error == EPERM || error == EAGAIN)
         refuse_lock(out, SA_LOCK, call, error);
     else
-        refuse(out, SA_LOCK, (struct sa_why){.call = call, .error = error,
-                                             .mend = "a sandbox must allow mlock2 or mlock"});
+        refuse(out, SA_LOCK,
+               (struct sa_why){
+                   .call = call, .error = error, .hint = "a sandbox must allow mlock2 or mlock"});
     return 0;
 }
 
@@ -285,7 +288,7 @@ static void mend_hole(void *at, size_t bytes, bool *hole)
 {
     int error = os_reserve_at(at, bytes);
     if (!error)
-        settle_reservation(at, bytes);
+        init_reservation(at, bytes);
     *hole = error != 0 && error != EEXIST;
 }
 
@@ -303,7 +306,7 @@ int os_unplace_pages(void *at, size_t bytes, bool *hole)
 {
     *hole = false;
     if (mmap(at, bytes, PROT_NONE, RESERVED | MAP_FIXED, -1, 0) != MAP_FAILED) {
-        settle_reservation(at, bytes); /* like its neighbours, so that the maps merge */
+        init_reservation(at, bytes); /* like its neighbours, so that the maps merge */
         return 0;
     }
     int error = errno;
@@ -342,8 +345,9 @@ void *os_map_table(size_t bytes, struct sa_why *why)
     }
     (void)munlock(at, bytes); /* under MCL_FUTURE it was locked on arrival */
     if (madvise(at, bytes, MADV_WIPEONFORK)) {
-        *why = (struct sa_why){.call = "madvise(MADV_WIPEONFORK)", .error = errno,
-                               .mend = "Linux 4.14 or later; a sandbox must allow it"};
+        *why = (struct sa_why){.call = "madvise(MADV_WIPEONFORK)",
+                               .error = errno,
+                               .hint = "Linux 4.14 or later; a sandbox must allow it"};
         (void)munmap(at, bytes); /* just made, whole: it cannot fail */
         return NULL;
     }

@@ -80,7 +80,7 @@ int os_map_pages(size_t bytes, bool secretmem, unsigned least, struct os_pages *
         out->why = (struct sa_why){
             .call = "mlock",
             .error = error,
-            .mend = "raise it with ulimit -l, or sysctl vm.user_wire_limit",
+            .hint = "raise it with ulimit -l, or sysctl vm.user_wire_limit",
             .limit = "RLIMIT_MEMLOCK or vm.user_wire_limit",
             .allowed = os_lock_limit(),
         };

@@ -39,8 +39,9 @@ bool os_forbid_core_files(struct sa_why *why)
     if (setrlimit(RLIMIT_CORE, &none) == 0 && getrlimit(RLIMIT_CORE, &now) == 0 &&
         now.rlim_cur == 0 && now.rlim_max == 0)
         return true;
-    *why = (struct sa_why){.call = "setrlimit(RLIMIT_CORE)", .error = errno,
-                           .mend = "start the program with ulimit -c 0"};
+    *why = (struct sa_why){.call = "setrlimit(RLIMIT_CORE)",
+                           .error = errno,
+                           .hint = "start the program with ulimit -c 0"};
     return false;
 }
 

@@ -120,7 +120,7 @@ static bool child_lives(unsigned calls)
     return pid > 0 && got == pid && WIFEXITED(status);
 }
 
-static void settle(unsigned calls, enum verdict verdict)
+static void record(unsigned calls, enum verdict verdict)
 {
     for (unsigned call = 0; call < OS_CALLS; call++)
         if (calls >> call & 1)
@@ -139,17 +139,17 @@ static void ask(unsigned calls)
     if (on && atomic_load(&no_children)) { /* what any filter for services allows */
         unsigned usual = 1u << OS_MLOCK2 | 1u << OS_PWRITEV2 | 1u << OS_CAPGET | 1u << OS_PRCTL |
                          1u << OS_SYSINFO;
-        settle(calls & usual, MAY);
-        settle(calls & ~usual, MAY_NOT);
+        record(calls & usual, MAY);
+        record(calls & ~usual, MAY_NOT);
         return;
     }
     if (!on || child_lives(calls)) {
-        settle(calls, MAY);
+        record(calls, MAY);
         return;
     }
     for (unsigned call = 0; call < OS_CALLS; call++) /* one of them: which? */
         if (calls >> call & 1)
-            settle(1u << call, child_lives(1u << call) ? MAY : MAY_NOT);
+            record(1u << call, child_lives(1u << call) ? MAY : MAY_NOT);
 }
 
 void os_probe_in_child(bool may)

@@ -33,8 +33,8 @@ int os_maps_begin(struct os_maps *walk, struct sa_why *why)
     *walk = (struct os_maps){.memory = -1, .by_scan = os_may_call(OS_IOCTL)};
     walk->list = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
     if (walk->list < 0) {
-        *why = (struct sa_why){.call = "open /proc/self/maps", .error = errno,
-                               .mend = "mount /proc"};
+        *why = (struct sa_why){
+            .call = "open /proc/self/maps", .error = errno, .hint = "mount /proc"};
         return why->error;
     }
     /* Closed to a process that is not dumpable, but to root: then all pages are read. */
@@ -48,8 +48,9 @@ int os_maps_begin(struct os_maps *walk, struct sa_why *why)
     if (walk->memory >= 0 && os_maps_read(walk, (uintptr_t)&probe, &got, 1) == 1 && got == probe)
         return 0;
     (void)os_maps_end(walk); /* it has not begun */
-    *why = (struct sa_why){.call = "process_vm_readv", .error = error ? error : EIO,
-                           .mend = "let the container's seccomp profile allow it"};
+    *why = (struct sa_why){.call = "process_vm_readv",
+                           .error = error ? error : EIO,
+                           .hint = "let the container's seccomp profile allow it"};
     return why->error;
 }
 

@@ -34,8 +34,8 @@ static enum sa_code add_segment(size_t data, struct sa_why *why)
         else if (error != EAGAIN || !parked_give_some_back())
             break;
     if (!base) {
-        *why = (struct sa_why){.call = "mmap", .error = error,
-                               .mend = "raise the address space limit (ulimit -v)"};
+        *why = (struct sa_why){
+            .call = "mmap", .error = error, .hint = "raise the address space limit (ulimit -v)"};
         return SA_NO_MEMORY;
     }
     struct sa_region *r = &segments[count];
@@ -102,12 +102,12 @@ static enum sa_code place(struct class *c, size_t data, const struct os_pages *p
         if (error) {
             *why = (struct sa_why){.call = "mremap", .error = error};
             if (hole)
-                atomic_store(slot_hold(s), SLOT_LOST);
+                atomic_store(slot_word(s), SLOT_LOST);
             else
                 parked_add_free(c, s);
             return SA_NO_MEMORY;
         }
-        parked_add(c, s, hold_of(SLOT_PARKED, OS_NONE, pages->granted));
+        parked_add(c, s, word_of(SLOT_PARKED, OS_NONE, pages->granted));
         c->mapped++;
         vault.maps += 2;
         budget_count(pages->granted, data);
@@ -146,13 +146,13 @@ static enum sa_code grow(struct class *c, size_t data, unsigned least, bool givi
 
 static bool has(struct slot s, unsigned least)
 {
-    return !(least & ~hold_granted(atomic_load(slot_hold(s))));
+    return !(least & ~word_granted(atomic_load(slot_word(s))));
 }
 
 static enum sa_code own(struct slot s, struct slot *out)
 {
-    uint64_t h = atomic_load(slot_hold(s));
-    atomic_store(slot_hold(s), (h & ~(uint64_t)HOLD_STATE) | SLOT_OWNED);
+    uint64_t h = atomic_load(slot_word(s));
+    atomic_store(slot_word(s), (h & ~(uint64_t)WORD_STATE) | SLOT_OWNED);
     *out = s;
     return SA_OK;
 }

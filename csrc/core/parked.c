@@ -63,9 +63,9 @@ bool parked_is_latest_alone(const struct class *c)
     return c->parked == 1 && c->ring[c->head % PARKED] + 1 == c->latest;
 }
 
-void parked_add(struct class *c, struct slot s, uint64_t hold)
+void parked_add(struct class *c, struct slot s, uint64_t word)
 {
-    atomic_store(slot_hold(s), hold);
+    atomic_store(slot_word(s), word);
     c->ring[(c->head + c->parked++) % PARKED] = name_of(s);
 }
 
@@ -73,7 +73,7 @@ void parked_add(struct class *c, struct slot s, uint64_t hold)
 
 void parked_add_free(struct class *c, struct slot s)
 {
-    atomic_store(slot_hold(s), SLOT_FREE | (uint64_t)c->free << HOLD_NEXT_SHIFT);
+    atomic_store(slot_word(s), SLOT_FREE | (uint64_t)c->free << WORD_NEXT_SHIFT);
     c->free = name_of(s) + 1;
 }
 
@@ -82,7 +82,7 @@ bool parked_take_free(struct class *c, struct slot *out)
     if (!c->free)
         return false;
     *out = slot_named(c->free - 1);
-    c->free = (uint32_t)(atomic_load(slot_hold(*out)) >> HOLD_NEXT_SHIFT);
+    c->free = (uint32_t)(atomic_load(slot_word(*out)) >> WORD_NEXT_SHIFT);
     return true;
 }
 
@@ -107,14 +107,14 @@ void parked_give_back(struct slot s)
     struct class *c = class_of(s);
     bool hole;
     if (os_unplace_pages(slot_data(s), s.region->data, &hole) && !hole && !replace_by_end(s)) {
-        atomic_store(slot_hold(s), SLOT_LOST); /* noise stays mapped: only address space */
+        atomic_store(slot_word(s), SLOT_LOST); /* noise stays mapped: only address space */
         return;
     }
     budget_uncount(s);
     c->mapped--;
     vault.maps -= 2;
     if (hole)
-        atomic_store(slot_hold(s), SLOT_LOST);
+        atomic_store(slot_word(s), SLOT_LOST);
     else
         parked_add_free(c, s);
 }
@@ -157,7 +157,7 @@ static bool park_has_room(const struct class *c, size_t data)
  * then is not. */
 static bool keep_parked(const struct class *c, struct slot s)
 {
-    unsigned wanted = vault_wanted(), granted = hold_granted(atomic_load(slot_hold(s)));
+    unsigned wanted = vault_wanted(), granted = word_granted(atomic_load(slot_word(s)));
     return !(wanted & ~granted) && !(granted & SA_SECRETMEM & ~wanted) &&
            park_has_room(c, s.region->data);
 }
@@ -165,7 +165,7 @@ static bool keep_parked(const struct class *c, struct slot s)
 void parked_put(struct slot s, bool whole)
 {
     struct class *c = class_of(s);
-    uint64_t h = atomic_load(slot_hold(s)) & ~(uint64_t)HOLD_STATE;
+    uint64_t h = atomic_load(slot_word(s)) & ~(uint64_t)WORD_STATE;
     if (whole && keep_parked(c, s)) {
         parked_add(c, s, h | SLOT_PARKED);
         c->latest = name_of(s) + 1;

@@ -5,8 +5,8 @@
 
 #include "vault_state.h"
 
-/* Park a slot with the hold word `hold`. */
-void parked_add(struct class *c, struct slot s, uint64_t hold);
+/* Park a slot with the slot word `word`. */
+void parked_add(struct class *c, struct slot s, uint64_t word);
 
 /* Take out one of the older half at random, but not the one that a close parked last; or the one
  * that was parked last of all. One is there. */

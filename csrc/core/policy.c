@@ -8,7 +8,7 @@ static _Atomic unsigned required;
 bool sa_use_secretmem(bool use)
 {
     os_probe_in_child(use); /* no other call is worth a child, where a sandbox kills for clone */
-    vault_settle();
+    vault_notice_fork();
     lock_take(LOCK_VAULT);
     bool before = !atomic_exchange(&vault.shun_secretmem, !use);
     if (before != use && vault_started())
@@ -28,7 +28,7 @@ enum sa_code vault_may_have(unsigned bits, struct sa_why *why)
     if (!unknown && !shunned)
         return SA_OK;
     *why = (struct sa_why){.error = ENOTSUP,
-                           .mend = unknown ? "this platform does not have it"
+                           .hint = unknown ? "this platform does not have it"
                                            : "configure(secretmem=True)",
                            .missing = unknown ? unknown : (unsigned)SA_SECRETMEM};
     return SA_UNPROTECTED;

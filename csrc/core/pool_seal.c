@@ -95,7 +95,7 @@ static enum sa_code raise_all(struct slab_set *set, enum os_access before, enum 
     if (!open_gates(set, access))
         return SA_OK;
     *why = (struct sa_why){.call = "mprotect",
-                           .mend = "raise the data limit (ulimit -d) or vm.max_map_count"};
+                           .hint = "raise the data limit (ulimit -d) or vm.max_map_count"};
     (void)lower_all(set, before, before, false); /* what is in use follows later */
     return SA_NO_MEMORY;
 }
@@ -135,7 +135,7 @@ static uint64_t wipes_of(struct sa_pool *p)
     return slab_set_overtaken(p->set) + wipers_passes();
 }
 
-enum sa_code sa_pool_open(struct sa_pool *p, bool for_change, uint64_t *stamp,
+enum sa_code sa_pool_open(struct sa_pool *p, bool for_change, uint64_t *generation,
                           struct sa_why *why)
 {
     enum sa_code code = pool_alive(p, why);
@@ -143,7 +143,7 @@ enum sa_code sa_pool_open(struct sa_pool *p, bool for_change, uint64_t *stamp,
         return code;
     pthread_mutex_lock(&p->sealing);
     unsigned *blocks = for_change ? &p->edits : &p->reads;
-    *stamp = wipes_of(p);
+    *generation = wipes_of(p);
     ++*blocks;
     code = change(p, false, why);
     if (code == SA_BUSY)
@@ -154,7 +154,7 @@ enum sa_code sa_pool_open(struct sa_pool *p, bool for_change, uint64_t *stamp,
     return code;
 }
 
-enum sa_code sa_pool_open_end(struct sa_pool *p, bool for_change, uint64_t stamp,
+enum sa_code sa_pool_open_end(struct sa_pool *p, bool for_change, uint64_t generation,
                               struct sa_why *why)
 {
     enum sa_code code = pool_alive(p, why);
@@ -163,7 +163,7 @@ enum sa_code sa_pool_open_end(struct sa_pool *p, bool for_change, uint64_t stamp
     pthread_mutex_lock(&p->sealing);
     --*(for_change ? &p->edits : &p->reads);
     code = change(p, false, why);
-    bool wiped = wipes_of(p) != stamp;
+    bool wiped = wipes_of(p) != generation;
     pthread_mutex_unlock(&p->sealing);
     return wiped ? SA_WIPED : code;
 }

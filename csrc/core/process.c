@@ -86,7 +86,7 @@ void sa_no_standard_error(void) { marker_no_default(); }
 void sa_status(struct sa_status *out)
 {
     *out = (struct sa_status){0};
-    vault_settle();
+    vault_notice_fork();
     if (alt_stack_seen) /* or else a look would give a thread one */
         alt_stack_make();
     struct slab_totals slabs = slabs_totals();

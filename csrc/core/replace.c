@@ -22,10 +22,10 @@ static enum sa_code fill_in_place(struct sa_arena *a, struct sa_arena *fresh, st
 static void change_places(struct sa_arena *a, struct sa_arena *fresh)
 {
     struct cell from = arena_place(a), to = arena_place(fresh);
-    /* The slot's stamp at which the new content is whole; and a count for the arena at which
+    /* The slot's generation at which the new content is whole; and a count for the arena at which
      * it is, another than any before. */
     uint64_t whole = atomic_load(&fresh->good) - atomic_load(&fresh->wipes);
-    uint64_t count = arena_stamp(a) + 2;
+    uint64_t count = arena_generation(a) + 2;
     atomic_store(&fresh->good, ARENA_NEVER_GOOD);
     arena_set_place(a, to);
     arena_set_place(fresh, from);

@@ -30,13 +30,13 @@ static bool move_content(struct sa_arena *a, struct cell from, struct cell to, b
 {
     sigset_t mask;
     for (unsigned turn = 0; arena_whole(a); slot_wait_clear(turn++)) {
-        if (!slot_hold_both(from.slot, to.slot, &mask))
+        if (!slot_lock_pair(from.slot, to.slot, &mask))
             continue;
         bool whole = arena_whole(a);
         if (whole) {
             const uint8_t *bytes = arena_bytes(a);
             arena_set_place(a, to);
-            atomic_store(&a->wipes, atomic_load(&a->good) - slot_stamp(to.slot));
+            atomic_store(&a->wipes, atomic_load(&a->good) - slot_generation(to.slot));
             if (zeroed)
                 copy_pages(slot_data(to.slot), slot_data(from.slot), to.slot.region->data,
                            place_granted(from) & SA_LOCK);
@@ -45,7 +45,7 @@ static bool move_content(struct sa_arena *a, struct cell from, struct cell to, b
             registers_forget();
             arena_lay_canary(a);
         }
-        slot_unhold_both(from.slot, to.slot, whole || place_is_shared(to), &mask);
+        slot_unlock_pair(from.slot, to.slot, whole || place_is_shared(to), &mask);
         return whole;
     }
     return false;

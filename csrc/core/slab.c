@@ -102,7 +102,7 @@ static uint32_t page_count(const struct sa_slab *s)
 enum sa_code slab_cut(struct sa_slab *s, unsigned shard, size_t cell, struct sa_why *why)
 {
     size_t data = s->slot.region->data;
-    s->granted = hold_granted(atomic_load(slot_hold(s->slot)));
+    s->granted = word_granted(atomic_load(slot_word(s->slot)));
     s->cell_bytes = s->class == SLAB_ALONE ? data : cell;
     s->cells = (uint32_t)(data / s->cell_bytes);
     s->hint = 0;

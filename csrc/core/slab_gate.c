@@ -39,7 +39,7 @@ static int raise_to(struct sa_slab *s, enum os_access access)
     lock_access(s);
     if (s->mapped && !slot_allows(s->slot, access))
         error = slot_set_access(s->slot, access);
-    if (!error && s->mapped && atomic_load(slot_hold(s->slot)) & HOLD_DROPPED)
+    if (!error && s->mapped && atomic_load(slot_word(s->slot)) & WORD_DROPPED)
         error = EFAULT;
     unlock_access(s);
     return error;

@@ -123,17 +123,17 @@ bool slabs_hold(struct slot slot, const void *at, size_t n)
 
 static void describe(struct sa_slab *s, struct sa_live *out)
 {
-    uint64_t h = atomic_load(slot_hold(s->slot));
+    uint64_t h = atomic_load(slot_word(s->slot));
     *out = (struct sa_live){
         .pages = (uintptr_t)slot_data(s->slot),
         .data = s->slot.region->data,
         .size = s->bytes,
         .arenas = slab_used(s),
-        .protection = hold_granted(h) | SA_GUARD | SA_NOFORK,
+        .protection = word_granted(h) | SA_GUARD | SA_NOFORK,
         .pooled = true,
-        .sealed = hold_wanted(h) == OS_NONE,
-        .may_read = hold_wanted(h) != OS_NONE,
-        .may_write = hold_wanted(h) == OS_WRITE,
+        .sealed = word_wanted(h) == OS_NONE,
+        .may_read = word_wanted(h) != OS_NONE,
+        .may_write = word_wanted(h) == OS_WRITE,
     };
 }
 

@@ -27,19 +27,19 @@ void wipers_forked(void) { atomic_store(&wipers, 0); }
 
 SA_HOT static bool pin(struct slot_words *words, uint64_t *pinned)
 {
-    _Atomic uint64_t *hold = &words->hold;
+    _Atomic uint64_t *word = &words->word;
     for (unsigned turn = 0;;) {
-        uint64_t h = atomic_load(hold);
-        if (hold_state(h) != SLOT_LIVE)
+        uint64_t h = atomic_load(word);
+        if (word_state(h) != SLOT_LIVE)
             return false;
-        if (h & HOLD_BUSY || (h & HOLD_PINS) == HOLD_PINS) {
+        if (h & WORD_BUSY || (h & WORD_PINS) == WORD_PINS) {
             os_wait(turn++);
             continue;
         }
-        *pinned = h + HOLD_PIN;
-        if (atomic_compare_exchange_weak(hold, &h, *pinned)) {
-            atomic_fetch_add(&words->stamp, 1);
-            atomic_thread_fence(memory_order_release); /* the stamp before the first byte */
+        *pinned = h + WORD_PIN;
+        if (atomic_compare_exchange_weak(word, &h, *pinned)) {
+            atomic_fetch_add(&words->generation, 1);
+            atomic_thread_fence(memory_order_release); /* the generation before the first byte */
             return true;
         }
     }
@@ -73,7 +73,7 @@ SA_HOT static void overwrite(struct slot s, uint64_t h)
 {
     size_t bytes = s.region->data;
     if (bytes > 16 * os_page_size())
-        overwrite_touched(slot_data(s), bytes, hold_granted(h) & SA_LOCK);
+        overwrite_touched(slot_data(s), bytes, word_granted(h) & SA_LOCK);
     else
         noise_wipe(slot_data(s), bytes);
 }
@@ -82,19 +82,19 @@ SA_HOT static void overwrite(struct slot s, uint64_t h)
  * the word: a wiper that sees DROPPED keeps off them. */
 static bool force_writable(struct slot s)
 {
-    _Atomic uint64_t *hold = slot_hold(s);
+    _Atomic uint64_t *word = slot_word(s);
     for (;;) {
-        uint64_t h = atomic_load(hold);
-        if (h & HOLD_GONE)
+        uint64_t h = atomic_load(word);
+        if (h & WORD_GONE)
             return false;
-        if (h & HOLD_DROPPED)
+        if (h & WORD_DROPPED)
             break;
-        if (hold_access(h) == OS_WRITE)
+        if (word_access(h) == OS_WRITE)
             return true;
         bool ok = os_protect(slot_data(s), s.region->data, OS_WRITE) == 0;
-        uint64_t now = ok ? (h & ~(uint64_t)HOLD_ACCESS) | OS_WRITE << HOLD_ACCESS_SHIFT
-                          : h | HOLD_DROPPED;
-        if (!atomic_compare_exchange_strong(hold, &h, now))
+        uint64_t now = ok ? (h & ~(uint64_t)WORD_ACCESS) | OS_WRITE << WORD_ACCESS_SHIFT
+                          : h | WORD_DROPPED;
+        if (!atomic_compare_exchange_strong(word, &h, now))
             continue;
         if (ok)
             return true;
@@ -103,7 +103,7 @@ static bool force_writable(struct slot s)
     /* Not left to the one that set DROPPED: it may be late, or be the very thread that
      * we interrupted, and our pass has to be whole by itself. */
     (void)os_drop_pages(slot_data(s), s.region->data); /* nothing harder is left */
-    atomic_fetch_or(hold, HOLD_GONE);
+    atomic_fetch_or(word, WORD_GONE);
     return false;
 }
 
@@ -113,10 +113,10 @@ SA_HOT bool slot_wipe(struct slot s)
     uint64_t h;
     if (!pin(words, &h))
         return false;
-    if ((hold_access(h) == OS_WRITE && !(h & HOLD_DROPPED)) || force_writable(s))
+    if ((word_access(h) == OS_WRITE && !(h & WORD_DROPPED)) || force_writable(s))
         overwrite(s, h);
-    atomic_fetch_add(&words->stamp, 1);
-    atomic_fetch_sub(&words->hold, HOLD_PIN);
+    atomic_fetch_add(&words->generation, 1);
+    atomic_fetch_sub(&words->word, WORD_PIN);
     return true;
 }
 
@@ -124,7 +124,7 @@ SA_HOT bool slot_wipe(struct slot s)
 
 static bool clear_to_own(uint64_t h)
 {
-    return hold_state(h) == SLOT_LIVE && !(h & (HOLD_BUSY | HOLD_PINS));
+    return word_state(h) == SLOT_LIVE && !(h & (WORD_BUSY | WORD_PINS));
 }
 
 /* A thread that changes a slot's access over and over would keep a pass from it: 300 ms were
@@ -141,26 +141,26 @@ enum { OS_AS_WANTED = -1 };
 
 static int change_access(struct slot s, int chosen)
 {
-    _Atomic uint64_t *hold = slot_hold(s);
+    _Atomic uint64_t *word = slot_word(s);
     for (unsigned turn = 0;; os_wait(turn++)) {
         sigset_t mask;
         os_mask_all(&mask);
-        uint64_t h = atomic_load(hold);
-        if (chosen == OS_AS_WANTED && hold_state(h) != SLOT_LIVE) {
+        uint64_t h = atomic_load(word);
+        if (chosen == OS_AS_WANTED && word_state(h) != SLOT_LIVE) {
             os_unmask(&mask);
             return 0; /* its owner retired it */
         }
-        if (!clear_to_own(h) || !atomic_compare_exchange_strong(hold, &h, h | HOLD_BUSY)) {
+        if (!clear_to_own(h) || !atomic_compare_exchange_strong(word, &h, h | WORD_BUSY)) {
             os_unmask(&mask);
             continue;
         }
         int error = 0;
-        enum os_access access = chosen == OS_AS_WANTED ? hold_wanted(h) : (enum os_access)chosen;
-        if (!(h & HOLD_DROPPED) && hold_access(h) != access)
+        enum os_access access = chosen == OS_AS_WANTED ? word_wanted(h) : (enum os_access)chosen;
+        if (!(h & WORD_DROPPED) && word_access(h) != access)
             error = os_protect(slot_data(s), s.region->data, access);
         if (!error)
-            h = hold_with(h, h & HOLD_DROPPED ? hold_access(h) : access, access);
-        atomic_store(hold, h); /* busy: nobody else writes the word */
+            h = word_with(h, h & WORD_DROPPED ? word_access(h) : access, access);
+        atomic_store(word, h); /* busy: nobody else writes the word */
         os_unmask(&mask);
         return error;
     }
@@ -176,33 +176,34 @@ bool slot_wipe_and_restore(struct slot s)
 {
     if (!slot_wipe(s))
         return false;
-    uint64_t h = atomic_load(slot_hold(s));
-    if (hold_access(h) != hold_wanted(h))
+    uint64_t h = atomic_load(slot_word(s));
+    if (word_access(h) != word_wanted(h))
         (void)change_access(s, OS_AS_WANTED); /* refused: noise stays open */
     return true;
 }
 
 struct sa_why slot_refused(int error)
 {
-    return (struct sa_why){.call = "mprotect", .error = error,
-                           .mend = "raise the data limit (ulimit -d) or vm.max_map_count"};
+    return (struct sa_why){.call = "mprotect",
+                           .error = error,
+                           .hint = "raise the data limit (ulimit -d) or vm.max_map_count"};
 }
 
 void slot_publish(struct slot s, bool pooled)
 {
-    _Atomic uint64_t *hold = slot_hold(s);
-    uint64_t h = atomic_load(hold) & ~(uint64_t)HOLD_STATE;
-    atomic_store(hold, h | SLOT_LIVE | (pooled ? HOLD_POOLED : 0));
+    _Atomic uint64_t *word = slot_word(s);
+    uint64_t h = atomic_load(word) & ~(uint64_t)WORD_STATE;
+    atomic_store(word, h | SLOT_LIVE | (pooled ? WORD_POOLED : 0));
 }
 
 bool slot_retire(struct slot s)
 {
-    _Atomic uint64_t *hold = slot_hold(s);
+    _Atomic uint64_t *word = slot_word(s);
     for (unsigned turn = 0;; os_wait(turn++)) {
-        uint64_t h = atomic_load(hold);
-        uint64_t owned = (h & ~(uint64_t)(HOLD_STATE | HOLD_POOLED)) | SLOT_OWNED;
-        if (clear_to_own(h) && atomic_compare_exchange_strong(hold, &h, owned))
-            return !(h & HOLD_DROPPED);
+        uint64_t h = atomic_load(word);
+        uint64_t owned = (h & ~(uint64_t)(WORD_STATE | WORD_POOLED)) | SLOT_OWNED;
+        if (clear_to_own(h) && atomic_compare_exchange_strong(word, &h, owned))
+            return !(h & WORD_DROPPED);
     }
 }
 
@@ -210,25 +211,22 @@ bool slot_retire(struct slot s)
 
 static bool take_busy(struct slot s, enum os_access least)
 {
-    _Atomic uint64_t *hold = slot_hold(s);
-    uint64_t h = atomic_load(hold);
-    return clear_to_own(h) && hold_access(h) >= least && !(h & HOLD_DROPPED) &&
-           atomic_compare_exchange_strong(hold, &h, h | HOLD_BUSY);
+    _Atomic uint64_t *word = slot_word(s);
+    uint64_t h = atomic_load(word);
+    return clear_to_own(h) && word_access(h) >= least && !(h & WORD_DROPPED) &&
+           atomic_compare_exchange_strong(word, &h, h | WORD_BUSY);
 }
 
-static void drop_busy(struct slot s)
-{
-    atomic_fetch_and(slot_hold(s), ~(uint64_t)HOLD_BUSY);
-}
+static void drop_busy(struct slot s) { atomic_fetch_and(slot_word(s), ~(uint64_t)WORD_BUSY); }
 
-bool slot_hold_both(struct slot from, struct slot to, sigset_t *mask)
+bool slot_lock_pair(struct slot from, struct slot to, sigset_t *mask)
 {
     os_mask_all(mask);
-    bool fresh = hold_state(atomic_load(slot_hold(to))) == SLOT_OWNED;
+    bool fresh = word_state(atomic_load(slot_word(to))) == SLOT_OWNED;
     if (take_busy(from, slot_is(from, to) ? OS_WRITE : OS_READ)) {
         if (fresh) {
-            uint64_t h = atomic_load(slot_hold(to)) & ~(uint64_t)HOLD_STATE;
-            atomic_store(slot_hold(to), h | SLOT_LIVE | HOLD_BUSY);
+            uint64_t h = atomic_load(slot_word(to)) & ~(uint64_t)WORD_STATE;
+            atomic_store(slot_word(to), h | SLOT_LIVE | WORD_BUSY);
         }
         if (fresh || slot_is(from, to) || take_busy(to, OS_WRITE)) {
             /* A wiper that passes over all counts itself first and looks at each
@@ -236,7 +234,7 @@ bool slot_hold_both(struct slot from, struct slot to, sigset_t *mask)
              * and step back, or it sees both slots busy and waits. */
             if (atomic_load(&wipers) == 0)
                 return true;
-            slot_unhold_both(from, to, !fresh, mask);
+            slot_unlock_pair(from, to, !fresh, mask);
             return false;
         }
         drop_busy(from);
@@ -245,11 +243,11 @@ bool slot_hold_both(struct slot from, struct slot to, sigset_t *mask)
     return false;
 }
 
-void slot_unhold_both(struct slot from, struct slot to, bool keep, const sigset_t *mask)
+void slot_unlock_pair(struct slot from, struct slot to, bool keep, const sigset_t *mask)
 {
     if (!keep) {
-        uint64_t h = atomic_load(slot_hold(to)) & ~(uint64_t)(HOLD_STATE | HOLD_BUSY);
-        atomic_store(slot_hold(to), h | SLOT_OWNED);
+        uint64_t h = atomic_load(slot_word(to)) & ~(uint64_t)(WORD_STATE | WORD_BUSY);
+        atomic_store(slot_word(to), h | SLOT_OWNED);
     } else if (!slot_is(from, to)) {
         drop_busy(to);
     }
@@ -257,7 +255,7 @@ void slot_unhold_both(struct slot from, struct slot to, bool keep, const sigset_
     os_unmask(mask);
 }
 
-bool slot_hold_one(struct slot s, sigset_t *mask)
+bool slot_lock_one(struct slot s, sigset_t *mask)
 {
     os_mask_all(mask);
     if (take_busy(s, OS_READ)) {
@@ -269,7 +267,7 @@ bool slot_hold_one(struct slot s, sigset_t *mask)
     return false;
 }
 
-void slot_unhold_one(struct slot s, const sigset_t *mask)
+void slot_unlock_one(struct slot s, const sigset_t *mask)
 {
     drop_busy(s);
     os_unmask(mask);

@@ -25,10 +25,10 @@ struct sa_region {
     _Atomic(struct sa_arena *) *owners; /* an arena a slot, behind the words; see below */
 };
 
-/* The stamp counts wipes that have begun or ended, and never comes round: 40 bits of the
+/* The generation counts wipes that have begun or ended, and never comes round: 40 bits of the
  * other word lasted 12.5 hours of clears. */
 struct slot_words {
-    _Atomic uint64_t hold, stamp;
+    _Atomic uint64_t word, generation;
 };
 
 /* What the table of a region with that many slots takes. */
@@ -47,50 +47,50 @@ enum slot_state {
     SLOT_LOST    /* never to be used again */
 };
 
-/* The hold word, from the lowest bit: state, busy, the pages' access, protections
+/* The slot word, from the lowest bit: state, busy, the pages' access, protections
  * granted, dropped, gone, pins, the access that the owner wants and pooled; of a free slot,
- * from HOLD_NEXT_SHIFT on, the name of the next one. A wiper lifts the access and leaves what is wanted as it is, so
- * that putting it back never undoes what the owner did meanwhile. */
-#define HOLD_STATE 0x7u
-#define HOLD_BUSY 0x8u
-#define HOLD_ACCESS_SHIFT 4
-#define HOLD_ACCESS (0x3u << HOLD_ACCESS_SHIFT)
-#define HOLD_GRANTED_SHIFT 5 /* SA_LOCK, SA_SECRETMEM, SA_NODUMP at bits 6 to 8 */
-#define HOLD_GRANTED ((uint64_t)(SA_LOCK | SA_SECRETMEM | SA_NODUMP) << HOLD_GRANTED_SHIFT)
-#define HOLD_DROPPED 0x200u /* a wiper has to replace the pages by inaccessible ones */
-#define HOLD_GONE 0x400u    /* and has done so */
-#define HOLD_PIN 0x800u
-#define HOLD_PINS (0x3ffu * HOLD_PIN)
-#define HOLD_WANTED_SHIFT 21
-#define HOLD_WANTED (0x3u << HOLD_WANTED_SHIFT)
-#define HOLD_POOLED 0x800000u /* a pool cut it into cells; while live */
-#define HOLD_NEXT_SHIFT 24
+ * from WORD_NEXT_SHIFT on, the name of the next one. A wiper lifts the access and leaves what
+ * is wanted as it is, so that putting it back never undoes what the owner did meanwhile. */
+#define WORD_STATE 0x7u
+#define WORD_BUSY 0x8u
+#define WORD_ACCESS_SHIFT 4
+#define WORD_ACCESS (0x3u << WORD_ACCESS_SHIFT)
+#define WORD_GRANTED_SHIFT 5 /* SA_LOCK, SA_SECRETMEM, SA_NODUMP at bits 6 to 8 */
+#define WORD_GRANTED ((uint64_t)(SA_LOCK | SA_SECRETMEM | SA_NODUMP) << WORD_GRANTED_SHIFT)
+#define WORD_DROPPED 0x200u /* a wiper has to replace the pages by inaccessible ones */
+#define WORD_GONE 0x400u    /* and has done so */
+#define WORD_PIN 0x800u
+#define WORD_PINS (0x3ffu * WORD_PIN)
+#define WORD_WANTED_SHIFT 21
+#define WORD_WANTED (0x3u << WORD_WANTED_SHIFT)
+#define WORD_POOLED 0x800000u /* a pool cut it into cells; while live */
+#define WORD_NEXT_SHIFT 24
 
-static inline uint64_t hold_of(enum slot_state state, enum os_access access, unsigned granted)
+static inline uint64_t word_of(enum slot_state state, enum os_access access, unsigned granted)
 {
-    return (uint64_t)state | (uint64_t)access << HOLD_ACCESS_SHIFT |
-           (uint64_t)access << HOLD_WANTED_SHIFT | (uint64_t)granted << HOLD_GRANTED_SHIFT;
+    return (uint64_t)state | (uint64_t)access << WORD_ACCESS_SHIFT |
+           (uint64_t)access << WORD_WANTED_SHIFT | (uint64_t)granted << WORD_GRANTED_SHIFT;
 }
-static inline enum slot_state hold_state(uint64_t h) { return (enum slot_state)(h & HOLD_STATE); }
-static inline enum os_access hold_access(uint64_t h)
+static inline enum slot_state word_state(uint64_t h) { return (enum slot_state)(h & WORD_STATE); }
+static inline enum os_access word_access(uint64_t h)
 {
-    return (enum os_access)((h & HOLD_ACCESS) >> HOLD_ACCESS_SHIFT);
+    return (enum os_access)((h & WORD_ACCESS) >> WORD_ACCESS_SHIFT);
 }
-static inline enum os_access hold_wanted(uint64_t h)
+static inline enum os_access word_wanted(uint64_t h)
 {
-    return (enum os_access)((h & HOLD_WANTED) >> HOLD_WANTED_SHIFT);
+    return (enum os_access)((h & WORD_WANTED) >> WORD_WANTED_SHIFT);
 }
-static inline uint64_t hold_with(uint64_t h, enum os_access access, enum os_access wanted)
+static inline uint64_t word_with(uint64_t h, enum os_access access, enum os_access wanted)
 {
-    return (h & ~(uint64_t)(HOLD_ACCESS | HOLD_WANTED)) |
-           (uint64_t)access << HOLD_ACCESS_SHIFT | (uint64_t)wanted << HOLD_WANTED_SHIFT;
+    return (h & ~(uint64_t)(WORD_ACCESS | WORD_WANTED)) | (uint64_t)access << WORD_ACCESS_SHIFT |
+           (uint64_t)wanted << WORD_WANTED_SHIFT;
 }
-static inline unsigned hold_granted(uint64_t h)
+static inline unsigned word_granted(uint64_t h)
 {
-    return (unsigned)((h & HOLD_GRANTED) >> HOLD_GRANTED_SHIFT);
+    return (unsigned)((h & WORD_GRANTED) >> WORD_GRANTED_SHIFT);
 }
 
-static inline _Atomic uint64_t *slot_hold(struct slot s) { return &s.region->words[s.index].hold; }
+static inline _Atomic uint64_t *slot_word(struct slot s) { return &s.region->words[s.index].word; }
 
 /* The arena whose own slot it is, for walks over the table with the vault's lock held: it
  * is taken out under that lock before the arena can go. [any] */
@@ -119,9 +119,9 @@ static inline uint8_t *slot_data(struct slot s)
 
 /* Wipes begun and ended so far: content is whole as long as this stays the same,
  * and a wipe in progress counts from its first byte. [signal] */
-static inline uint64_t slot_stamp(struct slot s)
+static inline uint64_t slot_generation(struct slot s)
 {
-    return atomic_load(&s.region->words[s.index].stamp);
+    return atomic_load(&s.region->words[s.index].generation);
 }
 
 /* For each of up to 512 pages, whether it may ever have held anything: touched[i] & 1. `locked`:
@@ -145,7 +145,7 @@ struct sa_why slot_refused(int error);
 /* Whether the owner has at least that access, whatever a wiper lifts just now. [any] */
 static inline bool slot_allows(struct slot s, enum os_access access)
 {
-    return hold_wanted(atomic_load(slot_hold(s))) >= access;
+    return word_wanted(atomic_load(slot_word(s))) >= access;
 }
 
 /* Make a slot of ours live, so that wipers see it, before it gets its first
@@ -159,16 +159,16 @@ bool slot_retire(struct slot s);
 /* ---- copying from slot to slot --------------------------------------------- */
 
 /* Hold one or two slots busy, all signals masked into *mask. `to` may be OWNED:
- * it then becomes live and busy, or with slot_unhold(..., false) owned again. It
+ * it then becomes live and busy, or with slot_unlock_pair(..., false) owned again. It
  * returns false, with nothing held, where a wiper or another owner is in the way:
  * wait with slot_wait_clear() and try again. `from` may equal `to`. [any] */
-bool slot_hold_both(struct slot from, struct slot to, sigset_t *mask);
-void slot_unhold_both(struct slot from, struct slot to, bool keep, const sigset_t *mask);
+bool slot_lock_pair(struct slot from, struct slot to, sigset_t *mask);
+void slot_unlock_pair(struct slot from, struct slot to, bool keep, const sigset_t *mask);
 void slot_wait_clear(unsigned turn);
 
 /* The same for one slot that is only read from, out of the vault. [any] */
-bool slot_hold_one(struct slot s, sigset_t *mask);
-void slot_unhold_one(struct slot s, const sigset_t *mask);
+bool slot_lock_one(struct slot s, sigset_t *mask);
+void slot_unlock_one(struct slot s, const sigset_t *mask);
 
 /* A wiper that passes over all slots says so before and after: meanwhile no copy
  * from slot to slot begins. [signal] */

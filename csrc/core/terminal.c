@@ -199,8 +199,8 @@ enum sa_code sa_echo_off(int fd, struct sa_why *why)
     (void)pthread_once(&hook, set_hook); /* fails for a bad control only */
     uint64_t who = atomic_load(&asking);
     if (who == self() || !atomic_compare_exchange_strong(&asking, &who, self())) {
-        *why = (struct sa_why){.call = "tcsetattr", .error = EBUSY,
-                               .mend = "another thread reads from the terminal"};
+        *why = (struct sa_why){
+            .call = "tcsetattr", .error = EBUSY, .hint = "another thread reads from the terminal"};
         return SA_OS_ERROR;
     }
     atomic_store(&terminal, fd);

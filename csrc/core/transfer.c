@@ -137,7 +137,7 @@ static enum sa_code put_into(struct sa_arena *a, uint8_t *at, const struct offer
     if (!code) {
         struct slot s = arena_slot(a);
         for (unsigned turn = 0; mapped && !refused && arena_whole(a); turn++) {
-            if (!slot_hold_one(s, &mask)) {
+            if (!slot_lock_one(s, &mask)) {
                 slot_wait_clear(turn);
                 continue;
             }
@@ -149,7 +149,7 @@ static enum sa_code put_into(struct sa_arena *a, uint8_t *at, const struct offer
             mapped = refused != 0;
             if (mapped)
                 noise_wipe(at + offer->offset, a->size);
-            slot_unhold_one(s, &mask);
+            slot_unlock_one(s, &mask);
         }
         code = sa_return(a);
     }
@@ -262,7 +262,7 @@ static enum sa_code make_shared(struct sa_arena *a, size_t size, int sock, bool 
     struct slot s = place.slot;
     struct alone alone;
     forks_hold_off(&alone); /* while the descriptor is open */
-    *shared = hold_granted(atomic_load(slot_hold(s))) & SA_SECRETMEM && other_pages(s, &fd, &lost);
+    *shared = word_granted(atomic_load(slot_word(s))) & SA_SECRETMEM && other_pages(s, &fd, &lost);
     if (!lost)
         arena_start(a, &place, size, zeroed || *shared, USE_FILL);
     if (*shared) {

@@ -8,7 +8,7 @@
 
 static void set_owned_access(struct slot s, enum os_access access)
 {
-    atomic_store(slot_hold(s), hold_with(atomic_load(slot_hold(s)), access, access));
+    atomic_store(slot_word(s), word_with(atomic_load(slot_word(s)), access, access));
 }
 
 enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *out, bool *zeroed,
@@ -62,7 +62,7 @@ void vault_put(struct slot s, size_t size, bool whole)
 {
     bool large = large_is(s);
     if (!large && whole) {
-        if (hold_access(atomic_load(slot_hold(s))) != OS_NONE)
+        if (word_access(atomic_load(slot_word(s))) != OS_NONE)
             whole = os_protect(slot_data(s), s.region->data, OS_NONE) == 0;
         set_owned_access(s, OS_NONE);
     }
@@ -84,7 +84,7 @@ void vault_lose(struct slot s, size_t size)
 {
     lock_take(LOCK_VAULT);
     budget_uncount(s);
-    atomic_store(slot_hold(s), SLOT_LOST);
+    atomic_store(slot_word(s), SLOT_LOST);
     vault.live--;
     vault.live_bytes -= size;
     lock_give(LOCK_VAULT);
@@ -93,9 +93,9 @@ void vault_lose(struct slot s, size_t size)
 void vault_note_shared(struct slot s)
 {
     lock_take(LOCK_VAULT);
-    if (hold_granted(atomic_load(slot_hold(s))) & SA_SECRETMEM)
+    if (word_granted(atomic_load(slot_word(s))) & SA_SECRETMEM)
         vault.secretmem_bytes -= s.region->data; /* which nobody can tell any more */
-    atomic_fetch_and(slot_hold(s), ~((uint64_t)(SA_SECRETMEM | SA_NODUMP) << HOLD_GRANTED_SHIFT));
+    atomic_fetch_and(slot_word(s), ~((uint64_t)(SA_SECRETMEM | SA_NODUMP) << WORD_GRANTED_SHIFT));
     lock_give(LOCK_VAULT);
 }
 

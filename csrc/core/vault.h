@@ -13,7 +13,7 @@ SA_MUST_USE enum sa_code vault_enter(struct sa_why *why);
 
 /* To be called before a lock of the library's is taken where vault_enter is not: in a child
  * that no atfork handler ran in, its parent's may be held for ever. [any] */
-void vault_settle(void);
+void vault_notice_fork(void);
 
 /* Whether the vault was started by the very process that runs: not in a child by
  * fork, clone or vfork. [signal] */

@@ -18,8 +18,8 @@ struct class {
     uint32_t ring[PARKED]; /* parked slots, oldest at head */
     uint32_t head, parked;
     uint32_t latest;       /* name + 1 of the slot that a close parked last; 0: none */
-    uint32_t free;         /* name + 1 of the first slot given back; 0: none. The hold
-                              word of each names the next, above HOLD_NEXT_SHIFT. */
+    uint32_t free;         /* name + 1 of the first slot given back; 0: none. The slot
+                              word of each names the next, above WORD_NEXT_SHIFT. */
     uint32_t mapped;       /* slots that have pages */
 };
 

@@ -83,7 +83,7 @@ SA_HOT static size_t wipe_region(struct sa_region *r, bool restore)
     uint32_t used = atomic_load(&r->base) ? atomic_load(&r->used) : 0;
     for (uint32_t i = 0; i < used; i++) {
         struct slot s = {r, i};
-        if (hold_state(atomic_load(slot_hold(s))) == SLOT_LIVE)
+        if (word_state(atomic_load(slot_word(s))) == SLOT_LIVE)
             wiped += restore ? slot_wipe_and_restore(s) : slot_wipe(s);
     }
     return wiped;

@@ -2,7 +2,7 @@
  * a process of its own, so that it starts with an unused library, and one that
  * crashes, hangs or leaves something broken fails alone.
  *
- *     TEST(wipes) { CHECK(slot_wipe(s)); SAME(slot_stamp(s), 2); }
+ *     TEST(wipes) { CHECK(slot_wipe(s)); SAME(slot_generation(s), 2); }
  *     int main(int argc, char **argv)
  *     {
  *         check_begin("test_slot", argc, argv);

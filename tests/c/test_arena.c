@@ -388,7 +388,7 @@ static void *wipes(void *with)
 
 TEST(whole_or_not_at_all)
 {
-    if (UNDER_TSAN) /* a wipe and a look may overlap: the stamp tells, not the bytes */
+    if (UNDER_TSAN) /* a wipe and a look may overlap: the generation tells, not the bytes */
         SKIP("made of what a race detector calls races");
     static uint8_t content[5000];
     pthread_t threads[4];

@@ -238,7 +238,7 @@ TEST(more_than_the_budget)
     struct sa_why first;
     CHECK(sa_shortfall(&missing, &first));
     CHECK(missing & SA_SECRETMEM);
-    CHECK(!strcmp(first.limit, "RLIMIT_MEMLOCK") && first.whose && first.mend);
+    CHECK(!strcmp(first.limit, "RLIMIT_MEMLOCK") && first.whose && first.hint);
     CHECK(simulated ? strstr(first.whose, "user") != NULL : true);
 }
 
@@ -289,7 +289,7 @@ TEST(others_take_the_budget_and_give_it_back)
     SAME(of(&b), SA_LOCK);
     SAME(sa_arena_make_with(&c, 100, 1, SA_SECRETMEM, &why), SA_UNPROTECTED);
     SAME(why.missing, SA_SECRETMEM);
-    CHECK(strstr(why.whose, "user") && why.mend && why.error);
+    CHECK(strstr(why.whose, "user") && why.hint && why.error);
     SAME(why.allowed, PAGES * page());
     OK(sa_arena_make_with(&c, 100, 1, SA_LOCK, &why));
     SAME(of(&c), SA_LOCK);

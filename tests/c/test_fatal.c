@@ -767,7 +767,7 @@ TEST(more_levels_than_there_are)
         SAME(state_of(SIGSEGV), i < 7 ? SA_HANDLER_ARMED : SA_HANDLER_SHADOWED);
     }
     SAME(why.error, EMLINK);
-    CHECK(why.mend);
+    CHECK(why.hint);
     SAME(state_of(SIGBUS), SA_HANDLER_ARMED);
     signal(SIGSEGV, three); /* one that had its turn has it again */
     OK(sa_arm(NULL, 0, &why));

@@ -233,7 +233,7 @@ TEST(store_from_what_was_given_up)
     make(&from, 100, 1, 1);
     make(&to, 100, 1, 2);
     OK(sa_export(&from, false, &bytes));
-    atomic_fetch_or(slot_hold(arena_slot(&from)), HOLD_DROPPED); /* as a wiper leaves it */
+    atomic_fetch_or(slot_word(arena_slot(&from)), WORD_DROPPED); /* as a wiper leaves it */
     CHECK(slot_wipe(arena_slot(&from)));
     CHECK(sa_store(&to, 0, bytes, 100) != SA_OK);
 }
@@ -266,7 +266,7 @@ TEST(fill_of_what_was_given_up)
     limit(RLIMIT_DATA, before.rlim_cur, before.rlim_max);
     SAME(sa_state_of(&a), SA_IS_WIPED);
     SAME(sa_fill_begin(&a, &why), SA_OS_ERROR);
-    CHECK(why.mend);
+    CHECK(why.hint);
     SAME(sa_state_of(&a), SA_IS_WIPED);
     sa_close(&a); /* and its slot does not come back */
     struct sa_arena next[40] = {{0}};

@@ -157,7 +157,7 @@ TEST(no_wipe_on_fork)
     struct sa_arena a = {0};
     refuse_wipe_on_fork = true;
     SAME(sa_arena_make(&a, 100, 1, &why), SA_OS_ERROR);
-    CHECK(strstr(why.call, "MADV_WIPEONFORK") && why.mend);
+    CHECK(strstr(why.call, "MADV_WIPEONFORK") && why.hint);
     SAME(why.error, EINVAL);
     refuse_wipe_on_fork = false;
     make(&a, 100, 1, 1);

@@ -585,7 +585,7 @@ TEST(at_the_lock_limit)
         SAME(count_maps(), before); /* nothing is left */
         CHECK(p.why.limit && !strcmp(p.why.limit, "RLIMIT_MEMLOCK"));
         SAME(p.why.allowed, 8 * page());
-        CHECK(p.why.call && p.why.error && p.why.mend);
+        CHECK(p.why.call && p.why.error && p.why.hint);
         SAME(os_map_pages(9 * page(), secretmem, 0, &p), 0);
         CHECK(!(p.granted & (SA_LOCK | SA_SECRETMEM)) && p.refused & SA_LOCK);
         CHECK(p.granted & SA_NODUMP && map_has(p.at, "dc"));
@@ -613,7 +613,7 @@ TEST(secretmem_refused)
     CHECK(p.never_secretmem && p.refused & SA_SECRETMEM && !(p.granted & SA_SECRETMEM));
     CHECK(!strcmp(p.why.call, "memfd_secret"));
     SAME(p.why.error, ENOSYS);
-    CHECK(p.why.mend);
+    CHECK(p.why.hint);
 }
 
 /* Sizing secretmem counts as a file's growth. */

@@ -42,7 +42,7 @@ TEST(parked_pages_are_closed)
     CHECK(slot_wipe(s));
     vault_put(s, 1, slot_retire(s));
     CHECK(!readable(data));
-    if (hold_state(atomic_load(slot_hold(s))) != SLOT_PARKED)
+    if (word_state(atomic_load(slot_word(s))) != SLOT_PARKED)
         SKIP("slots are not kept here");
     SAME(os_protect(data, page(), OS_READ), 0);
     CHECK(is_noise_from(data, data, page()));
@@ -61,7 +61,7 @@ TEST(another_address_each_time)
             CHECK(slot_data(s) != last);
             last = slot_data(s);
             vault_put(s, pages[i] * page(), true);
-            if (hold_state(atomic_load(slot_hold(s))) != SLOT_PARKED)
+            if (word_state(atomic_load(slot_word(s))) != SLOT_PARKED)
                 SKIP("slots are not kept here");
         }
     }
@@ -114,7 +114,7 @@ TEST(nothing_stays_when_the_last_one_goes)
     vault_put(b, 3 * page(), true);
     SAME(status().secretmem_bytes, 0);
     a = take(1);
-    if (!(hold_granted(atomic_load(slot_hold(a))) & SA_SECRETMEM))
+    if (!(word_granted(atomic_load(slot_word(a))) & SA_SECRETMEM))
         SKIP("there is no secretmem");
     start_in_a_row();
     vault_put(a, 1, true);
@@ -214,7 +214,7 @@ TEST(threads)
 }
 
 #ifdef __linux__
-static unsigned granted(struct slot s) { return hold_granted(atomic_load(slot_hold(s))); }
+static unsigned granted(struct slot s) { return word_granted(atomic_load(slot_word(s))); }
 
 /* ---- memory maps ---------------------------------------------------------------------------- */
 
@@ -571,7 +571,7 @@ TEST(without_secretmem)
     SAME(why.error, EPERM);
     vault_put(small, 1, true);
     if (granted(small) & SA_LOCK)
-        SAME(hold_state(atomic_load(slot_hold(small))), SLOT_PARKED); /* good enough to keep */
+        SAME(word_state(atomic_load(slot_word(small))), SLOT_PARKED); /* good enough to keep */
     vault_put(large, 50 * page(), true);
 }
 #endif

@@ -21,7 +21,7 @@ static void put(struct sa_arena *a, unsigned seed)
  * what is filled is exported. */
 static void fill_goes_on(bool lent)
 {
-    uint64_t stamp;
+    uint64_t generation;
     uint8_t *bytes;
     OK(sa_pool_make(&pool, &why));
     put(&filled, 1);
@@ -29,21 +29,21 @@ static void fill_goes_on(bool lent)
     beside = raw(&other);
     OK(sa_pool_seal(pool, &why));
     CHECK(!readable(beside));
-    OK(sa_pool_open(pool, true, &stamp, &why));
+    OK(sa_pool_open(pool, true, &generation, &why));
     OK(sa_fill_begin(&filled, &why));
     if (lent)
         OK(sa_export(&filled, true, &bytes));
-    SAME(sa_pool_open_end(pool, true, stamp, &why), SA_BUSY);
+    SAME(sa_pool_open_end(pool, true, generation, &why), SA_BUSY);
     CHECK(readable(beside));
 }
 
 static void is_sealed(void)
 {
-    uint64_t stamp;
+    uint64_t generation;
     CHECK(!readable(beside));
-    OK(sa_pool_open(pool, false, &stamp, &why));
+    OK(sa_pool_open(pool, false, &generation, &why));
     CHECK(is_content(beside, 32, 2));
-    OK(sa_pool_open_end(pool, false, stamp, &why));
+    OK(sa_pool_open_end(pool, false, generation, &why));
     CHECK(!readable(beside));
     sa_close(&filled);
     sa_close(&other);

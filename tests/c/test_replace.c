@@ -92,7 +92,7 @@ TEST(a_sealed_one_stays_sealed)
     OK(sa_seal(&a, &why));
     OK(replace_by(&a, 2));
     SAME(sa_state_of(&a), SA_IS_SEALED);
-    SAME(hold_access(atomic_load(slot_hold(arena_slot(&a)))), OS_NONE);
+    SAME(word_access(atomic_load(slot_word(arena_slot(&a)))), OS_NONE);
     OK(sa_open(&a, false, &block, &why));
     CHECK(is_content(raw(&a), 100, 2));
     OK(sa_open_end(&block, &why));
@@ -143,14 +143,14 @@ TEST(a_block_of_a_pool)
 {
     struct sa_pool *pool;
     struct sa_arena a = {0}, other = {0};
-    uint64_t stamp;
+    uint64_t generation;
     uint8_t *bytes;
     no_marker();
     OK(sa_pool_make(&pool, &why));
     for (int how = 0; how < 4; how++) {
         OK(sa_pool_alloc(pool, &a, 32, &why));
         OK(sa_fill_end(&a, true));
-        OK(sa_pool_open(pool, true, &stamp, &why));
+        OK(sa_pool_open(pool, true, &generation, &why));
         OK(sa_pool_alloc(pool, &other, 32, &why));
         OK(sa_fill_end(&other, true));
         OK(sa_wipe(&other, &why)); /* nobody has a buffer of it */
@@ -165,7 +165,7 @@ TEST(a_block_of_a_pool)
         } else if (how == 3) {
             CHECK(lockdown() > 0);
         }
-        SAME(sa_pool_open_end(pool, true, stamp, &why), how ? SA_WIPED : SA_OK);
+        SAME(sa_pool_open_end(pool, true, generation, &why), how ? SA_WIPED : SA_OK);
         sa_close(&a);
     }
     sa_pool_free(pool);
@@ -179,10 +179,10 @@ TEST(a_cells_wipes_do_not_come_round)
     OK(sa_pool_make(&pool, &why));
     OK(sa_pool_alloc(pool, &a, 32, &why));
     OK(sa_fill_end(&a, true));
-    uint64_t before = arena_stamp(&a);
+    uint64_t before = arena_generation(&a);
     atomic_fetch_add(&a.wipes, ((uint64_t)1 << 32) - 2);
     OK(sa_wipe(&a, &why));
-    SAME(arena_stamp(&a), before + ((uint64_t)1 << 32));
+    SAME(arena_generation(&a), before + ((uint64_t)1 << 32));
     SAME(sa_state_of(&a), SA_IS_WIPED);
     sa_close(&a);
     sa_pool_free(pool);
@@ -374,7 +374,7 @@ static void *locks_down(void *with)
 
 TEST(replaced_read_rotated_and_locked_down)
 {
-    if (UNDER_TSAN) /* a look and a wipe may overlap: the stamp tells, not the bytes */
+    if (UNDER_TSAN) /* a look and a wipe may overlap: the generation tells, not the bytes */
         SKIP("made of what a race detector calls races");
     void *(*const bodies[])(void *) = {replaces, reads_in_blocks, reads_in_blocks, rotates,
                                        locks_down};

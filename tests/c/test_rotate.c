@@ -319,7 +319,7 @@ TEST(rotate_and_read)
 
 TEST(rotate_read_and_lock_down)
 {
-    if (UNDER_TSAN) /* a look and a wipe may overlap: the stamp tells, not the bytes */
+    if (UNDER_TSAN) /* a look and a wipe may overlap: the generation tells, not the bytes */
         SKIP("made of what a race detector calls races");
     void *(*const bodies[])(void *) = {rotates, reads, fills_what_was_wiped, locks_down, rotates};
     no_marker();
@@ -381,19 +381,19 @@ TEST(nowhere_after_a_pass)
         wipers_enter();
         (void)vault_wipe_all(false);
         /* No copy from slot to slot begins now; a store from outside is looked at
-         * by its stamp and wiped again, so it is let through here. */
+         * by its generation and wiped again, so it is let through here. */
         unsigned secrets = 0, stored = 0;
         for (uint32_t k = 0; k < atomic_load(&region->used); k++) {
             struct slot s = {region, k};
-            uint64_t h = atomic_load(slot_hold(s));
+            uint64_t h = atomic_load(slot_word(s));
             /* Pinned as wipers do, so that it stays mapped while we look. One that is
              * busy now was wiped by the pass, or is being prepared. */
-            if (hold_state(h) != SLOT_LIVE || hold_access(h) != OS_WRITE || h & HOLD_BUSY ||
-                !atomic_compare_exchange_strong(slot_hold(s), &h, h + HOLD_PIN))
+            if (word_state(h) != SLOT_LIVE || word_access(h) != OS_WRITE || h & WORD_BUSY ||
+                !atomic_compare_exchange_strong(slot_word(s), &h, h + WORD_PIN))
                 continue;
             secrets += is_content(slot_data(s) + s.region->data - SIZE, SIZE, 1);
             stored += (atomic_load(&arenas[1].use) & USE_FILL) != 0;
-            atomic_fetch_sub(slot_hold(s), HOLD_PIN);
+            atomic_fetch_sub(slot_word(s), WORD_PIN);
         }
         CHECK(secrets == 0 || stored > 0);
         wipers_leave();

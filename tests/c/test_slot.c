@@ -1,4 +1,4 @@
-/* The hold word: who may do what to a slot, alone and between threads. The slots
+/* The slot word: who may do what to a slot, alone and between threads. The slots
  * are made here by hand; no vault is behind them. */
 #include "check.h"
 #include "noise.h"
@@ -18,7 +18,7 @@ static struct sa_why why;
 static const unsigned GRANTED = SA_LOCK | SA_NODUMP;
 
 static struct slot slot(uint32_t index) { return (struct slot){&region, index}; }
-static uint64_t word(uint32_t index) { return atomic_load(&words[index].hold); }
+static uint64_t word(uint32_t index) { return atomic_load(&words[index].word); }
 
 /* All slots live and writable, full of 0x5a. */
 static void begin(size_t data_pages)
@@ -37,7 +37,7 @@ static void begin(size_t data_pages)
     for (uint32_t i = 0; i < SLOTS; i++) {
         SAME(os_protect(slot_data(slot(i)), data, OS_WRITE), 0);
         memset(slot_data(slot(i)), 0x5a, data);
-        atomic_store(&words[i].hold, hold_of(SLOT_LIVE, OS_WRITE, GRANTED));
+        atomic_store(&words[i].word, word_of(SLOT_LIVE, OS_WRITE, GRANTED));
     }
 }
 
@@ -65,24 +65,25 @@ static bool untouched(uint32_t index)
 
 TEST(fields_lie_apart)
 {
-    const uint64_t fields[] = {HOLD_STATE, HOLD_BUSY, HOLD_ACCESS, HOLD_GRANTED, HOLD_DROPPED,
-                               HOLD_GONE, HOLD_PINS, HOLD_WANTED, HOLD_POOLED,
-                               ~(((uint64_t)1 << HOLD_NEXT_SHIFT) - 1)};
+    const uint64_t fields[] = {
+        WORD_STATE, WORD_BUSY, WORD_ACCESS, WORD_GRANTED, WORD_DROPPED,
+        WORD_GONE,  WORD_PINS, WORD_WANTED, WORD_POOLED,  ~(((uint64_t)1 << WORD_NEXT_SHIFT) - 1)};
     uint64_t all = 0;
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         SAME(all & fields[i], 0);
         all |= fields[i];
     }
     CHECK(all == UINT64_MAX);
-    SAME(HOLD_PINS & (0 - (uint64_t)HOLD_PINS), HOLD_PIN);
+    SAME(WORD_PINS & (0 - (uint64_t)WORD_PINS), WORD_PIN);
     for (unsigned state = SLOT_FREE; state <= SLOT_LOST; state++)
         for (unsigned access = OS_NONE; access <= OS_WRITE; access++)
             for (unsigned bits = 0; bits < 8; bits++) {
-                uint64_t h = hold_of((enum slot_state)state, (enum os_access)access, bits << 1);
-                h |= HOLD_BUSY | HOLD_DROPPED | HOLD_GONE | HOLD_PINS | ~(uint64_t)0 << HOLD_NEXT_SHIFT;
-                SAME(hold_state(h), state);
-                SAME(hold_access(h), access);
-                SAME(hold_granted(h), bits << 1);
+                uint64_t h = word_of((enum slot_state)state, (enum os_access)access, bits << 1);
+                h |= WORD_BUSY | WORD_DROPPED | WORD_GONE | WORD_PINS |
+                     ~(uint64_t)0 << WORD_NEXT_SHIFT;
+                SAME(word_state(h), state);
+                SAME(word_access(h), access);
+                SAME(word_granted(h), bits << 1);
             }
 }
 
@@ -109,8 +110,8 @@ TEST(wipes_one_slot_whole)
     CHECK(is_noise(slot_data(slot(1)), region.data));
     CHECK(untouched(0) && untouched(2) && untouched(3));
     SAME(word(1), before); /* no pin left */
-    SAME(slot_stamp(slot(1)), 2);
-    SAME(slot_stamp(slot(0)), 0);
+    SAME(slot_generation(slot(1)), 2);
+    SAME(slot_generation(slot(0)), 0);
 }
 
 TEST(wipes_only_live_slots)
@@ -118,8 +119,8 @@ TEST(wipes_only_live_slots)
     static const enum slot_state others[] = {SLOT_FREE, SLOT_PARKED, SLOT_OWNED, SLOT_LOST};
     begin(1);
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
-        uint64_t h = hold_of(others[i], OS_WRITE, GRANTED);
-        atomic_store(&words[0].hold, h);
+        uint64_t h = word_of(others[i], OS_WRITE, GRANTED);
+        atomic_store(&words[0].word, h);
         CHECK(!slot_wipe(slot(0)));
         SAME(word(0), h);
         CHECK(untouched(0));
@@ -130,10 +131,10 @@ TEST(wipes_only_live_slots)
 TEST(the_stamp_does_not_come_round)
 {
     begin(1);
-    atomic_store(&words[0].stamp, ((uint64_t)1 << 40) - 2);
+    atomic_store(&words[0].generation, ((uint64_t)1 << 40) - 2);
     CHECK(slot_wipe(slot(0)));
-    SAME(slot_stamp(slot(0)), (uint64_t)1 << 40);
-    SAME(word(0), hold_of(SLOT_LIVE, OS_WRITE, GRANTED));
+    SAME(slot_generation(slot(0)), (uint64_t)1 << 40);
+    SAME(word(0), word_of(SLOT_LIVE, OS_WRITE, GRANTED));
 }
 
 TEST(wipes_whatever_the_access)
@@ -142,7 +143,7 @@ TEST(wipes_whatever_the_access)
     for (int access = OS_NONE; access <= OS_WRITE; access++) {
         SAME(slot_set_access(slot(0), (enum os_access)access), 0);
         CHECK(slot_wipe(slot(0)));
-        SAME(hold_access(word(0)), OS_WRITE); /* left open, as the contract says */
+        SAME(word_access(word(0)), OS_WRITE); /* left open, as the contract says */
         CHECK(is_noise(slot_data(slot(0)), region.data));
         memset(slot_data(slot(0)), 0x5a, region.data);
     }
@@ -177,7 +178,7 @@ TEST(wipes_large_ones)
         CHECK(count < 20);
 #endif
     /* Without the lock a page that is not in core may be in swap. */
-    atomic_store(&words[2].hold, hold_of(SLOT_LIVE, OS_WRITE, 0));
+    atomic_store(&words[2].word, word_of(SLOT_LIVE, OS_WRITE, 0));
     uint8_t *unlocked = slot_data(slot(2));
     CHECK(mmap(unlocked, region.data, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON | MAP_FIXED,
                -1, 0) == unlocked);
@@ -207,7 +208,7 @@ TEST(wipes_all_where_nobody_can_tell)
         SKIP("a tool opens files of its own at the end");
     os_probe();
     begin(PAGES);
-    atomic_store(&words[0].hold, hold_of(SLOT_LIVE, OS_WRITE, 0));
+    atomic_store(&words[0].word, word_of(SLOT_LIVE, OS_WRITE, 0));
     uint8_t *fresh = slot_data(slot(0));
     CHECK(mmap(fresh, region.data, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON | MAP_FIXED, -1,
                0) == fresh);
@@ -228,16 +229,16 @@ TEST(access_is_what_the_pages_have)
     uint8_t *last = slot_data(slot(0)) + region.data - 1;
     SAME(slot_set_access(slot(0), OS_NONE), 0);
     CHECK(!readable(slot_data(slot(0))) && !readable(last));
-    SAME(hold_access(word(0)), OS_NONE);
-    SAME(hold_state(word(0)), SLOT_LIVE);
+    SAME(word_access(word(0)), OS_NONE);
+    SAME(word_state(word(0)), SLOT_LIVE);
     SAME(slot_set_access(slot(0), OS_READ), 0);
     CHECK(readable(last) && readable(slot_data(slot(0))));
-    SAME(hold_access(word(0)), OS_READ);
+    SAME(word_access(word(0)), OS_READ);
     SAME(slot_set_access(slot(0), OS_WRITE), 0);
     *last = 0x5a;
     CHECK(untouched(0)); /* no content was lost on the way */
-    SAME(hold_granted(word(0)), GRANTED);
-    SAME(slot_stamp(slot(0)), 0);
+    SAME(word_granted(word(0)), GRANTED);
+    SAME(slot_generation(slot(0)), 0);
 }
 
 TEST(refused_access_changes_nothing)
@@ -309,60 +310,60 @@ TEST(wiper_waits_for_busy)
 {
     begin(1);
     sigset_t mask;
-    CHECK(slot_hold_both(slot(0), slot(0), &mask));
+    CHECK(slot_lock_pair(slot(0), slot(0), &mask));
     pthread_t thread = start_waiting(wiper);
     CHECK(untouched(0));
-    slot_unhold_both(slot(0), slot(0), true, &mask);
+    slot_unlock_pair(slot(0), slot(0), true, &mask);
     may_go_on(thread);
     CHECK(is_noise(slot_data(slot(0)), region.data));
-    SAME(word(0), hold_of(SLOT_LIVE, OS_WRITE, GRANTED));
-    SAME(slot_stamp(slot(0)), 2);
+    SAME(word(0), word_of(SLOT_LIVE, OS_WRITE, GRANTED));
+    SAME(slot_generation(slot(0)), 2);
 }
 
 TEST(retire_waits_for_pin)
 {
     begin(1);
-    atomic_fetch_add(&words[0].hold, 2 * HOLD_PIN); /* a wiper, and one that interrupted it */
+    atomic_fetch_add(&words[0].word, 2 * WORD_PIN); /* a wiper, and one that interrupted it */
     pthread_t thread = start_waiting(retirer);
-    atomic_fetch_sub(&words[0].hold, HOLD_PIN);
+    atomic_fetch_sub(&words[0].word, WORD_PIN);
     pause_ms(20);
     CHECK(!atomic_load(&ended));
-    SAME(hold_state(word(0)), SLOT_LIVE);
-    atomic_fetch_sub(&words[0].hold, HOLD_PIN);
+    SAME(word_state(word(0)), SLOT_LIVE);
+    atomic_fetch_sub(&words[0].word, WORD_PIN);
     may_go_on(thread);
-    SAME(word(0), hold_of(SLOT_OWNED, OS_WRITE, GRANTED));
+    SAME(word(0), word_of(SLOT_OWNED, OS_WRITE, GRANTED));
 }
 
 TEST(retire_waits_for_busy)
 {
     begin(1);
     sigset_t mask;
-    CHECK(slot_hold_both(slot(0), slot(1), &mask));
+    CHECK(slot_lock_pair(slot(0), slot(1), &mask));
     pthread_t thread = start_waiting(retirer);
-    slot_unhold_both(slot(0), slot(1), true, &mask);
+    slot_unlock_pair(slot(0), slot(1), true, &mask);
     may_go_on(thread);
-    SAME(hold_state(word(0)), SLOT_OWNED);
+    SAME(word_state(word(0)), SLOT_OWNED);
 }
 
 TEST(access_waits_for_pin)
 {
     begin(1);
-    atomic_fetch_add(&words[0].hold, HOLD_PIN);
+    atomic_fetch_add(&words[0].word, WORD_PIN);
     pthread_t thread = start_waiting(sealer);
-    SAME(hold_access(word(0)), OS_WRITE);
+    SAME(word_access(word(0)), OS_WRITE);
     slot_data(slot(0))[0] = 0x5a; /* a wiper could still write */
-    atomic_fetch_sub(&words[0].hold, HOLD_PIN);
+    atomic_fetch_sub(&words[0].word, WORD_PIN);
     may_go_on(thread);
-    SAME(hold_access(word(0)), OS_READ);
+    SAME(word_access(word(0)), OS_READ);
 }
 
 TEST(access_waits_for_busy)
 {
     begin(1);
     sigset_t mask;
-    CHECK(slot_hold_both(slot(0), slot(0), &mask));
+    CHECK(slot_lock_pair(slot(0), slot(0), &mask));
     pthread_t thread = start_waiting(sealer);
-    slot_unhold_both(slot(0), slot(0), true, &mask);
+    slot_unlock_pair(slot(0), slot(0), true, &mask);
     may_go_on(thread);
 }
 
@@ -399,10 +400,10 @@ TEST(makers_wait_for_all_wipers)
 TEST(pins_are_counted)
 {
     begin(1);
-    atomic_fetch_add(&words[0].hold, HOLD_PIN);
+    atomic_fetch_add(&words[0].word, WORD_PIN);
     CHECK(slot_wipe(slot(0))); /* as a handler on the thread that pinned */
     CHECK(is_noise(slot_data(slot(0)), region.data));
-    SAME((word(0) & HOLD_PINS) / HOLD_PIN, 1);
+    SAME((word(0) & WORD_PINS) / WORD_PIN, 1);
 }
 
 /* ---- life ----------------------------------------------------------------------------------------- */
@@ -410,21 +411,21 @@ TEST(pins_are_counted)
 TEST(publish_and_retire)
 {
     begin(1);
-    atomic_store(&words[0].stamp, 6);
-    atomic_store(&words[0].hold, hold_of(SLOT_OWNED, OS_WRITE, GRANTED));
+    atomic_store(&words[0].generation, 6);
+    atomic_store(&words[0].word, word_of(SLOT_OWNED, OS_WRITE, GRANTED));
     slot_publish(slot(0), false);
-    SAME(word(0), hold_of(SLOT_LIVE, OS_WRITE, GRANTED));
+    SAME(word(0), word_of(SLOT_LIVE, OS_WRITE, GRANTED));
     CHECK(slot_retire(slot(0)));
-    SAME(word(0), hold_of(SLOT_OWNED, OS_WRITE, GRANTED));
-    SAME(slot_stamp(slot(0)), 6);
+    SAME(word(0), word_of(SLOT_OWNED, OS_WRITE, GRANTED));
+    SAME(slot_generation(slot(0)), 6);
     slot_publish(slot(0), true); /* a pool's, while it is live */
-    SAME(word(0), hold_of(SLOT_LIVE, OS_WRITE, GRANTED) | HOLD_POOLED);
+    SAME(word(0), word_of(SLOT_LIVE, OS_WRITE, GRANTED) | WORD_POOLED);
     CHECK(slot_wipe(slot(0)));
-    CHECK(word(0) & HOLD_POOLED);
+    CHECK(word(0) & WORD_POOLED);
     CHECK(slot_retire(slot(0)));
-    CHECK(!(word(0) & HOLD_POOLED));
+    CHECK(!(word(0) & WORD_POOLED));
     slot_publish(slot(0), false);
-    atomic_fetch_or(&words[0].hold, HOLD_DROPPED);
+    atomic_fetch_or(&words[0].word, WORD_DROPPED);
     CHECK(!slot_retire(slot(0)));
 }
 
@@ -455,10 +456,10 @@ static bool none_blocked(void)
 static void is_refused(struct slot from, struct slot to)
 {
     sigset_t mask;
-    uint64_t first = atomic_load(slot_hold(from)), second = atomic_load(slot_hold(to));
-    CHECK(!slot_hold_both(from, to, &mask));
-    SAME(atomic_load(slot_hold(from)), first);
-    SAME(atomic_load(slot_hold(to)), second);
+    uint64_t first = atomic_load(slot_word(from)), second = atomic_load(slot_word(to));
+    CHECK(!slot_lock_pair(from, to, &mask));
+    SAME(atomic_load(slot_word(from)), first);
+    SAME(atomic_load(slot_word(to)), second);
     CHECK(none_blocked());
 }
 
@@ -466,15 +467,15 @@ TEST(hold_both)
 {
     begin(1);
     sigset_t mask;
-    CHECK(slot_hold_both(slot(0), slot(1), &mask));
-    CHECK(word(0) & HOLD_BUSY && word(1) & HOLD_BUSY && all_blocked());
-    slot_unhold_both(slot(0), slot(1), true, &mask);
+    CHECK(slot_lock_pair(slot(0), slot(1), &mask));
+    CHECK(word(0) & WORD_BUSY && word(1) & WORD_BUSY && all_blocked());
+    slot_unlock_pair(slot(0), slot(1), true, &mask);
     CHECK(none_blocked());
-    SAME(word(0), hold_of(SLOT_LIVE, OS_WRITE, GRANTED));
+    SAME(word(0), word_of(SLOT_LIVE, OS_WRITE, GRANTED));
     SAME(word(1), word(0));
-    CHECK(slot_hold_both(slot(0), slot(0), &mask));
-    CHECK(word(0) & HOLD_BUSY && all_blocked());
-    slot_unhold_both(slot(0), slot(0), true, &mask);
+    CHECK(slot_lock_pair(slot(0), slot(0), &mask));
+    CHECK(word(0) & WORD_BUSY && all_blocked());
+    slot_unlock_pair(slot(0), slot(0), true, &mask);
     CHECK(none_blocked());
     SAME(word(0), word(1));
 }
@@ -483,58 +484,58 @@ TEST(hold_both_with_a_fresh_one)
 {
     begin(1);
     sigset_t mask;
-    uint64_t owned = hold_of(SLOT_OWNED, OS_WRITE, GRANTED), live = word(0);
-    atomic_store(&words[1].hold, owned);
-    CHECK(slot_hold_both(slot(0), slot(1), &mask));
-    SAME(word(1), live | HOLD_BUSY); /* born live, and no wiper gets in */
-    slot_unhold_both(slot(0), slot(1), false, &mask);
+    uint64_t owned = word_of(SLOT_OWNED, OS_WRITE, GRANTED), live = word(0);
+    atomic_store(&words[1].word, owned);
+    CHECK(slot_lock_pair(slot(0), slot(1), &mask));
+    SAME(word(1), live | WORD_BUSY); /* born live, and no wiper gets in */
+    slot_unlock_pair(slot(0), slot(1), false, &mask);
     SAME(word(1), owned);
     SAME(word(0), live);
-    CHECK(slot_hold_both(slot(0), slot(1), &mask));
-    slot_unhold_both(slot(0), slot(1), true, &mask);
+    CHECK(slot_lock_pair(slot(0), slot(1), &mask));
+    slot_unlock_pair(slot(0), slot(1), true, &mask);
     SAME(word(1), live);
 }
 
 TEST(hold_both_refuses)
 {
     begin(1);
-    uint64_t live = word(0), owned = hold_of(SLOT_OWNED, OS_WRITE, GRANTED);
-    static const uint64_t flags[] = {HOLD_PIN, HOLD_BUSY, HOLD_DROPPED};
+    uint64_t live = word(0), owned = word_of(SLOT_OWNED, OS_WRITE, GRANTED);
+    static const uint64_t flags[] = {WORD_PIN, WORD_BUSY, WORD_DROPPED};
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
-        atomic_store(&words[0].hold, live | flags[i]);
+        atomic_store(&words[0].word, live | flags[i]);
         is_refused(slot(0), slot(1));
         is_refused(slot(1), slot(0));
         is_refused(slot(0), slot(0));
-        atomic_store(&words[1].hold, owned);
+        atomic_store(&words[1].word, owned);
         is_refused(slot(0), slot(1));
-        atomic_store(&words[1].hold, live);
+        atomic_store(&words[1].word, live);
     }
-    atomic_store(&words[0].hold, owned);
+    atomic_store(&words[0].word, owned);
     is_refused(slot(0), slot(1)); /* nothing to copy from */
-    atomic_store(&words[0].hold, hold_of(SLOT_LIVE, OS_NONE, GRANTED));
+    atomic_store(&words[0].word, word_of(SLOT_LIVE, OS_NONE, GRANTED));
     is_refused(slot(0), slot(1));
     is_refused(slot(1), slot(0));
-    atomic_store(&words[0].hold, hold_of(SLOT_LIVE, OS_READ, GRANTED));
+    atomic_store(&words[0].word, word_of(SLOT_LIVE, OS_READ, GRANTED));
     is_refused(slot(1), slot(0));
     is_refused(slot(0), slot(0));
     sigset_t mask;
-    CHECK(slot_hold_both(slot(0), slot(1), &mask)); /* reading is enough to copy from */
-    slot_unhold_both(slot(0), slot(1), true, &mask);
+    CHECK(slot_lock_pair(slot(0), slot(1), &mask)); /* reading is enough to copy from */
+    slot_unlock_pair(slot(0), slot(1), true, &mask);
 }
 
 TEST(hold_both_refuses_while_wipers_run)
 {
     begin(1);
-    atomic_store(&words[2].hold, hold_of(SLOT_OWNED, OS_WRITE, GRANTED));
+    atomic_store(&words[2].word, word_of(SLOT_OWNED, OS_WRITE, GRANTED));
     wipers_enter();
     is_refused(slot(0), slot(1));
     is_refused(slot(0), slot(0));
     is_refused(slot(0), slot(2));
-    SAME(hold_state(word(2)), SLOT_OWNED);
+    SAME(word_state(word(2)), SLOT_OWNED);
     wipers_leave();
     sigset_t mask;
-    CHECK(slot_hold_both(slot(0), slot(2), &mask));
-    slot_unhold_both(slot(0), slot(2), true, &mask);
+    CHECK(slot_lock_pair(slot(0), slot(2), &mask));
+    slot_unlock_pair(slot(0), slot(2), true, &mask);
 }
 
 /* ---- pages that cannot be opened ------------------------------------------------------------------- */
@@ -546,15 +547,15 @@ TEST(drops_what_another_gave_up)
     begin(1);
     struct slot s = slot(0);
     SAME(slot_set_access(s, OS_NONE), 0);
-    atomic_fetch_add(&words[0].hold, HOLD_PIN);
-    atomic_fetch_add(&words[0].stamp, 1);
-    atomic_fetch_or(&words[0].hold, HOLD_DROPPED);
+    atomic_fetch_add(&words[0].word, WORD_PIN);
+    atomic_fetch_add(&words[0].generation, 1);
+    atomic_fetch_or(&words[0].word, WORD_DROPPED);
     CHECK(slot_wipe(s));
-    CHECK(word(0) & HOLD_GONE);
+    CHECK(word(0) & WORD_GONE);
     SAME(os_protect(slot_data(s), region.data, OS_READ), 0);
     for (size_t i = 0; i < region.data; i++)
         CHECK(slot_data(s)[i] != 0x5a);
-    SAME(word(0) & HOLD_PINS, HOLD_PIN);
+    SAME(word(0) & WORD_PINS, WORD_PIN);
     CHECK(slot_wipe(s)); /* once is enough: the place may be somebody else's by now */
     CHECK(readable(slot_data(s)));
 }
@@ -576,15 +577,15 @@ TEST(drops_what_it_cannot_open)
         bool wiped = slot_wipe(s), again = slot_wipe(s);
         limit(RLIMIT_DATA, before.rlim_cur, before.rlim_max);
         CHECK(wiped && again);
-        CHECK(atomic_load(slot_hold(s)) & HOLD_DROPPED);
-        SAME(slot_stamp(s), 4);
-        SAME(atomic_load(slot_hold(s)) & HOLD_PINS, 0);
+        CHECK(atomic_load(slot_word(s)) & WORD_DROPPED);
+        SAME(slot_generation(s), 4);
+        SAME(atomic_load(slot_word(s)) & WORD_PINS, 0);
         CHECK(!readable(slot_data(s)));
         /* Nobody opens or copies it any more, and opening finds nothing. */
         CHECK(slot_wipe(s));
         SAME(slot_set_access(s, OS_WRITE), 0);
         CHECK(!readable(slot_data(s)));
-        CHECK(!slot_hold_both(s, slot(3), &mask));
+        CHECK(!slot_lock_pair(s, slot(3), &mask));
         SAME(os_protect(slot_data(s), region.data, OS_WRITE), 0);
         for (size_t i = 0; i < region.data; i++)
             SAME(slot_data(s)[i], 0);
@@ -609,17 +610,17 @@ static void *copier(void *unused)
 {
     sigset_t mask;
     while (goes_on(&over)) {
-        if (!slot_hold_both(slot(0), slot(0), &mask)) {
+        if (!slot_lock_pair(slot(0), slot(0), &mask)) {
             slot_wait_clear(0);
             continue;
         }
         memset(slot_data(slot(0)), 0x66, region.data);
         slot_data(slot(0))[0] = 0x77;
-        slot_unhold_both(slot(0), slot(0), true, &mask);
-        while (!slot_hold_both(slot(0), slot(1), &mask))
+        slot_unlock_pair(slot(0), slot(0), true, &mask);
+        while (!slot_lock_pair(slot(0), slot(1), &mask))
             slot_wait_clear(0);
         memcpy(slot_data(slot(1)), slot_data(slot(0)), region.data);
-        slot_unhold_both(slot(0), slot(1), true, &mask);
+        slot_unlock_pair(slot(0), slot(1), true, &mask);
         atomic_fetch_add(&copies, 1);
     }
     return unused;
@@ -666,7 +667,7 @@ static void *publishes(void *unused)
 {
     while (goes_on(&over)) {
         CHECK(slot_retire(slot(3)));
-        CHECK(hold_access(word(3)) == OS_WRITE && !(word(3) & HOLD_PINS));
+        CHECK(word_access(word(3)) == OS_WRITE && !(word(3) & WORD_PINS));
         SAME(os_protect(slot_data(slot(3)), region.data, OS_NONE), 0); /* no wiper may be there */
         SAME(os_protect(slot_data(slot(3)), region.data, OS_WRITE), 0);
         slot_publish(slot(3), false);
@@ -693,9 +694,9 @@ static void all_at_once(void *(*const bodies[])(void *), size_t count, long ms)
     for (size_t i = 0; i < count; i++)
         SAME(pthread_join(threads[i], NULL), 0);
     for (uint32_t i = 0; i < SLOTS; i++) {
-        SAME(word(i) & (HOLD_BUSY | HOLD_PINS | HOLD_DROPPED), 0);
-        SAME(hold_state(word(i)), SLOT_LIVE);
-        SAME(slot_stamp(slot(i)) % 2, 0);
+        SAME(word(i) & (WORD_BUSY | WORD_PINS | WORD_DROPPED), 0);
+        SAME(word_state(word(i)), SLOT_LIVE);
+        SAME(slot_generation(slot(i)) % 2, 0);
     }
     CHECK(atomic_load(&wipes) > 0);
 }

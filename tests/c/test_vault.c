@@ -22,8 +22,8 @@ static struct slot take(size_t bytes)
     struct slot s;
     bool zeroed;
     OK(vault_take(bytes, bytes, 0, &s, &zeroed, &why));
-    SAME(hold_state(atomic_load(slot_hold(s))), SLOT_OWNED);
-    SAME(hold_access(atomic_load(slot_hold(s))), OS_WRITE);
+    SAME(word_state(atomic_load(slot_word(s))), SLOT_OWNED);
+    SAME(word_access(atomic_load(slot_word(s))), OS_WRITE);
     if (zeroed)
         for (size_t i = 0; i < s.region->data; i += 512)
             SAME(slot_data(s)[i], 0);
@@ -223,9 +223,9 @@ TEST(wipes_all_that_is_live)
     for (size_t i = 0; i < 7; i++)
         for (size_t k = 0; k < EACH; k++) {
             struct slot s = slots[i][k];
-            SAME(slot_stamp(s) > 0, k % 3 != 0);
+            SAME(slot_generation(s) > 0, k % 3 != 0);
             if (k % 3 == 2) { /* what was closed is closed again */
-                SAME(hold_access(atomic_load(slot_hold(s))), k / 3 % 2);
+                SAME(word_access(atomic_load(slot_word(s))), k / 3 % 2);
                 SAME(readable(slot_data(s)), k / 3 % 2);
                 SAME(os_protect(slot_data(s), s.region->data, OS_WRITE), 0);
             }

@@ -33,7 +33,7 @@ struct shadow {
 static struct shadow shadows[ARENAS];
 static struct sa_pool *pools[POOLS];
 static bool pool_closed[POOLS], pool_sealed[POOLS]; /* as an arena */
-static uint64_t pool_stamp[POOLS];
+static uint64_t pool_generation[POOLS];
 static uint8_t pattern[MOST + 256], scratch[MOST];
 static bool armed, disarmed, aborting;
 static jmp_buf aborted;
@@ -522,7 +522,7 @@ static void seal_pool(int p)
     }
     if (exported)
         return;
-    enum sa_code code = pool_sealed[p] ? sa_pool_open_end(pools[p], true, pool_stamp[p], &why)
+    enum sa_code code = pool_sealed[p] ? sa_pool_open_end(pools[p], true, pool_generation[p], &why)
                                        : sa_pool_seal(pools[p], &why);
     CHECK(code == SA_OK || (pool_sealed[p] && code == SA_WIPED)); /* by whatever came since */
     pool_sealed[p] = true;
@@ -532,7 +532,7 @@ static void seal_pool(int p)
     for (int i = 0; i < ARENAS; i++)
         if (shadows[i].made && shadows[i].pool == p && !shadows[i].closed)
             while_sealed(&shadows[i]);
-    SAME(sa_pool_open(pools[p], true, &pool_stamp[p], &why), SA_OK);
+    SAME(sa_pool_open(pools[p], true, &pool_generation[p], &why), SA_OK);
 }
 
 static void compare(struct shadow *s)

@@ -216,9 +216,9 @@ static void refill(int i)
 static void is_gone(int i)
 {
     struct slot s = arena_slot(&all[i]);
-    if (atomic_load(slot_hold(s)) & HOLD_DROPPED)
+    if (atomic_load(slot_word(s)) & WORD_DROPPED)
         return;
-    CHECK(hold_access(atomic_load(slot_hold(s))) != OS_NONE);
+    CHECK(word_access(atomic_load(slot_word(s))) != OS_NONE);
     for (size_t k = 0; k + 8 <= sizes[i]; k += 8) {
         uint8_t held[8];
         for (unsigned j = 0; j < 8; j++)

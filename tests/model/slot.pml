@@ -32,14 +32,14 @@ mtype = { PARKED, OWNED, LIVE };         /* slot.h: enum slot_state */
 #define NOISE 1
 #define SECRET 2
 
-/* slot.h: the hold word */
+/* slot.h: the slot word */
 mtype state[SLOTS] = PARKED;
 bit busy[SLOTS];
 byte access[SLOTS];                      /* what the pages have */
 byte wanted[SLOTS];                      /* what the owner chose; a wiper lifts the other */
 bit dropped[SLOTS];
 byte pins[SLOTS];
-byte stamp[SLOTS];
+byte generation[SLOTS];
 
 /* The pages themselves. */
 bit mapped[SLOTS] = 1;
@@ -92,7 +92,7 @@ inline wipe(s)
     if
     :: !pinned -> skip
     :: else ->
-        stamp[s]++;
+        generation[s]++;
         do
         :: writable -> break
         :: else ->
@@ -133,7 +133,7 @@ inline wipe(s)
             atomic { assert(mapped[s] && prot[s] == WRITE); content[s] = NOISE; late[s] = 0 }
         :: else
         fi;
-        stamp[s]++;
+        generation[s]++;
         atomic { pins[s]--; failed = 0; writable = 0 }
     fi
 }
@@ -216,7 +216,7 @@ inline set_access(t, s, chosen, again)
 }
 
 /* arena_place.h: arena_whole */
-#define WHOLE (stamp[cur] == good)
+#define WHOLE (generation[cur] == good)
 
 /* vault.c: vault_take, pages_take; then slot.c: slot_publish unless it is for a rotation */
 inline take(s)
@@ -245,7 +245,7 @@ inline put(s)
         :: true -> mapped[s] = 0; content[s] = NOTHING /* given back: mapped anew when taken */
         :: !dropped[s] -> skip
         fi;
-        dropped[s] = 0; stamp[s] = 0; late[s] = 0
+        dropped[s] = 0; generation[s] = 0; late[s] = 0
     }
 }
 
@@ -306,7 +306,7 @@ inline move()
                     assert(prot[cur] != NONE);
                     d_step { carried = content[cur]; carried_late = late[cur] }
                     atomic { assert(prot[to] == WRITE); content[to] = carried; late[to] = carried_late }
-                    atomic { good = stamp[to]; moved = 1 }
+                    atomic { good = generation[to]; moved = 1 }
                     busy[to] = 0 /* slot_unhold_both, keep */
                 :: else ->
                     atomic { state[to] = OWNED; busy[to] = 0 }
@@ -345,7 +345,7 @@ proctype owner() provided (!interrupted[OWNER])
     /* sa_arena_make */
     wipers == 0;
     take(cur);
-    good = stamp[cur];
+    good = generation[cur];
 #ifdef UNPUBLISHED
     atomic { content[cur] = SECRET; late[cur] = passing }
 #endif
@@ -397,9 +397,9 @@ proctype copier(byte t; byte from; byte into) provided (!interrupted[t])
     bit got, over, same;
 
     wipers == 0; /* begin_writing */
-    good = stamp[into];
+    good = generation[into];
     do
-    :: over || stamp[into] != good || dropped[from] -> break
+    :: over || generation[into] != good || dropped[from] -> break
     :: else ->
         MASK(t, 1);
         atomic {
@@ -428,7 +428,7 @@ proctype copier(byte t; byte from; byte into) provided (!interrupted[t])
                 :: wipers == 0 ->
 #endif
                     if
-                    :: stamp[into] == good ->
+                    :: generation[into] == good ->
                         assert(prot[from] != NONE);
                         d_step { carried = content[from]; carried_late = late[from] }
                         atomic { assert(prot[into] == WRITE); content[into] = carried; late[into] = carried_late }
@@ -448,11 +448,11 @@ proctype copier(byte t; byte from; byte into) provided (!interrupted[t])
         MASK(t, 0);
         if
         :: over
-        :: else -> wipers == 0; (CLEAR(from) && CLEAR(into) || stamp[into] != good || dropped[from])
+        :: else -> wipers == 0; (CLEAR(from) && CLEAR(into) || generation[into] != good || dropped[from])
         fi
     od;
     if /* end_writing */
-    :: stamp[into] == good
+    :: generation[into] == good
     :: else -> wipe(into)
     fi
 }

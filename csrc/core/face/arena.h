@@ -76,7 +76,7 @@ struct sa_block {
     struct sa_arena *arena;
     struct sa_block *next, **from; /* of those in the same bucket; see block.c */
     uintptr_t thread;              /* that began it */
-    uint64_t stamp;                /* wipe count then */
+    uint64_t generation;                /* wipe count then */
     bool change;
 };
 

@@ -23,11 +23,11 @@ void sa_pool_close(struct sa_pool *pool);
 /* sa_seal, sa_open and sa_open_end of all its pages at once. Sealed, or open for reading
  * alone, it makes no arenas: SA_SEALED, SA_READ_ONLY. [any] */
 SA_MUST_USE enum sa_code sa_pool_seal(struct sa_pool *pool, struct sa_why *why);
-/* The block's end is SA_WIPED where, since *stamp was told, a lockdown passed, or an arena
+/* The block's end is SA_WIPED where, since *generation was told, a lockdown passed, or an arena
  * with exported buffers was wiped. */
-SA_MUST_USE enum sa_code sa_pool_open(struct sa_pool *pool, bool change, uint64_t *stamp,
+SA_MUST_USE enum sa_code sa_pool_open(struct sa_pool *pool, bool change, uint64_t *generation,
                                       struct sa_why *why);
-SA_MUST_USE enum sa_code sa_pool_open_end(struct sa_pool *pool, bool change, uint64_t stamp,
+SA_MUST_USE enum sa_code sa_pool_open_end(struct sa_pool *pool, bool change, uint64_t generation,
                                           struct sa_why *why);
 
 /* Close, and free what the pool itself took. [any] */

@@ -44,7 +44,7 @@ enum sa_code {
 struct sa_why {
     const char *call; /* name of what failed, static; NULL: no system call did */
     int error;        /* its errno, 0 if none */
-    const char *mend; /* what would help, static; NULL: nothing known */
+    const char *hint; /* what would help, static; NULL: nothing known */
     const char *limit; /* name of the limit that refused, static; NULL: none did */
     size_t allowed;    /* what that limit allows: bytes, or maps */
     const char *whose; /* use counts against it, static; NULL: this process's */

@@ -58,20 +58,20 @@ static PyObject *exception_of(const struct py_state *state, enum kind kind)
 
 /* "mlock2: Cannot allocate memory (RLIMIT_MEMLOCK is 65536 for this process); raise it with
  * ulimit -l" */
-PyObject *py_reason(const struct sa_why *why, const char *mend)
+PyObject *py_reason(const struct sa_why *why, const char *hint)
 {
     static const struct sa_why nothing = {0};
     if (!why)
         why = &nothing;
-    if (why->mend)
-        mend = why->mend;
+    if (why->hint)
+        hint = why->hint;
     char limit[128] = "";
     if (why->limit && why->allowed != SIZE_MAX)
         snprintf(limit, sizeof limit, " (%s is %zu%s%s)", why->limit, why->allowed,
                  why->whose ? " for " : "", why->whose ? why->whose : "");
     return PyUnicode_FromFormat("%s%s%s%s%s%s", why->call ? why->call : "refused",
                                 why->error ? ": " : "", why->error ? strerror(why->error) : "",
-                                limit, mend ? "; " : "", mend ? mend : "");
+                                limit, hint ? "; " : "", hint ? hint : "");
 }
 
 static void *fail_protection(struct py_state *state, const struct sa_why *why)

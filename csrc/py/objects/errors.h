@@ -11,8 +11,8 @@ int py_errors_init(PyObject *module, struct py_state *state);
 /* Raise what `code` stands for. `why` may be NULL. Always NULL. */
 void *py_fail(struct py_state *state, enum sa_code code, const struct sa_why *why);
 
-/* What a sa_why tells, as text, with a mend where it has none. New reference. */
-PyObject *py_reason(const struct sa_why *why, const char *mend);
+/* What a sa_why tells, as text, with a hint where it has none. New reference. */
+PyObject *py_reason(const struct sa_why *why, const char *hint);
 
 /* Warn once a process that a protection was not granted, and of what py_warn_later
  * kept. -1: the warning was turned into an exception. Runs foreign code. */

@@ -30,7 +30,7 @@ struct block_data {
     _Atomic int phase;
     double timeout_ms;     /* of entering */
     struct sa_block core;  /* "r" and "rw" of an Arena; */
-    uint64_t stamp;        /* of a Pool */
+    uint64_t generation;        /* of a Pool */
 };
 
 struct pool_data {

@@ -56,7 +56,7 @@ static int begin(struct block_data *block, enum sa_code *code, struct sa_why *wh
 {
     bool change = block->mode != MODE_READ;
     if (!py_is_arena(block->target)) { /* all that a pool's pages can be is writable */
-        *code = sa_pool_open(pool_data(block->target)->core, change, &block->stamp, why);
+        *code = sa_pool_open(pool_data(block->target)->core, change, &block->generation, why);
         return 0;
     }
     struct sa_arena *core = py_core_of(block->target);
@@ -73,7 +73,7 @@ static enum sa_code end(struct block_data *block, bool whole, struct sa_why *why
 {
     bool change = block->mode != MODE_READ;
     if (!py_is_arena(block->target))
-        return sa_pool_open_end(pool_data(block->target)->core, change, block->stamp, why);
+        return sa_pool_open_end(pool_data(block->target)->core, change, block->generation, why);
     if (block->mode == MODE_FILL)
         return sa_fill_end(py_core_of(block->target), whole);
     return sa_open_end(&block->core, why);
