@@ -6,7 +6,7 @@ import os
 import resource
 import subprocess
 import sys
-from typing import Any
+from typing import IO, Any
 
 import secalloc
 from secalloc import LockdownChannel, LockdownChild, LockdownEvent, LockdownKind
@@ -44,6 +44,23 @@ def spawn(
     options.setdefault("stderr", subprocess.DEVNULL)
     args = channel.popen_args(env=variables(), name=name, secrets=secrets)
     return subprocess.Popen(command(PRELUDE + code), **args, **options)  # noqa: S603
+
+
+def talk(
+    channel: LockdownChannel, code: str, key: secalloc.Arena
+) -> tuple[subprocess.Popen[str], IO[str], IO[str]]:
+    """A child to which the key is offered, what it is told by lines, and the lines it says."""
+    child = spawn(
+        channel,
+        code,
+        secrets={"key": key},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdin
+    assert child.stdout
+    return child, child.stdin, child.stdout
 
 
 def raw_child(

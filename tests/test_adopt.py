@@ -25,6 +25,7 @@ from channel_children import (
     kinds,
     next_event,
     spawn,
+    talk,
     variables,
 )
 from support import GUARD_FAULT, LINUX, TESTS, check, linux_only
@@ -105,25 +106,16 @@ def test_the_copies_are_independent() -> None:
     )
     with LockdownChannel() as channel, secalloc.random(32) as key:
         expected = told(key)
-        child = spawn(
-            channel,
-            code,
-            secrets={"key": key},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert child.stdout
-        assert child.stdin
-        child.stdout.readline()
+        child, hears, says = talk(channel, code, key)
+        says.readline()
         content = hashlib.sha256(key).digest()
         key.rotate()
         key[:] = b"\0" * 32
         key.clear()
-        print(file=child.stdin, flush=True)
-        assert child.stdout.readline() == expected
+        print(file=hears, flush=True)
+        assert says.readline() == expected
         key[:] = bytes(range(32))
-        child.stdout.readline()
+        says.readline()
         assert bytes(key) == bytes(range(32))
         assert hashlib.sha256(key).digest() != content
         child.communicate("\n", timeout=SOON)
@@ -165,20 +157,11 @@ def test_no_copy_is_left_in_the_childs_memory(deny: str) -> None:
         "sys.stdin.readline()\ncontrol = bytes(a)\nprint(flush=True)\nsys.stdin.readline()\n"
     )
     with LockdownChannel() as channel, Arena(needle) as key:
-        child = spawn(
-            channel,
-            code,
-            secrets={"key": key},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert child.stdout
-        assert child.stdin
-        own = int(child.stdout.readline())
+        child, hears, says = talk(channel, code, key)
+        own = int(says.readline())
         assert copies(child.pid, needle) in ([], [own])  # secretmem cannot even be read
-        print(file=child.stdin, flush=True)
-        child.stdout.readline()
+        print(file=hears, flush=True)
+        says.readline()
         assert set(copies(child.pid, needle)) - {own}
         child.communicate("\n", timeout=SOON)
 
@@ -641,16 +624,8 @@ def test_the_channel_is_closed_before() -> None:
     code = ASK + "print(flush=True); sys.stdin.readline(); print(ask('key'))"
     with Arena(32) as key:
         channel = LockdownChannel()
-        process = spawn(
-            channel,
-            code,
-            secrets={"key": key},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout
-        process.stdout.readline()
+        process, _, says = talk(channel, code, key)
+        says.readline()
         channel.close()
         assert process.communicate("\n")[0] == "gone\n"
 
