@@ -29,6 +29,7 @@ __all__ = [
     "become_nobody",
     "child_of",
     "collect_warnings",
+    "content",
     "ctypes",
     "deny",
     "errno",

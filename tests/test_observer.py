@@ -24,6 +24,19 @@ SIGNALS = {
 }
 
 
+POOLED = """
+pool = secalloc.Pool()
+near += [pool.alloc(rng.randrange(1, 3000)) for _ in range(rng.randrange(300))]
+a = pool.alloc(SECRET + bytes(rng.choice([0, 100, 1900, 5000, 200_000])))
+near += [pool.alloc(rng.randrange(1, 3000)) for _ in range(rng.randrange(300))]
+if rng.random() < .3: a.rotate()
+for other in near[::3]: other.close()
+spy.spy_watch(ctypes.c_void_p(a.address), ctypes.c_size_t(a.size), masked, len(masked))
+"""
+PLACES = {"own pages": "", "pooled": POOLED}
+each_place = pytest.mark.parametrize("place", PLACES)
+
+
 def observed(code: str, kind: str, *, seed: int = 0, info: int = 0) -> Outcome:
     """Run a snippet under the observer; its marker pipe carries the observer's word too."""
     setup = f"""
@@ -47,31 +60,35 @@ fall = rng.choice([fault, lambda kind: on_thread(fault, kind)])
 
 
 @x86_or_arm_linux
+@each_place
 @pytest.mark.parametrize("batch", range(BATCH))
-def test_the_observer_sees_noise(batch: int) -> None:
+def test_the_observer_sees_noise(batch: int, place: str) -> None:
     for seed in range(batch, TRIALS, BATCH):
         kind = KINDS[seed % len(KINDS)]
-        end = observed("fall(%r)" % kind, kind, seed=seed)  # noqa: UP031
+        end = observed(f"{PLACES[place]}fall({kind!r})", kind, seed=seed)
         assert end.fate == (-SIGNALS[kind], b"FN"), (seed, end)
 
 
 @x86_or_arm_linux
+@each_place
 @pytest.mark.parametrize("batch", range(BATCH))
-def test_disarmed_it_sees_the_secret(batch: int) -> None:
+def test_disarmed_it_sees_the_secret(batch: int, place: str) -> None:
     for seed in range(batch, TRIALS, BATCH):
         kind = KINDS[seed % len(KINDS)]
-        end = observed(f"secalloc.disarm(); fall({kind!r})", kind, seed=seed)
+        end = observed(f"{PLACES[place]}secalloc.disarm(); fall({kind!r})", kind, seed=seed)
         assert end.fate == (-SIGNALS[kind], b"S"), (seed, end)
 
 
 @x86_or_arm_linux
-def test_with_other_threads_at_work() -> None:
+@each_place
+def test_with_other_threads_at_work(place: str) -> None:
     """Making, rotating and closing meanwhile must not let the watched one escape."""
-    code = """
+    code = f"""
+{PLACES[place]}
 def work():
     while True:
-        b = secret(rng.randrange(1, 9000))
-        b.rotate()
+        b = pool.alloc(SECRET) if {place == "pooled"} else secret(rng.randrange(1, 9000))
+        b.rotate(timeout=1)
         b.clear()
         b.close()
 for _ in range(2):
@@ -161,7 +178,7 @@ spy = ctypes.CDLL({spy!r})
 pipe = os.dup(secalloc.status().lockdown_fd)
 masked = bytes(b ^ 0x5A for b in SECRET)
 if {before}: spy.spy_at_exit(pipe)
-a = secret({size})
+a = {arena}
 if not {before}: spy.spy_at_exit(pipe)
 spy.spy_watch(ctypes.c_void_p(a.address), ctypes.c_size_t(a.size), masked, len(masked))
 ctypes.pythonapi.Py_IncRef(ctypes.py_object(a))  # not deallocated with the interpreter
@@ -171,12 +188,13 @@ atexit.register(lambda: os.write(1, b"usable" if bytes(a)[:96] == SECRET else b"
 
 
 @linux_only
+@pytest.mark.parametrize("arena", ["secret({})", "secalloc.Pool().alloc(content({}))"])
 @pytest.mark.parametrize("size", [96, 5000, 200_000])
 @pytest.mark.parametrize("ending", ["", "sys.exit(0)", "raise SystemExit"])
-def test_normal_exit_wipes_after_all_python_code(size: int, ending: str) -> None:
+def test_normal_exit_wipes_after_all_python_code(arena: str, size: int, ending: str) -> None:
     """The observer registered first looks last; the one registered later is the control."""
     for before, seen in ((True, b"N"), (False, b"S")):
-        end = run(EXIT.format(spy=spy(), before=before, size=size) + ending)
+        end = run(EXIT.format(spy=spy(), before=before, arena=arena.format(size)) + ending)
         assert (end.fate, end.out) == ((0, seen), "usable"), (before, end)
 
 

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from crash import SECRET, content, raw
 from states import OPERATIONS, POOLED, STATES, TABLE, in_state, outcome
-from support import GUARD_FAULT, TRIALS, check, linux_only, run, spy, x86_or_arm_linux
+from support import GUARD_FAULT, check, linux_only, run, x86_or_arm_linux
 from test_arena import HUGE, PAGE, Index, Rude
 from test_limits import ORDINARY
-from test_observer import EXIT, observed
+from test_observer import observed
 from test_refusals import PASSWORD, REFUSED
 from test_threads import together
 from test_wiped import NEW, noise_only
@@ -635,59 +635,6 @@ def test_one_byte_past_a_large_one_faults(size: int) -> None:
 
 
 # ---- crashes and exit ------------------------------------------------------------------
-
-WATCHED = """
-pool = secalloc.Pool()
-near += [pool.alloc(rng.randrange(1, 3000)) for _ in range(rng.randrange(300))]
-a = pool.alloc(SECRET + bytes(rng.choice([0, 100, 1900, 5000, 200_000])))
-near += [pool.alloc(rng.randrange(1, 3000)) for _ in range(rng.randrange(300))]
-if rng.random() < .3: a.rotate()
-for other in near[::3]: other.close()
-spy.spy_watch(ctypes.c_void_p(a.address), ctypes.c_size_t(a.size), masked, len(masked))
-"""
-
-
-@x86_or_arm_linux
-@pytest.mark.parametrize("kind", ["segv", "bus", "ill", "abrt"])
-def test_a_crash_wipes_pooled_arenas(kind: str) -> None:
-    """Disarmed, as the control, the same observer sees the secret."""
-    for seed in range(max(3, TRIALS // 8)):
-        armed = observed(WATCHED + f"fall({kind!r})", kind, seed=seed)
-        assert (armed.code < 0, armed.marker) == (True, b"FN"), (seed, armed)
-        disarmed = observed(WATCHED + f"secalloc.disarm(); fall({kind!r})", kind, seed=seed)
-        assert (disarmed.code, disarmed.marker) == (armed.code, b"S"), (seed, disarmed)
-
-
-@x86_or_arm_linux
-def test_a_crash_while_others_use_the_pool() -> None:
-    code = (
-        WATCHED
-        + """
-def work():
-    while True:
-        b = pool.alloc(SECRET)
-        b.rotate(timeout=1)
-        b.clear()
-        b.close()
-for _ in range(2):
-    threading.Thread(target=work, daemon=True).start()
-time.sleep(rng.random() / 50)
-fault("segv")
-"""
-    )
-    for seed in range(max(4, TRIALS // 4)):
-        end = observed(code, "segv", seed=seed)
-        assert end.fate == (-11, b"FN"), (seed, end)
-
-
-@linux_only
-def test_normal_exit_wipes_them() -> None:
-    setup = EXIT.replace("a = secret({size})", "a = secalloc.Pool().alloc(SECRET + bytes({size}))")
-    assert setup != EXIT
-    for size in (0, 5000, 200_000):
-        for before, seen in ((True, b"N"), (False, b"S")):
-            end = run(setup.format(spy=spy(), before=before, size=size))
-            assert (end.fate, end.out) == ((0, seen), "usable"), (before, end)
 
 
 def test_alive_at_exit() -> None:
