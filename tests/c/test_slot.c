@@ -128,7 +128,7 @@ TEST(wipes_only_live_slots)
 }
 
 /* 40 bits of it came round after half a day of clears, and noise read as whole. */
-TEST(the_stamp_does_not_come_round)
+TEST(the_generation_does_not_come_round)
 {
     begin(1);
     atomic_store(&words[0].generation, ((uint64_t)1 << 40) - 2);
@@ -760,7 +760,7 @@ int main(int argc, char **argv)
     RUN(data_lies_between_guards);
     RUN(wipes_one_slot_whole);
     RUN(wipes_only_live_slots);
-    RUN(the_stamp_does_not_come_round);
+    RUN(the_generation_does_not_come_round);
     RUN(wipes_whatever_the_access);
     RUN(wipes_large_ones);
 #ifdef __linux__
