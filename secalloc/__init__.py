@@ -27,11 +27,13 @@ Importing maps nothing and installs no handler; the first arena does. `random` a
 `getpass` are not in `__all__`, as they would shadow standard modules.
 """
 
+from _signal import set_wakeup_fd as _set_wakeup_fd
 from _thread import RLock as _RLock
 from os import environ as _environ
 from os import register_at_fork as _register_at_fork
 from sys import modules as _modules
 from sys import platform as _platform
+from sys import version_info as _version_info
 
 if _platform not in ("linux", "darwin"):
     raise ImportError(f"secalloc works on Linux and macOS, not on {_platform}.")
@@ -162,6 +164,19 @@ def _import_one(module: str) -> None:
         _answer_with(*_modules["secalloc._values"].ANSWERS)
 
 
+def _threading_may_come() -> bool:
+    """Before 3.13 the thread that imports threading counts as the main one from then on."""
+    if _version_info >= (3, 13) or "threading" in _modules:
+        return True
+    try:
+        _set_wakeup_fd(2**31 - 1)  # there is none; but elsewhere that is not looked at
+    except ValueError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
 def _import(module: str | None) -> None:
     """Import one of these modules; None, at the first arena: all of them that can be had."""
     with _importing:
@@ -169,6 +184,8 @@ def _import(module: str | None) -> None:
             _import_one(module)
             return
         for each in _LAZY:
+            if each == "channel" and not _threading_may_come():
+                continue
             try:  # noqa: SIM105 - contextlib is large
                 _import_one(each)
             except Exception:  # noqa: S110 - an arena can be had without; who asks for it is told

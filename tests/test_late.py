@@ -1,6 +1,7 @@
 """What is imported late is there when no file is in reach any more, and in a forked child."""
 
 import os
+import subprocess
 import sys
 import tempfile
 
@@ -185,6 +186,40 @@ call_all()
     assert out == "all of it"
 
 
+# A thread of which threading knows nothing makes the first arena, and the main one the second.
+FIRST_ELSEWHERE = """
+import _thread, sys
+import secalloc
+assert "threading" not in sys.modules
+done = _thread.allocate_lock()
+done.acquire()
+def first():
+    secalloc.Arena(1)
+    done.release()
+if sys.argv[1:] == ["main"]:
+    secalloc.Arena(1)
+_thread.start_new_thread(first, ())
+done.acquire()
+known = "secalloc.channel" in sys.modules
+import threading
+assert threading.main_thread().ident == _thread.get_ident()
+assert threading.current_thread() is threading.main_thread()
+secalloc.LockdownChannel().close()
+print(known)
+"""
+
+
+@pytest.mark.parametrize("where", ["elsewhere", "main"])
+def test_a_first_arena_elsewhere_makes_no_main_thread_of_it(where: str) -> None:
+    out = subprocess.run(  # noqa: S603
+        [sys.executable, "-I", "-c", FIRST_ELSEWHERE, where],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    assert out.split() == [str(where == "main" or sys.version_info >= (3, 13))]
+
+
 def test_an_arena_is_made_where_the_rest_is_not_to_be_had() -> None:
     """The first one comes too late. What is not there is told as what it is."""
     out = check("""
@@ -240,7 +275,7 @@ FIRST_CALLS = {
         ("status", "enum"),
         ("arena", "secalloc._values"),
         ("arena", "secalloc.channel"),
-        ("arena", "threading"),
+        ("channel", "threading"),
         ("random", "secalloc.sources"),
         ("attribute", "enum"),
         ("channel", "secalloc.channel"),
