@@ -1,4 +1,4 @@
-"""The extension and its ABI matrix; everything else is in pyproject.toml."""
+"""What is compiled, and for which ABI; everything else is in pyproject.toml."""
 
 import os
 import re

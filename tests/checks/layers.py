@@ -47,6 +47,12 @@ PACKAGE = (
 )
 FOR_GLUE = {"face", "base"}
 """The rooms of the core whose headers the glue includes."""
+ALIKE = {
+    *("errno.h", "limits.h", "stdalign.h", "stdatomic.h", "stdbool.h", "stddef.h", "stdint.h"),
+    *("stdio.h", "stdlib.h", "string.h", "poll.h", "pthread.h", "signal.h", "sys/stat.h"),
+    *("termios.h", "time.h", "unistd.h", "cpuid.h"),
+}
+"""Headers that the core may include outside of os/: those of C and of POSIX, and a compiler's."""
 
 LATE = {
     (
@@ -139,6 +145,16 @@ def includes(files: Iterable[Path], tree: Path) -> Iterator[Arrow | str]:
                 yield f"{file.relative_to(tree)} includes {name}, which is not there"
 
 
+def systems(files: Iterable[Path], tree: Path, rooms: Mapping[str, str]) -> Iterator[str]:
+    """Complaints of the core's files that include a header of Python's, or outside of os/ one
+    that differs from system to system."""
+    for file in files:
+        name = str(file.relative_to(tree))
+        for header in re.findall(r"^\s*#\s*include <([^>]+)>", file.read_text(), re.MULTILINE):
+            if header == "Python.h" or (rooms[name] != "os" and header not in ALIKE):
+                yield f"not for the core: {name} includes <{header}>"
+
+
 def symbols(objects: Mapping[str, Path]) -> Iterator[Arrow]:
     """What each object wants, and another of them defines."""
     defined: dict[str, str] = {}
@@ -188,6 +204,14 @@ def check_c(tree: Path, objects: Mapping[str, Path], told: Mapping[str, str]) ->
                 )
                 if part == "core" or room not in FOR_GLUE:
                     bad.append(f"not its own to include: {one.user} includes {one.used}")
+        if part == "core":
+            bad += systems(files, tree, rooms)
+    run = tree / "csrc/run"  # a library of its own
+    for found_here in includes(sorted(run.rglob("*.[ch]")), tree):
+        if isinstance(found_here, str):
+            bad.append(found_here)
+        elif not found_here.used.startswith("csrc/run/"):
+            bad.append(f"not its own to include: {found_here.user} includes {found_here.used}")
     return bad
 
 

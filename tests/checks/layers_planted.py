@@ -4,6 +4,7 @@ SOUND = {
     "csrc/core/secalloc.h": "int sa_top(void);\n",
     "csrc/core/base/low.h": "int low(void);\nint low_again(void);\n",
     "csrc/core/base/low.c": '#include "base/low.h"\nint low(void) { return 1; }\n',
+    "csrc/core/base/again.h": '#include "base/low.h"\n',
     "csrc/core/base/again.c": '#include "base/low.h"\nint low_again(void) { return low(); }\n',
     "csrc/core/slab/slab.c": '#include "base/low.h"\nint slab(void) { return low(); }\n',
     "csrc/core/fatal/fatal.h": "int fatal(void);\n",
@@ -14,6 +15,8 @@ SOUND = {
         int fatal(void) { return low(); }
         int sa_top(void) { return fatal(); }
         """,
+    "csrc/run/own.h": "int own(void);\n",
+    "csrc/run/own.c": '#include "own.h"\nint own(void) { return 0; }\n',
     "csrc/py/objects/one.c": '#include "secalloc.h"\nint one(void) { return sa_top(); }\n',
     "csrc/py/types/kind.h": "int kind(void);\n",
     "csrc/py/types/kind.c": '#include "types/kind.h"\nint kind(void) { return one(); }\n',
@@ -60,6 +63,14 @@ PLANTED = (
         '#include "types/kind.h"',
         f"not its own to include: {LOW} includes csrc/py/types/kind.h",
     ),
+    (
+        "csrc/core/base/low.h",
+        '#if 0\n#include "base/again.h"\n#endif',
+        "circle of includes: csrc/core/base/again.h, csrc/core/base/low.h",
+    ),
+    ("csrc/run/own.c", '#include "secalloc.h"', "not its own to include: csrc/run/own.c"),
+    (LOW, "#include <sys/mman.h>", f"not for the core: {LOW} includes <sys/mman.h>"),
+    (LOW, "#if 0\n#include <Python.h>\n#endif", f"not for the core: {LOW} includes <Python.h>"),
     (ONE, '#include "types/kind.h"', f"upward: {ONE} uses csrc/py/types/kind.h (include)"),
     (ONE, "int up(void) { return kind(); }", f"upward: {ONE} uses csrc/py/types/kind.c (kind)"),
     (ONE, '#include "fatal/fatal.h"', f"not its own to include: {ONE} includes csrc/core/fatal/"),
