@@ -7,6 +7,7 @@ Each figure has a ground of its own and two sets of colours, so that it can be r
 page and on a dark one.
 """
 
+import ast
 import re
 import sys
 from collections.abc import Callable
@@ -134,22 +135,40 @@ def slot_states() -> dict[str, str]:
 # ---- the figures --------------------------------------------------------------------------
 
 
-LAYERS = [
-    [("process", "lockdown, status, census"), ("residue", "search for copies"),
-     ("transfer", "handing over")],
-    [("pool", "many small arenas on shared pages")],
-    [("arena", "one secret: make, fill, seal, rotate, replace, close")],
-    [("fatal", "signals, marker, terminal"), ("slab", "cells of one size on a slot")],
-    [("vault", "slots and their words, pages, noise, canary, locks")],
-    [("os", "all that is asked of an operating system")],
-    [("base", "constant time, codecs, cipher, registers, wiping")],
-]  # fmt: skip
-"""Folders of csrc/core from the top, those of one row knowing nothing of each other."""
+ROOMS = {
+    "process": "lockdown, status, census",
+    "residue": "search for copies",
+    "transfer": "handing over",
+    "shelter": "a heap that is wiped",
+    "pool": "many small arenas on shared pages",
+    "arena": "one secret: make, fill, seal, rotate, replace, close",
+    "fatal": "signals, marker, terminal",
+    "slab": "cells of one size on a slot",
+    "vault": "slots and their words, pages, noise, canary, locks",
+    "os": "all that is asked of an operating system",
+    "base": "constant time, codecs, cipher, registers, wiping",
+}
+"""What a folder of the core is for. The check of layers knows in which order they lie."""
+
+
+def rows_of_rooms() -> list[list[tuple[str, str]]]:
+    """From the top, as the check of layers has them; what is not built yet is left out."""
+    tree = ast.parse((DOCS.parent / "tests" / "checks" / "layers.py").read_text())
+    told: list[tuple[str, ...]] = []
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CORE":
+            told = list(ast.literal_eval(node.value))
+    rows = [[n for n in row if n not in ("face", *missing())] for row in reversed(told)]
+    return [[(name, ROOMS[name]) for name in row] for row in rows if row]
+
+
+def missing() -> set[str]:
+    return {name for name in ("shelter",) if not (CORE / name).is_dir()}
 
 
 def layers() -> str:
     sheet = Sheet(860, 580, "The layers: each uses what is below it, and nothing above")
-    wide, left = 620, 30
+    wide, left, rows = 620, 30, rows_of_rooms()
 
     def row(y: float, parts: list[tuple[str, str]], high: float, kind: str) -> None:
         share = (wide - 12 * (len(parts) - 1)) / len(parts)
@@ -169,12 +188,12 @@ def layers() -> str:
         if number:
             x = left + number * (share + 12)
             sheet.arrow((x - 12, y + 74), (x, y + 74))
-    for number, parts in enumerate(LAYERS):
+    for number, parts in enumerate(rows):
         row(y + 114 + number * 58, parts, 46, "plain")
     for top, high, name, what in (
         (y, 46, "secalloc/", "Python"),
         (y + 58, 32, "csrc/py/", "includes Python.h"),
-        (y + 114, 58 * len(LAYERS) - 12, "csrc/core/", "C11, no Python"),
+        (y + 114, 58 * len(rows) - 12, "csrc/core/", "C11, no Python"),
     ):
         sheet.parts.append(f'<path class="line" d="M{left + wide + 14} {top}h8v{high}h-8"/>')
         sheet.words(left + wide + 34, top + high / 2, name, "code")
