@@ -139,7 +139,7 @@ static void check_canary(struct shadow *s)
     size_t bytes = arena_slot(&s->a).region->data;
     uint8_t *from = slot_data(arena_slot(&s->a)), *at = arena_bytes(&s->a);
     if (s->a.slab)
-        from = pool_cell_at(s->a.slab, s->a.cell, &bytes);
+        from = slab_cell_at(s->a.slab, s->a.cell, &bytes);
     CHECK(canary_whole(from, at) && canary_whole(at + s->size, from + bytes));
 }
 
@@ -428,7 +428,7 @@ static void damage(struct shadow *s, bool rotates)
     sigemptyset(&none);
     pthread_sigmask(SIG_SETMASK, &none, NULL);
     wipers_leave(); /* which the dying need not */
-    arena_leave(&s->a, rotates ? MOVING : READER);
+    arena_leave(&s->a, rotates ? USE_MOVING : USE_READER);
     all_wiped();
 }
 
