@@ -194,10 +194,10 @@ static void hand(long call, void *other(void *), bool taking)
     void *failed;
     bool shared;
     begin();
-    for (int i = 0; i < 2; i++) { /* so that there are parked pages */
+    for (int i = 0; i < 4; i++) /* so that there are parked pages, for both, one of them the last back */
         make(&more[i], 3000, 1, 1);
+    for (int i = 0; i < 4; i++)
         sa_close(&more[i]);
-    }
     make(&given, 3000, 1, SEED);
     SAME(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
     struct sa_status before, after;

@@ -9,8 +9,10 @@
 #
 #   QUICK=1      C tests, demo and a few files of pytest as an ordinary user; as root those C tests
 #                that have most to do with the kernel
-#   PYTESTS=...  which files of pytest, "tests" for all
-#   MINUTES=...  how long a guest may take, 90 if not told
+#   PROGRAMS=... which C tests; PYTESTS=... which files of pytest, "tests" for all
+#   ROUNDS=...   how often each program that dies; empty: none of them
+#   MINUTES=...  after how many a guest begins no other program, and tells which are left; 60 if
+#                not told. Half as long again, and it is taken to hang
 #
 # Wants root, for mmdebstrap and chroot, and what docs/platforms.md names. What is missing is
 # told, and what needs it skipped.
@@ -58,24 +60,28 @@ prepared() { # guest, machine
     [ -z "${ready[$2]}" ] || { skip "$1" "${ready[$2]}" && return 1; }
 }
 
-# Boot it, and count what it tells: lines "COUNT who passed failed skipped".
+# Boot it, and count what it tells: lines "RAN who program seconds passed failed skipped".
 boot() { # guest, machine, suite, package, lines for the job's parameters
-    local out=$cache/out/$1 kernel=$cache/$4-$3 release
+    local out=$cache/out/$1 kernel=$cache/$4-$3 release seconds=$((60 * ${MINUTES:-60}))
     mkdir -p "$cache/out"
     prepared "$1" "$2" || return 0
     bash $here/fetch.sh kernel "$cache" "$3" "$4" "$2" >"$cache/log" 2>&1 || {
         skip "$1" "no kernel: $(tail -n 1 "$cache/log")"
         return 0
     }
-    printf '%s\n' "${@:5}" >"$cache/job-$2/parameters"
-    $here/vm.sh "$kernel" "$cache/root-$2.img" "$cache/job-$2" "$out" $((60 * ${MINUTES:-90})) ||
-        [[ $1 = hibernation-* ]] || echo "COUNT - 0 1 0" >>"$out/console" # it hung, or died
+    printf '%s\n' "UNTIL=$seconds" "${@:5}" >"$cache/job-$2/parameters"
+    $here/vm.sh "$kernel" "$cache/root-$2.img" "$cache/job-$2" "$out" $((seconds * 3 / 2)) ||
+        [[ $1 = hibernation-* ]] || echo 'RAN - - 0 0 1 0' >>"$out/console" # it hung, or died
     release=$(sed -n 's/^GUEST: \(.*\), pages of \([0-9]*\).*/\1, pages of \2/p' "$out/console")
-    while read -r _ who p f s; do
+    while read -r who p f s left; do
         passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-        printf '%-16s %-48s %-5s %5d passed, %d failed, %d skipped\n' "$1" "$release" "$who" "$p" "$f" "$s"
+        printf '%-16s %-48s %-5s %5d passed, %d failed, %d skipped%s\n' "$1" "$release" "$who" "$p" "$f" "$s" "${left:+; not run: $left}"
         [ "$f" = 0 ] || { echo "    in $out:" && grep -a -A 8 '^FAILED' "$out/console" | head -n 40 | sed 's/^/    /'; }
-    done < <(tr -d '\r' <"$out/console" | grep -a '^COUNT')
+    done < <(tr -d '\r' <"$out/console" | awk '
+        /^(RAN|LEFT)/ && !($2 in p) { whos[++n] = $2; p[$2] = 0 }
+        /^RAN/ { p[$2] += $5; f[$2] += $6; s[$2] += $7 }
+        /^LEFT/ { left[$2] = left[$2] " " $3 }
+        END { for (i = 1; i <= n; i++) print whos[i], p[whos[i]], f[whos[i]] + 0, s[whos[i]] + 0, left[whos[i]] }')
 }
 
 export CMDLINE MEMORY QEMU_ARGS
@@ -84,6 +90,9 @@ kernel() {
     local tests=${PYTESTS-tests} parameters=()
     [ -z "${QUICK:-}" ] || { tests=${PYTESTS-$few} parameters=(ROOT_PYTESTS= ROOT_DEATHS= "ROOT_C_TESTS='$core'"); }
     parameters+=("PYTESTS='$(echo $tests)'")
+    [ -z "${PROGRAMS:-}" ] || parameters+=("C_TESTS='$PROGRAMS'")
+    [ -z "${ROUNDS+told}" ] || parameters+=("DEATHS=$ROUNDS")
+    [ -z "${WHO:-}" ] || parameters+=("WHO='$WHO'")
     local swap=$cache/swap.img
     case $1 in
     5.10) boot "$1" x86_64 bullseye linux-image-amd64 "${parameters[@]}" ;;
