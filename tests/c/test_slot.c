@@ -149,6 +149,18 @@ TEST(wipes_whatever_the_access)
     }
 }
 
+/* A slot's pages, never touched, and as the library's never a part of a larger one. */
+static uint8_t *untouched_pages(uint32_t i)
+{
+    uint8_t *at = slot_data(slot(i));
+    CHECK(mmap(at, region.data, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON | MAP_FIXED, -1, 0) ==
+          at);
+#ifdef __linux__
+    (void)madvise(at, region.data, MADV_NOHUGEPAGE); /* a kernel without them has none to forbid */
+#endif
+    return at;
+}
+
 /* More than 16 locked pages: those never touched stay so, all others are wiped. */
 TEST(wipes_large_ones)
 {
@@ -159,9 +171,7 @@ TEST(wipes_large_ones)
     CHECK(slot_wipe(slot(0)));
     for (size_t i = 0; i < PAGES; i++)
         CHECK(is_noise(slot_data(slot(0)) + i * page, NOISE_BYTES));
-    uint8_t *fresh = slot_data(slot(1));
-    CHECK(mmap(fresh, region.data, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON | MAP_FIXED, -1,
-               0) == fresh);
+    uint8_t *fresh = untouched_pages(1);
     static const size_t places[] = {0, 1, 511, 512, 513, PAGES - 1};
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
         fresh[places[i] * page + 7] = 0x5a;
@@ -179,9 +189,7 @@ TEST(wipes_large_ones)
 #endif
     /* Without the lock a page that is not in core may be in swap. */
     atomic_store(&words[2].word, word_of(SLOT_LIVE, OS_WRITE, 0));
-    uint8_t *unlocked = slot_data(slot(2));
-    CHECK(mmap(unlocked, region.data, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON | MAP_FIXED,
-               -1, 0) == unlocked);
+    uint8_t *unlocked = untouched_pages(2);
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
         unlocked[places[i] * page + 7] = 0x5a;
 #ifdef __linux__

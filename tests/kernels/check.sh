@@ -39,8 +39,9 @@ lacks() { # machine
         command -v "$command" >/dev/null || { echo "there is no $command" && return; }
     done
     [ "$(id -u)" = 0 ] || { echo 'only root can make a root file system' && return; }
-    if [ "$1" != "$(uname -m)" ] && [ ! -e "/usr/lib/binfmt.d/qemu-$1.conf" ]; then
-        echo 'there is no qemu-user-static' && return
+    if [ "$1" != "$(uname -m)" ]; then
+        [ -e "/usr/lib/binfmt.d/qemu-$1.conf" ] || { echo 'there is no qemu-user-static' && return; }
+        command -v arch-test >/dev/null || { echo 'there is no arch-test' && return; }
     fi
     [ -e "$cache/root-$1.img" ] && return
     bash $here/fetch.sh sources "$cache" >"$cache/log" 2>&1 || { echo "no lists of packages: $(tail -n 1 "$cache/log")" && return; }
