@@ -5,25 +5,28 @@
 #   check.sh PYTHON BUILD [KERNEL...]      PYTHON is the venv's; BUILD keeps what is fetched
 #
 # KERNEL is 5.10, 6.1, 6.1-secretmem, 6.12, 7.3, 6.12-arm64, 6.12-arm64-16k, or a variant of 6.12:
-# overcommit, pressure, hugepages, swap, hibernation; none: all of them. Of the environment:
+# overcommit, pressure, hugepages, swap, hibernation, figures; none: all of them. Of the environment:
 #
-#   QUICK=1      C tests, demo and a few files of pytest as an ordinary user; as root those C tests
-#                that have most to do with the kernel
+#   QUICK=1      of the C tests and of the programs that die those that have most to do with the
+#                kernel, doctor and demo; nothing of pytest
 #   PROGRAMS=... which C tests; PYTESTS=... which files of pytest, "tests" for all
 #   ROUNDS=...   how often each program that dies; empty: none of them
 #   MINUTES=...  after how many a guest begins no other program, and tells which are left; 60 if
 #                not told. Half as long again, and it is taken to hang
 #
-# Wants root, for mmdebstrap and chroot, and what docs/platforms.md names. What is missing is
+# Wants root, for mmdebstrap, and what docs/platforms.md names. What is missing is
 # told, and what needs it skipped.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=$1 build=$2 cache=$2/kernels
 shift 2
 here=tests/kernels
-all='5.10 6.1 6.1-secretmem 6.12 7.3 6.12-arm64 6.12-arm64-16k overcommit pressure hugepages swap hibernation'
+all='5.10 6.1 6.1-secretmem 6.12 7.3 6.12-arm64 6.12-arm64-16k overcommit pressure hugepages swap hibernation figures'
 few='tests/test_arena.py tests/test_policy.py tests/test_limits.py tests/test_doctor.py'
-core='test_budget test_identity test_os test_pages test_rotate test_slot'
+core='test_os test_budget test_lock test_slot test_pages test_sandbox'
+dying='abort null_pointer over_write sealed stack_overflow_thread' # of tests/c/death
+root=root # which kind of a root file system
+[ -z "${QUICK:-}" ] || root=bare
 passed=0 failed=0 skipped=0 guests_skipped=0
 
 skip() { # guest, reason
@@ -39,14 +42,12 @@ lacks() { # machine
         command -v "$command" >/dev/null || { echo "there is no $command" && return; }
     done
     [ "$(id -u)" = 0 ] || { echo 'only root can make a root file system' && return; }
-    if [ "$1" != "$(uname -m)" ]; then
-        [ -e "/usr/lib/binfmt.d/qemu-$1.conf" ] || { echo 'there is no qemu-user-static' && return; }
-        command -v arch-test >/dev/null || { echo 'there is no arch-test' && return; }
-    fi
-    [ -e "$cache/root-$1.img" ] && return
+    [ -e "$cache/$root-$1.img" ] && return
     bash $here/fetch.sh sources "$cache" >"$cache/log" 2>&1 || { echo "no lists of packages: $(tail -n 1 "$cache/log")" && return; }
     echo "making a root file system for $1" >&2
-    bash $here/fetch.sh root "$cache" "$1" "$python" test test-cryptography >"$cache/log" 2>&1 || tail -n 1 "$cache/log"
+    local groups=()
+    [ $root = bare ] || groups=(test test-cryptography)
+    bash $here/fetch.sh root "$cache" "$1" "$python" "${groups[@]}" >"$cache/log" 2>&1 || tail -n 1 "$cache/log"
 }
 
 declare -A ready # machine: empty, or why nothing can be run on it
@@ -71,7 +72,7 @@ boot() { # guest, machine, suite, package, lines for the job's parameters
         return 0
     }
     printf '%s\n' "UNTIL=$seconds" "${@:5}" >"$cache/job-$2/parameters"
-    $here/vm.sh "$kernel" "$cache/root-$2.img" "$cache/job-$2" "$out" $((seconds * 3 / 2)) ||
+    $here/vm.sh "$kernel" "$cache/$root-$2.img" "$cache/job-$2" "$out" $((seconds * 3 / 2)) ||
         [[ $1 = hibernation-* ]] || echo 'RAN - - 0 0 1 0' >>"$out/console" # it hung, or died
     release=$(sed -n 's/^GUEST: \(.*\), pages of \([0-9]*\).*/\1, pages of \2/p' "$out/console")
     while read -r who p f s left; do
@@ -89,9 +90,10 @@ export CMDLINE MEMORY QEMU_ARGS
 kernel() {
     CMDLINE='' MEMORY=2048 QEMU_ARGS=''
     local tests=${PYTESTS-tests} parameters=()
-    [ -z "${QUICK:-}" ] || { tests=${PYTESTS-$few} parameters=(ROOT_PYTESTS= ROOT_DEATHS= "ROOT_C_TESTS='$core'"); }
+    case $1 in overcommit | pressure | hugepages) tests=${PYTESTS-$few} ;; esac
+    [ -z "${QUICK:-}" ] || { tests='' parameters=("C_TESTS='$core'" DEATHS=1 "DYING='$dying'" 'prepare() { sysctl -q vm.max_map_count=8192; }'); }
     parameters+=("PYTESTS='$(echo $tests)'")
-    [ -z "${PROGRAMS:-}" ] || parameters+=("C_TESTS='$PROGRAMS'")
+    [ -z "${PROGRAMS+told}" ] || parameters+=("C_TESTS='$PROGRAMS'")
     [ -z "${ROUNDS+told}" ] || parameters+=("DEATHS=$ROUNDS")
     [ -z "${WHO:-}" ] || parameters+=("WHO='$WHO'")
     local swap=$cache/swap.img
@@ -104,15 +106,15 @@ kernel() {
     6.12-arm64) boot "$1" aarch64 trixie linux-image-arm64 "${parameters[@]}" ;;
     6.12-arm64-16k) boot "$1" aarch64 trixie linux-image-arm64-16k "${parameters[@]}" ;;
     overcommit)
-        boot "$1" x86_64 trixie linux-image-amd64 "PYTESTS='$(echo $few)'" \
+        boot "$1" x86_64 trixie linux-image-amd64 "${parameters[@]}" \
             'prepare() { sysctl -q vm.overcommit_memory=2 vm.overcommit_ratio=90; }'
         ;;
     pressure) # beside a program that wants more than there is, and gets what the kernel can drop
-        MEMORY=256 boot "$1" x86_64 trixie linux-image-amd64 "PYTESTS='$(echo $few)'" \
+        MEMORY=256 boot "$1" x86_64 trixie linux-image-amd64 "${parameters[@]}" \
             'prepare() { while :; do /venv/bin/python -P hog.py 100; sleep 1; done & }'
         ;;
     hugepages)
-        boot "$1" x86_64 trixie linux-image-amd64 "PYTESTS='$(echo $few)'" \
+        boot "$1" x86_64 trixie linux-image-amd64 "${parameters[@]}" \
             'prepare() { for f in enabled defrag; do echo always >/sys/kernel/mm/transparent_hugepage/$f; done; }'
         ;;
     swap)
@@ -120,6 +122,15 @@ kernel() {
             image 512M
             MEMORY=256 on_a_disk "$1" swap $secretmem 'control yes, secret no'
         done
+        ;;
+    figures) # as an ordinary user: nothing is counted
+        boot "$1" x86_64 trixie linux-image-amd64 WHO= 'prepare() {
+            for kib in 64 8192; do for processes in 1 10; do for kind in isolated pool; do
+                (ulimit -l $kib && setpriv --reuid 1000 --regid 1000 --clear-groups ./figures hold $processes $kind)
+            done; done; done
+            (ulimit -l 8192 && ./figures touch)
+        }'
+        [ -n "${ready[x86_64]}" ] || grep -aE 'locked,|first touch' "$cache/out/$1/console" | sed 's/^/    /'
         ;;
     hibernation) # with secretmem in use it must not; without it writes locked pages too, as docs/threats.md says
         export MEMORY=512 CMDLINE=hibernate=nocompress

@@ -4,10 +4,12 @@
 #
 #   fetch.sh sources CACHE                         lists of packages, once a day
 #   fetch.sh kernel CACHE SUITE PACKAGE MACHINE    CACHE/PACKAGE-SUITE/{vmlinuz,initrd,release}
-#   fetch.sh root CACHE MACHINE PYTHON GROUPS...   CACHE/root-MACHINE/ and CACHE/root-MACHINE.img
+#   fetch.sh root CACHE MACHINE PYTHON GROUPS...   CACHE/root-MACHINE/ and CACHE/root-MACHINE.img,
+#                                                  without GROUPS and a compiler CACHE/bare-MACHINE
 #
 # MACHINE is x86_64 or aarch64. The root has a venv, /venv, with GROUPS of pyproject.toml, which
-# the pip of PYTHON fetches. Runs as root, in the project's directory; what is there is kept.
+# the pip of PYTHON fetches. Runs as root, in the project's directory; what is there is kept. Needs
+# no program of another machine's.
 set -euo pipefail
 what=$1 cache=$2
 shift 2
@@ -80,7 +82,7 @@ kernel)
         esac >"$to/i/modules/${name%.ko*}.ko"
         echo "${name%.ko*}.ko" >>"$to/i/modules/order"
     done
-    cp "$cache/root-$3/usr/bin/busybox" "$to/i/bin/"
+    cp "$(find "$cache/root-$3" "$cache/bare-$3" -path '*/usr/bin/busybox' 2>/dev/null | head -n 1)" "$to/i/bin/"
     cp "$(find "$to/x" -name 'vmlinuz*' | head -n 1)" "$to/vmlinuz"
     (cd "$to/i" && find . | cpio -o -H newc --quiet | gzip -1) >"$to/initrd.part"
     rm -rf "$to"/{deb,x,i}
@@ -90,25 +92,29 @@ root)
     machine=$1 python=$2
     shift 2
     to=$cache/root-$machine
+    [ $# != 0 ] || to=$cache/bare-$machine
     [ ! -e "$to.img" ] || exit 0
     rm -rf "$to"
-    binfmt=/proc/sys/fs/binfmt_misc
-    if [ "$machine" != "$(uname -m)" ] && [ ! -e "$binfmt/qemu-$machine" ]; then # what runs its programs here
-        [ -e "$binfmt/register" ] || mount -t binfmt_misc binfmt_misc "$binfmt"
-        trap 'echo -1 >"$binfmt/qemu-$machine"' EXIT
-        cat "/usr/lib/binfmt.d/qemu-$machine.conf" >"$binfmt/register"
-    fi
     mirror=$(sed -n 's/^deb \([^ ]*\) trixie main/\1/p' "$cache/apt/sources.list" | head -n 1)
-    mmdebstrap --quiet --variant=minbase --architectures="$(debian "$machine")" \
-        --include=python3,python3-venv,python3-dev,gcc,libc6-dev,busybox-static,kmod,procps,iproute2,gdb \
+    packages=base-files,base-passwd,bash,busybox-static,coreutils,dash,grep,hostname,iproute2,kmod,libc-bin,mawk,mount,procps,python3,sed,tar,util-linux
+    [ $# = 0 ] || packages+=,findutils,gcc,gdb,libc6-dev,python3-dev
+    # Nothing of it is run here, so it is as quick for another machine.
+    mmdebstrap --quiet --variant=extract --architectures="$(debian "$machine")" --include=$packages \
         trixie "$to" "$mirror"
+    cp "$to/usr/share/base-passwd/passwd.master" "$to/etc/passwd"
+    cp "$to/usr/share/base-passwd/group.master" "$to/etc/group"
+    echo '127.0.0.1 localhost' >"$to/etc/hosts"
+    ln -s mawk "$to/usr/bin/awk"
+    ln -sf gcc "$to/usr/bin/cc"
+    site=$to/venv/lib/$(basename "$to"/usr/lib/python3.*)/site-packages
+    mkdir -p "$to/venv/bin" "$site"
+    ln -s /usr/bin/python3 "$to/venv/bin/python"
+    printf 'home = /usr/bin\ninclude-system-site-packages = false\n' >"$to/venv/pyvenv.cfg"
     groups=() platforms=()
     for group; do groups+=(--group "$group"); done
     for glibc in 2_17 2_27 2_28 2_34; do platforms+=(--platform "manylinux_${glibc}_$machine"); done
-    chroot "$to" python3 -m venv --without-pip /venv
-    "$python" -m pip --disable-pip-version-check install --quiet --only-binary :all: --python-version 3.13 --no-compile \
-        --platform "manylinux2014_$machine" "${platforms[@]}" --target "$to"/venv/lib/python3.*/site-packages "${groups[@]}"
-    rm -rf "$to"/var/cache/apt/*
+    [ $# = 0 ] || "$python" -m pip --disable-pip-version-check install --quiet --only-binary :all: --python-version 3.13 \
+        --no-compile --platform "manylinux2014_$machine" "${platforms[@]}" --target "$site" "${groups[@]}"
     truncate -s 2G "$to.part"
     mke2fs -q -t ext4 -d "$to" "$to.part"
     mv "$to.part" "$to.img"

@@ -19,4 +19,5 @@ cp -R csrc secalloc tests docs bench packaging ./*.py ./*.toml ./*.md ./*.in Mak
 LDSHARED="$CC -shared" _PYTHON_HOST_PLATFORM="linux-$machine" \
     "$python" -m pip wheel --quiet --no-deps --no-build-isolation -w "$to" "$to"
 rm -rf "$to/build" "$to"/*.egg-info
+$CC -std=c11 -D_GNU_SOURCE -O2 -Icsrc/core -Itests/c -pthread -o "$to/figures" tests/kernels/figures.c "$build/c-$variant"/core/*.o
 cp tests/kernels/guest/{job,hog.py,images.py} "$to/"
