@@ -10,7 +10,8 @@
 #   QUICK=1      of the C tests and of the programs that die those that have most to do with the
 #                kernel, doctor and demo; nothing of pytest
 #   PROGRAMS=... which C tests; PYTESTS=... which files of pytest, "tests" for all
-#   ROUNDS=...   how often each program that dies; empty: none of them
+#   ROUNDS=...   how often each program that dies, empty: none of them; DYING=... which of them
+#                with QUICK, empty: all
 #   MINUTES=...  after how many a guest begins no other program, and tells which are left; 60 if
 #                not told. Half as long again, and it is taken to hang
 #
@@ -24,7 +25,7 @@ here=tests/kernels
 all='5.10 6.1 6.1-secretmem 6.12 7.3 6.12-arm64 6.12-arm64-16k overcommit pressure hugepages swap hibernation figures'
 few='tests/test_arena.py tests/test_policy.py tests/test_limits.py tests/test_doctor.py'
 core='test_os test_budget test_lock test_slot test_pages test_sandbox'
-dying='abort null_pointer over_write sealed stack_overflow_thread' # of tests/c/death
+dying=${DYING-abort null_pointer over_write sealed stack_overflow_thread}
 root=root # which kind of a root file system
 [ -z "${QUICK:-}" ] || root=bare
 passed=0 failed=0 skipped=0 guests_skipped=0
@@ -91,7 +92,7 @@ kernel() {
     CMDLINE='' MEMORY=2048 QEMU_ARGS=''
     local tests=${PYTESTS-tests} parameters=()
     case $1 in overcommit | pressure | hugepages) tests=${PYTESTS-$few} ;; esac
-    [ -z "${QUICK:-}" ] || { tests='' parameters=("C_TESTS='$core'" DEATHS=1 "DYING='$dying'" 'prepare() { sysctl -q vm.max_map_count=8192; }'); }
+    [ -z "${QUICK:-}" ] || { tests='' parameters=("C_TESTS='$core'" DEATHS=1 "DYING='$dying'" 'prepare() { sysctl -q vm.max_map_count=12288; }'); }
     parameters+=("PYTESTS='$(echo $tests)'")
     [ -z "${PROGRAMS+told}" ] || parameters+=("C_TESTS='$PROGRAMS'")
     [ -z "${ROUNDS+told}" ] || parameters+=("DEATHS=$ROUNDS")
