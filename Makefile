@@ -140,6 +140,9 @@ $(C)/xnu.o: tests/c/macos/xnu.c
 $(C)/%: tests/c/macos/%.c $(OBJECTS)
 	$(COMPILE) -MF $@.d -o $@ $< $(OBJECTS)
 
+$(C)/%: tests/kernels/%.c $(OBJECTS)
+	$(COMPILE) -MF $@.d -o $@ $< $(OBJECTS)
+
 $(DEATH)/%: tests/c/death/%.c $(OBJECTS)
 	$(COMPILE) -MF $@.d -o $@ $< $(OBJECTS)
 

@@ -194,7 +194,8 @@ static void hand(long call, void *other(void *), bool taking)
     void *failed;
     bool shared;
     begin();
-    for (int i = 0; i < 4; i++) /* so that there are parked pages, for both, one of them the last back */
+    for (int i = 0; i < 4;
+         i++) /* so that there are parked pages, for both, one of them the last back */
         make(&more[i], 3000, 1, 1);
     for (int i = 0; i < 4; i++)
         sa_close(&more[i]);

@@ -153,8 +153,8 @@ TEST(wipes_whatever_the_access)
 static uint8_t *untouched_pages(uint32_t i)
 {
     uint8_t *at = slot_data(slot(i));
-    CHECK(mmap(at, region.data, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON | MAP_FIXED, -1, 0) ==
-          at);
+    CHECK(mmap(at, region.data, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON | MAP_FIXED, -1,
+               0) == at);
 #ifdef __linux__
     (void)madvise(at, region.data, MADV_NOHUGEPAGE); /* a kernel without them has none to forbid */
 #endif

@@ -71,7 +71,8 @@ static void hand(size_t size, bool *shared)
     OK(sa_wipe(&from, &why)); /* the copy is independent */
     CHECK(is_content(raw(&to), size, 3));
     enum sa_code code = sa_rotate(&to, 0, &why);
-    if (code != SA_UNPROTECTED || os_lock_limit() >= 1 << 20) /* a low limit has no room for a third */
+    if (code != SA_UNPROTECTED ||
+        os_lock_limit() >= 1 << 20) /* a low limit has no room for a third */
         OK(code);
     CHECK(is_content(raw(&to), size, 3));
     sa_close(&from);
@@ -87,7 +88,8 @@ TEST(hands_over)
     bool secretmem = has_secretmem(), shared;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         hand(sizes[i], &shared);
-        if (os_lock_limit() >= 1 << 20 || sizes[i] <= os_page_size()) /* a low one has no room for both */
+        if (os_lock_limit() >= 1 << 20 ||
+            sizes[i] <= os_page_size()) /* a low one has no room for both */
             SAME(shared, secretmem);
     }
 }

@@ -72,8 +72,9 @@ static void holds(int processes, bool pooled)
         all.secretmem += one.secretmem;
     }
     close(over[1]);
-    printf("%zu KiB, %d processes, %s: %zu locked, %zu of them in secretmem\n", os_lock_limit() >> 10,
-           processes, pooled ? "in a pool" : "isolated", all.locked, all.secretmem);
+    printf("%zu KiB, %d processes, %s: %zu locked, %zu of them in secretmem\n",
+           os_lock_limit() >> 10, processes, pooled ? "in a pool" : "isolated", all.locked,
+           all.secretmem);
 }
 
 /* Nanoseconds for the first touch of each page of a new secretmem. */

@@ -13,11 +13,12 @@ export CC=$machine-linux-gnu-gcc
 make -s programs CC="$CC" VARIANT=$variant DEATH="$build/death-$variant"
 rm -rf "$to"
 mkdir -p "$to"/{c,death}
-find "$build/c-$variant" -maxdepth 1 -type f -name 'test_*' ! -name '*.d' -exec cp {} "$to/c/" \;
-find "$build/death-$variant" -maxdepth 1 -type f ! -name '*.d' -exec cp {} "$to/death/" \;
+make -s "$build/c-$variant/figures" CC="$CC" VARIANT=$variant
+for source in tests/c/test_*.c; do cp "$build/c-$variant/$(basename "$source" .c)" "$to/c/"; done
+for source in tests/c/death/*.c; do cp "$build/death-$variant/$(basename "$source" .c)" "$to/death/"; done
+cp "$build/c-$variant/figures" "$to/"
 cp -R csrc secalloc tests docs bench packaging ./*.py ./*.toml ./*.md ./*.in Makefile LICENSE "$to/"
 LDSHARED="$CC -shared" _PYTHON_HOST_PLATFORM="linux-$machine" \
     "$python" -m pip wheel --quiet --no-deps --no-build-isolation -w "$to" "$to"
 rm -rf "$to/build" "$to"/*.egg-info
-$CC -std=c11 -D_GNU_SOURCE -O2 -Icsrc/core -Itests/c -pthread -o "$to/figures" tests/kernels/figures.c "$build/c-$variant"/core/*.o
 cp tests/kernels/guest/{job,hog.py,images.py} "$to/"
