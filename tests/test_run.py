@@ -193,9 +193,14 @@ def test_blocks_of_pythons_allocator(tmp_path: Path) -> None:
 
 
 @by_library
-def test_blocks_of_the_c_library(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "tunables",
+    ["", "glibc.malloc.hugetlb=1", "glibc.malloc.hugetlb=2", "glibc.malloc.tcache_count=0"],
+)
+def test_blocks_of_the_c_library(tunables: str, tmp_path: Path) -> None:
+    """Heaps of threads are smaller, and begin elsewhere, where pages are huge."""
     program = built("heap.c", tmp_path)
-    end = start([program], env={"LD_PRELOAD": str(library())})
+    end = start([program], env={"LD_PRELOAD": str(library()), "GLIBC_TUNABLES": tunables})
     assert (end.returncode, end.stdout, end.stderr) == (0, "ok\n", "")
     assert start([program]).returncode == 1, "the control: without it they keep their content"
 

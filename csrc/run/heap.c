@@ -7,9 +7,12 @@
 #include "overwrite.h"
 
 #include <dlfcn.h>
+#include <errno.h>
+#include <malloc.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #pragma GCC visibility push(default)
@@ -25,16 +28,8 @@ void *__libc_realloc(void *block, size_t bytes);
 /* A chunk of glibc's: its size and three flags stand before the block, which ends with the
  * next chunk's first word. So since 2.3, and nothing may change it: emacs' heap images and
  * malloc_usable_size as inlined elsewhere depend on it. */
-enum { MAPPED = 2, OF_A_THREAD = 4, FLAGS = 7 };
+enum { MAPPED = 2, FLAGS = 7 };
 enum { LEAST = 4 * sizeof(size_t), ALIGNED = 2 * sizeof(size_t), PAGE = 4096 };
-
-/* Where a heap of a thread begins, at a multiple of its greatest size. */
-struct thread_heap {
-    void *arena;
-    struct thread_heap *before;
-    size_t bytes;
-};
-enum { THREAD_HEAP = 64 << 20 };
 
 /* Another allocator may come first, whose blocks look different. Read at run time, or the
  * compiler takes functions of two names for two. */
@@ -43,23 +38,30 @@ static void *(*const volatile of_glibc)(size_t) = __libc_malloc;
 
 static bool is_glibcs(void) { return in_use == of_glibc; }
 
-/* Whether a heap ends there: what lies before is what it has left, never a block in use. */
-static bool ends_heap(uintptr_t at, size_t head)
+/* Of the kernel, which says EFAULT before it says that there is no such thing to do. */
+static bool is_readable(uintptr_t at)
 {
-    if (at % PAGE)
-        return false;
-    const struct thread_heap *heap = (const void *)((at - 1) & ~(uintptr_t)(THREAD_HEAP - 1));
-    return head & OF_A_THREAD ? at == (uintptr_t)heap + heap->bytes : at == (uintptr_t)sbrk(0);
+    enum { NOTHING = -1, SIGNALS = 8 };
+    int was = errno;
+    bool faults = syscall(SYS_rt_sigprocmask, NOTHING, at, NULL, SIGNALS) && errno == EFAULT;
+    errno = was;
+    return !faults;
 }
+
+/* Whether a heap ends there: what lies before is what it has left, never a block in use.
+ * How large heaps are, and where they begin, depends on GLIBC_TUNABLES. */
+static bool ends_heap(uintptr_t at) { return at % PAGE == 0 && !is_readable(at); }
+
+static bool is_mapped(const void *block) { return ((const size_t *)block)[-1] & MAPPED; }
 
 /* How many bytes of a block to overwrite; 0: none, since it is mapped, or is none, which
  * glibc finds by itself and ends the process. */
 static size_t room(const void *block)
 {
     size_t head = ((const size_t *)block)[-1], bytes = head & ~(size_t)FLAGS;
-    if (head & MAPPED || (uintptr_t)block % ALIGNED || bytes < LEAST || bytes % ALIGNED ||
+    if (is_mapped(block) || (uintptr_t)block % ALIGNED || bytes < LEAST || bytes % ALIGNED ||
         (uintptr_t)block > -bytes ||
-        ends_heap((uintptr_t)block - ALIGNED + bytes, head)) /* it went before */
+        ends_heap((uintptr_t)block - ALIGNED + bytes)) /* it went before */
         return 0;
     return bytes - sizeof(size_t);
 }
@@ -120,15 +122,64 @@ void free(void *block)
     __libc_free(block);
 }
 
+/* What a block that grew has over, so that it need not move each time: one that grows by a
+ * little at a time would take time by the square of its size. The last words of such a block
+ * say how many bytes are in use, and that those behind are clean. */
+struct spare {
+    uintptr_t mark;
+    size_t used;
+};
+enum { WITH_SPARE = 1024, PART = 8 };
+
+static struct spare *spare_of(void *block, size_t had)
+{
+    return (struct spare *)((char *)block + had) - 1;
+}
+
+static uintptr_t mark_of(const void *block)
+{
+    return (uintptr_t)block ^ UINT64_C(0x9c1f5ab63e70d24b);
+}
+
+/* To that many bytes, of the `had` that it has. */
+static void note_spare(void *block, size_t had, size_t bytes)
+{
+    bool fits = had - bytes >= sizeof(struct spare);
+    *spare_of(block, had) = fits ? (struct spare){mark_of(block), bytes} : (struct spare){0, 0};
+}
+
+/* Whether a block that has room for more grows into what it has over. */
+static bool takes_spare(void *block, size_t had, size_t bytes)
+{
+    const struct spare *spare = spare_of(block, had);
+    if (spare->mark != mark_of(block) || bytes < spare->used)
+        return false;
+    note_spare(block, had, bytes);
+    return true;
+}
+
 /* Where it must move: by a copy of ours, since glibc's frees the old place as it is. */
 static void *grown(void *block, size_t had, size_t bytes)
 {
-    void *to = __libc_malloc(bytes);
-    if (to) {
-        memcpy(to, block, had);
-        overwrite(block, had);
-        __libc_free(block);
-    }
+    size_t more = bytes < WITH_SPARE ? bytes : bytes + bytes / PART;
+    void *to = more > bytes ? __libc_malloc(more) : NULL;
+    if (to && room(to))
+        note_spare(to, room(to), bytes);
+    if (!to && !(to = __libc_malloc(bytes)))
+        return NULL;
+    memcpy(to, block, had);
+    overwrite(block, had);
+    __libc_free(block);
+    return to;
+}
+
+/* A mapped block, of which glibc gives back whole pages, and keeps the rest of the last. */
+static void *mapped_resized(void *block, size_t bytes)
+{
+    size_t had = malloc_usable_size(block);
+    void *to = __libc_realloc(block, bytes);
+    if (to && bytes < had)
+        overwrite((char *)to + bytes, malloc_usable_size(to) - bytes);
     return to;
 }
 
@@ -138,9 +189,13 @@ void *realloc(void *block, size_t bytes)
         uintptr_t there = next(&others_realloc, "realloc");
         return there ? ((void *(*)(void *, size_t))there)(block, bytes) : NULL;
     }
+    if (block && is_mapped(block))
+        return mapped_resized(block, bytes);
     size_t had = block && !is_cached(block) ? room(block) : 0;
-    if (had < bytes && had)
+    if (had && had < bytes)
         return grown(block, had, bytes);
+    if (had && takes_spare(block, had, bytes))
+        return block;
     if (had)
         overwrite((char *)block + bytes, had - bytes);
     return __libc_realloc(block, bytes);

@@ -69,6 +69,72 @@ static void give_size(size_t had, size_t wanted)
     let_go(behind);
 }
 
+/* Up and down by random steps, small and large: what was given up is never there. */
+static void give_sizes(unsigned seed)
+{
+    enum { STEPS = 3000, OVER = 16, MOST = 200000 };
+    size_t had = 100;
+    uint8_t *block = filled(had);
+    for (unsigned step = 0; step < STEPS; step++) {
+        seed = seed * 1103515245 + 12345;
+        size_t by = seed >> 12 & (seed >> 8 & 1 ? 0x3fff : 0x3f);
+        size_t wanted = seed >> 9 & 3 || by >= had ? (had + by) % MOST + 1 : had - by;
+        size_t kept = had < wanted ? had : wanted;
+        block = resize(block, had = wanted);
+        CHECK(block && left(block, kept) == kept);
+        CHECK(left(block + had, malloc_usable_size(block) - had) < OVER);
+        memset(block, 0xa7, had);
+    }
+    let_go(block);
+}
+
+/* By a little at a time: to move each time would take time by the square of the size. */
+static void grow_slowly(void)
+{
+    enum { FROM = 1000, TO = 100000, STEP = 16, MOVES = 60 };
+    uint8_t *block = filled(FROM);
+    int moves = 0;
+    for (size_t bytes = FROM + STEP; bytes < TO; bytes += STEP) {
+        uintptr_t was = (uintptr_t)block;
+        block = resize(block, bytes);
+        CHECK(block && block[bytes - STEP - 1] == 0xa7);
+        memset(block + bytes - STEP, 0xa7, STEP);
+        moves += (uintptr_t)block != was;
+    }
+    CHECK(moves < MOVES);
+    let_go(block);
+}
+
+/* Wholly into what it has over, though written in part alone, and back. */
+static void grow_to_the_end(void)
+{
+    enum { SMALL = 3000, LARGE = 4000, UNWRITTEN = 20, LESS = 100 };
+    uint8_t *block = resize(filled(SMALL), LARGE);
+    CHECK(block);
+    size_t all = malloc_usable_size(block);
+    block = resize(block, all);
+    CHECK(block && malloc_usable_size(block) == all);
+    memset(block, 0xa7, all - UNWRITTEN);
+    CHECK(resize(block, all - LESS) == block && left(block + all - LESS, LESS) == 0);
+    let_go(block);
+}
+
+/* So many in a row that some end where a page does, as a heap may. */
+static void let_go_of_many(void)
+{
+    enum { MANY = 1200, BYTES = 1000 };
+    uint8_t *blocks[MANY];
+    for (int i = 0; i < MANY; i++)
+        blocks[i] = filled(BYTES);
+    uint8_t *behind = filled(BYTES);
+    for (int i = 0; i < MANY; i++) {
+        uintptr_t at = (uintptr_t)blocks[i];
+        let_go(blocks[i]);
+        CHECK(left((const uint8_t *)at, BYTES) < LINKS);
+    }
+    let_go(behind);
+}
+
 static void *work(void *unused)
 {
     static const size_t sizes[] = {1, 8, 24, 25, 100, 1032, 1033, 5000, 70000, 120000};
@@ -91,9 +157,15 @@ static void *work(void *unused)
         size_t kept = had < mapped[i] ? had : mapped[i];
         block = resize(block, mapped[i]);
         CHECK(block && left(block, kept) == kept);
+        CHECK(left(block + kept, malloc_usable_size(block) - kept) == 0);
         memset(block, 0xa7, had = mapped[i]);
     }
     let_go(block);
+    for (unsigned seed = 1; seed < 5; seed++)
+        give_sizes(seed);
+    grow_slowly();
+    grow_to_the_end();
+    let_go_of_many();
     CHECK(resize(filled(200), SIZE_MAX / 2) == NULL);
     return unused;
 }
