@@ -209,13 +209,14 @@ static void *resize(const struct allocator *by, void *block, size_t bytes)
     if (!block || !is_pymallocs(block) || !knows_layout())
         return by->realloc(by->ctx, block, bytes); /* the C library's, by realloc() */
     size_t had = room(block);
-    if (bytes <= had && 4 * bytes > 3 * had) {
+    bool stays = bytes <= had && 4 * bytes > 3 * had;
+    void *to = stays ? NULL : by->malloc(by->ctx, bytes);
+    if (!to && bytes > had)
+        return NULL;
+    if (!to) {
         overwrite((uint8_t *)block + bytes, had - bytes);
         return block;
     }
-    void *to = by->malloc(by->ctx, bytes);
-    if (!to)
-        return bytes <= had ? block : NULL;
     memcpy(to, block, bytes < had ? bytes : had);
     let_go(by, block);
     return to;

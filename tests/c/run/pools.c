@@ -68,10 +68,14 @@ static uint8_t *new_pool(void)
     return room_in - POOL;
 }
 
+static bool spent; /* then no memory is to be had */
+
 /* A block is never given again: what was let go can be looked at. */
 static void *take(void *ctx, size_t bytes)
 {
     (void)ctx;
+    if (spent)
+        return NULL;
     if (bytes > LARGEST)
         return malloc(bytes);
     size_t class = bytes ? (bytes - 1) / STEP : 0, size = (class + 1) * STEP;
@@ -161,6 +165,18 @@ static void give_size(const struct allocator *by, size_t had, size_t wanted)
         CHECK(left(block, room) == 0);
 }
 
+/* Where there is no other block to be had: a smaller one stays where it is. */
+static void give_size_without_memory(const struct allocator *by)
+{
+    enum { HAD = 400, LESS = 100, MORE = 500 };
+    uint8_t *block = new_block(by, HAD);
+    spent = true;
+    CHECK(by->realloc(by->ctx, block, MORE) == NULL && left(block, HAD) == HAD);
+    CHECK(by->realloc(by->ctx, block, LESS) == block);
+    spent = false;
+    CHECK(left(block, LESS) == LESS && left(block + LESS, HAD - LESS) == 0);
+}
+
 int main(void)
 {
     CHECK(arenas.alloc); /* else the library is not there, and nothing is tried */
@@ -177,6 +193,7 @@ int main(void)
         for (size_t i = 0; i < 8; i++)
             for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++)
                 give_size(by, sizes[i], sizes[k]);
+        give_size_without_memory(by);
         CHECK(resized == asked);
         CHECK(by->realloc(by->ctx, NULL, 20) && resized == asked + 1);
     }
