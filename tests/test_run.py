@@ -457,6 +457,18 @@ def test_a_start_that_fails_runs_nothing(tmp_path: Path) -> None:
     assert "broken" in end.stderr
 
 
+def test_a_path_that_the_environment_cannot_name(tmp_path: Path) -> None:
+    """The new interpreter would not find what hardens it, and run the program without."""
+    shutil.copytree(Path(secalloc.__file__).parent, tmp_path / "a:b" / "secalloc")
+    shutil.copytree(Path(secalloc.__file__).parent, tmp_path / "a-b" / "secalloc")
+    command = [sys.executable, "-m", "secalloc", "run", "-c", "print('ran')"]
+    assert start(command, cwd=tmp_path / "a-b").stdout == "ran\n", "the control"
+    end = start(command, cwd=tmp_path / "a:b")
+    assert (end.returncode, end.stdout) == (126, "")
+    assert "was not started" in end.stderr
+    assert "a:b" in end.stderr
+
+
 def test_help() -> None:
     for option in ("-h", "--help"):
         end = start([*RUN, option])

@@ -67,11 +67,11 @@ def allocator(*, glibc: bool, tunables: str = "") -> dict[str, str]:
 def library() -> str | None:
     """The library that overwrites, as LD_PRELOAD names it; None where it is of no use.
 
-    It is in wheels for glibc and Pythons with a GIL. The loader takes no name with a space or
-    a colon. Development mode wraps Python's allocator in a way that puts ours aside.
+    It is in wheels for glibc and Pythons with a GIL. The loader takes no name with a space.
+    Development mode wraps Python's allocator in a way that puts ours aside.
     """
     path = os.path.join(os.path.dirname(_HERE), "_run.so")
-    usable = os.path.exists(path) and not sys.flags.dev_mode and not {" ", ":"} & {*path}
+    usable = os.path.exists(path) and not sys.flags.dev_mode and " " not in path
     return path if usable else None
 
 
@@ -126,13 +126,18 @@ def _replace(program: Sequence[str]) -> NoReturn:
 
 
 def _start(command: Sequence[str], ours: str | None) -> NoReturn:
-    """Start the interpreter anew, with `ours`, the library, or what allocators offer."""
+    """Start the interpreter anew, with `ours`, the library, or what allocators offer.
+
+    ValueError: the new interpreter would not find what hardens it.
+    """
+    start = os.path.join(_HERE, "start")
+    if os.pathsep in start:
+        raise ValueError(f"PYTHONPATH cannot name a directory with a {os.pathsep!r}: {start}")
     environment = dict(os.environ)
     if "secalloc._channel.takeover" in sys.modules:
         from secalloc._channel import takeover  # noqa: PLC0415
 
         takeover.pass_on(environment)
-    start = os.path.join(_HERE, "start")
     path = environment.get("PYTHONPATH")
     given = {"PYTHONPATH": f"{start}{os.pathsep}{path}" if path else start}
     if ours:
