@@ -119,7 +119,7 @@ void sa_close(struct sa_arena *a)
         return;
     arena_wipe_closed(a);
     if (gone) {
-        (void)arena_is_last_out(a, 0); /* false: it is gone. A fill under way may have left a lift */
+        (void)arena_is_last_out(a, 0); /* false, it is gone; but a fill may have left a lift */
         arena_give_back(a);
     } else {
         arena_leave(a, USE_READER);
@@ -141,7 +141,7 @@ bool arena_close_cell(struct sa_arena *a)
     return true;
 }
 
-/* ---- what it is ---------------------------------------------------------------------------------- */
+/* ---- what it is -------------------------------------------------------------------------- */
 
 enum sa_state sa_state_of(struct sa_arena *a)
 {

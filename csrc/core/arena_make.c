@@ -67,7 +67,7 @@ enum sa_code sa_twin(struct sa_arena *a, struct sa_arena *fresh, struct sa_why *
     return code;
 }
 
-/* ---- on pages of its own ----------------------------------------------------------------------- */
+/* ---- on pages of its own ------------------------------------------------------------------- */
 
 enum sa_code sa_arena_make_with(struct sa_arena *a, size_t size, size_t align, unsigned required,
                                 struct sa_why *why)

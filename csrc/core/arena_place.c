@@ -1,4 +1,4 @@
-/* Where an arena lies, and all that differs by it: slack, access, wiping, taking and giving back. */
+/* Where an arena lies, and all that differs by it: slack, access, wiping, taking, giving back. */
 #include "arena_place.h"
 #include "canary.h"
 #include "fatal.h"
@@ -185,13 +185,12 @@ void arena_give_back(struct sa_arena *a)
         vault_put(arena_slot(a), a->size, slot_retire(arena_slot(a)));
 }
 
-/* ---- places --------------------------------------------------------------------------------------- */
+/* ---- places -------------------------------------------------------------------------------- */
 
 void arena_start(struct sa_arena *a, const struct cell *place, size_t size, bool zeroed,
                  uint64_t use)
 {
-    /* While nobody wipes it: a wipe from now on moves it. */
-    uint64_t generation = slot_generation(place->slot);
+    uint64_t generation = slot_generation(place->slot); /* a wipe from now on moves it */
     if (!place->slab)
         slot_publish(place->slot, false);
     a->epoch = vault_epoch();

@@ -119,7 +119,7 @@ void arena_wipe_closed(struct sa_arena *a);
 /* Give the place of a closed arena back, which nobody uses and holds noise. [any] */
 void arena_give_back(struct sa_arena *a);
 
-/* ---- places --------------------------------------------------------------------------------------- */
+/* ---- places -------------------------------------------------------------------------------- */
 
 /* Get a slot for `size` bytes and a tail, with those protections. It holds noise, or where
  * *zeroed, nothing; arena_start or place_drop is next. [any] */

@@ -100,10 +100,16 @@ static enum sa_code raise_all(struct slab_set *set, enum os_access before, enum 
     return SA_NO_MEMORY;
 }
 
+static enum os_access wanted(const struct sa_pool *p)
+{
+    return p->edits ? OS_WRITE : p->reads ? OS_READ : p->sealed ? OS_NONE : OS_WRITE;
+}
+
+/* Give all slabs the access that is wanted now. With `must`, SA_FILLING and SA_BUSY say that uses
+ * which last forbid it; else SA_BUSY says that some pages follow when they end. */
 static enum sa_code change(struct sa_pool *p, bool must, struct sa_why *why)
 {
-    enum os_access before = slab_set_access(p->set);
-    enum os_access access = p->edits ? OS_WRITE : p->reads ? OS_READ : p->sealed ? OS_NONE : OS_WRITE;
+    enum os_access before = slab_set_access(p->set), access = wanted(p);
     if (access == before)
         return SA_OK;
     return access > before ? raise_all(p->set, before, access, why)

@@ -1,4 +1,5 @@
-/* The cells of one slab: which are free, where they lie, what becomes of pages without any in use. */
+/* The cells of one slab: which are free, where they lie, and what becomes of pages without any in
+ * use. */
 #include "noise.h"
 #include "slab_state.h"
 #include "vault.h"

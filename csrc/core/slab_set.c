@@ -217,9 +217,8 @@ static bool just_refused(struct slab_set *set, unsigned ask)
 {
     unsigned i = ask & SA_SECRETMEM ? 0 : 1;
     int64_t ms = atomic_load_explicit(&set->refused[i].ms, memory_order_relaxed);
-    return ms &&
-           atomic_load_explicit(&set->refused[i].returns, memory_order_relaxed) == vault_returns() &&
-           os_about_now_ms() - ms < 10;
+    uint64_t returns = atomic_load_explicit(&set->refused[i].returns, memory_order_relaxed);
+    return ms && returns == vault_returns() && os_about_now_ms() - ms < 10;
 }
 
 static void note_refusal(struct slab_set *set, unsigned ask)
