@@ -71,9 +71,7 @@ static enum sa_code refused(int error, struct sa_why *why)
 {
     if (!error)
         return SA_OK;
-    *why = (struct sa_why){.call = "mprotect",
-                           .error = error,
-                           .hint = "raise the data limit (ulimit -d) or vm.max_map_count"};
+    *why = slot_refused(error);
     return SA_NO_MEMORY;
 }
 

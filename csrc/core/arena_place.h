@@ -123,8 +123,8 @@ void arena_give_back(struct sa_arena *a);
 
 /* Get a slot for `size` bytes and a tail, with those protections. It holds noise, or where
  * *zeroed, nothing; arena_start or place_drop is next. [any] */
-SA_MUST_USE enum sa_code place_take_own(size_t size, size_t tail, unsigned least,
-                                        struct cell *out, bool *zeroed, struct sa_why *why);
+SA_MUST_USE enum sa_code place_take_own(size_t size, size_t tail, unsigned least, struct cell *out,
+                                        bool *zeroed, struct sa_why *why);
 
 /* Get another place of the same kind and size as the arena's, in the same pool if it lies in one,
  * protected no less, for `owner`. A slot is not live yet; a cell's slab is lifted. [any] */

@@ -16,8 +16,8 @@ enum sa_code arena_elsewhere(struct sa_arena *a)
 
 /* ---- in ------------------------------------------------------------------------------- */
 
-/* What a newcomer waits for. The first two are over soon. Our own looks make a little room for
- * who has a turn. */
+/* Whether a newcomer has to wait: for a move, or for readers, too many to count one more, which
+ * both are over soon; our own looks make a little room for the thread that has a turn. */
 static bool has_to_wait(uint64_t u, uint64_t what, unsigned turn)
 {
     if (u & USE_MOVING)
@@ -45,8 +45,8 @@ enum sa_code arena_enter(struct sa_arena *a, uint64_t what, enum arena_need need
         if (atomic_compare_exchange_weak(&a->use, &u, u + what))
             break;
     }
-    /* Counted in first, then the pool looked at: whoever seals it does it the other
-     * way round, so that one of the two sees the other. */
+    /* Counted in first, then the pool is looked at: a thread that seals it does so the other way
+     * round, so that one of the two sees the other. */
     if ((code = use_permits(u, arena_pool_access(a), need)))
         arena_leave(a, what);
     return code;
@@ -96,7 +96,7 @@ bool arena_is_last_out(struct sa_arena *a, uint64_t what)
 void arena_leave(struct sa_arena *a, uint64_t what)
 {
     if (arena_is_last_out(a, what) && arena_alive(a) == SA_OK) {
-        arena_wipe(a); /* again: whoever used it when it was closed may have written since */
+        arena_wipe(a); /* again: a user that it had when it was closed may have written since */
         arena_give_back(a);
     }
 }

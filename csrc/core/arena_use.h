@@ -27,16 +27,16 @@ SA_MUST_USE enum sa_code arena_enter(struct sa_arena *a, uint64_t what, enum are
 /* Take `what` from the word; the last to leave a closed arena gives its slot back. [any] */
 void arena_leave(struct sa_arena *a, uint64_t what);
 
-/* The first half of that: true, it is for the caller to wipe the arena again and to give it back;
- * else, if it is closed, its owner may free it from now on. [any] */
+/* The first half of arena_leave. True: the caller was the last and is to wipe the arena again and
+ * to give it back. False: if it is closed, its owner may free it from now on. [any] */
 bool arena_is_last_out(struct sa_arena *a, uint64_t what);
 
 /* Become the one that moves the arena, to end with arena_leave(a, USE_MOVING); waits for
  * readers. SA_FILLING, SA_BUSY: `against` names the fill, blocks or exports that last. [any] */
 SA_MUST_USE enum sa_code arena_begin_moving(struct sa_arena *a, uint64_t against);
 
-/* Whether the content may be replaced: while it is usable, SA_BUSY, exports, and SA_FILLING, open
- * blocks, forbid it. Over a wiped arena there are no readers: who still holds a buffer for life
+/* Whether the content may be replaced. While it is usable, exports forbid it: SA_BUSY; and open
+ * blocks: SA_FILLING. Of a wiped arena there is nothing to read, and a buffer that is held for life
  * must not keep it wiped. The arena is moving. [any] */
 SA_MUST_USE enum sa_code arena_may_replace(struct sa_arena *a);
 

@@ -30,7 +30,7 @@
 #define USE_GONE ((uint64_t)1 << 62) /* its slot went back */
 #define USE_BLOCKS (USE_READS | USE_EDITS)
 
-/* What someone who counts in is about to do. */
+/* What a user that counts in is about to do. */
 enum arena_need {
     NEED_PAGES, /* nothing with the content */
     NEED_READ,

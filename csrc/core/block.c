@@ -1,5 +1,5 @@
 /* Open blocks: each is counted in the arena's use word, and listed here with the thread that
- * began it, so that a turn never holds off who has a block of the arena open already. */
+ * began it, so that a turn never holds off a thread that has a block of the arena open already. */
 #include "arena_use.h"
 #include "locks.h"
 

@@ -91,11 +91,8 @@ enum sa_code sa_fill_end(struct sa_arena *a, bool whole)
     if (code)
         return code;
     switch (leave_fill(a, whole)) {
-    case FILL_NOTHING:
-        return SA_OK;
-    case FILL_ACCESS:
-        code = arena_close_fill(a);
-        break;
+    case FILL_NOTHING: return SA_OK;
+    case FILL_ACCESS: code = arena_close_fill(a); break;
     case FILL_WIPE:
         atomic_store(&a->good, ARENA_NEVER_GOOD);
         arena_wipe(a);
@@ -104,9 +101,7 @@ enum sa_code sa_fill_end(struct sa_arena *a, bool whole)
         }
         code = whole ? SA_WIPED : SA_OK;
         break;
-    case FILL_IS_CLOSED:
-        arena_leave(a, 0);
-        return SA_CLOSED;
+    case FILL_IS_CLOSED: arena_leave(a, 0); return SA_CLOSED;
     }
     arena_leave(a, USE_MOVING);
     return code;
@@ -213,4 +208,3 @@ enum sa_code sa_store_random(struct sa_arena *a, struct sa_why *why)
     *why = (struct sa_why){.call = "getrandom", .error = error};
     return SA_OS_ERROR;
 }
-

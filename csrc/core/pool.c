@@ -32,8 +32,7 @@ enum sa_code pool_alive(struct sa_pool *p, struct sa_why *why)
     return !code && p->epoch != vault_epoch() ? SA_FORKED : code;
 }
 
-enum sa_code sa_pool_alloc(struct sa_pool *p, struct sa_arena *a, size_t size,
-                           struct sa_why *why)
+enum sa_code sa_pool_alloc(struct sa_pool *p, struct sa_arena *a, size_t size, struct sa_why *why)
 {
     unsigned required = 0;
     enum sa_code code = pool_alive(p, why);

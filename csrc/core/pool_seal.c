@@ -2,8 +2,9 @@
 #include "arena_word.h"
 #include "pool_state.h"
 
-/* Whether an arena lets its pages be lowered at all. A use that lasts lifts its slab, to
- * be unlifted when it ends; where it must not, it is told. Readers are waited for. */
+/* Look at one arena's uses before its pages are lowered. *wait: readers, or a move, that are over
+ * soon keep them as they are. A use that lasts lifts the slab until it ends: SA_BUSY. With `must`
+ * it forbids the lowering: SA_BUSY, exports; SA_FILLING, a fill or blocks. Slab locked. */
 static enum sa_code let_go(struct sa_slab *s, struct sa_arena *a, bool must, bool *wait)
 {
     uint64_t u = atomic_load(&a->use);
@@ -24,7 +25,7 @@ static enum sa_code let_go(struct sa_slab *s, struct sa_arena *a, bool must, boo
     }
 }
 
-/* All arenas of a slab. */
+/* The same for all arenas of a slab, the short uses waited for. */
 static enum sa_code all_let_go(struct sa_slab *s, bool must)
 {
     bool wait = true, busy = false;
@@ -92,10 +93,10 @@ static enum sa_code lower_all(struct slab_set *set, enum os_access before, enum 
 static enum sa_code raise_all(struct slab_set *set, enum os_access before, enum os_access access,
                               struct sa_why *why)
 {
-    if (!open_gates(set, access))
+    int error = open_gates(set, access);
+    if (!error)
         return SA_OK;
-    *why = (struct sa_why){.call = "mprotect",
-                           .hint = "raise the data limit (ulimit -d) or vm.max_map_count"};
+    *why = slot_refused(error);
     (void)lower_all(set, before, before, false); /* what is in use follows later */
     return SA_NO_MEMORY;
 }
@@ -136,10 +137,7 @@ enum sa_code sa_pool_seal(struct sa_pool *p, struct sa_why *why)
 }
 
 /* Of all wipes that an open block must not outlive. */
-static uint64_t wipes_of(struct sa_pool *p)
-{
-    return slab_set_overtaken(p->set) + wipers_passes();
-}
+static uint64_t wipes_of(struct sa_pool *p) { return slab_set_overtaken(p->set) + wipers_passes(); }
 
 enum sa_code sa_pool_open(struct sa_pool *p, bool for_change, uint64_t *generation,
                           struct sa_why *why)

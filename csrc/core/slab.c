@@ -149,10 +149,7 @@ void slab_unmap(struct sa_slab *s)
     free(owners);
 }
 
-bool slab_lock_limit_is_far(void)
-{
-    return vault_lock_room() >= 64 * SLAB_PAGES * os_page_size();
-}
+bool slab_lock_limit_is_far(void) { return vault_lock_room() >= 64 * SLAB_PAGES * os_page_size(); }
 
 /* One empty slab a class and shard keeps its pages, so that a single arena made and
  * closed again and again does not map them each time: not one that fell short of what may be

@@ -1,11 +1,11 @@
 /* The access that a slab's pages have: what its owners may do, and lifts for our own code.
  *
- * A slab's gate says what its arenas may do, and counts lifts: our own code at work on
- * the pages whatever that is, and arenas whose exports or fills outlast it. The pages have
- * at least the gate's access, and are writable while there are lifts. Access is raised
- * before the gate, and lowered after it when no lift is left. Whoever uses an arena counts
- * itself in and then looks at the gate; whoever lowers it sets the gate and then looks at
- * the arenas. */
+ * A slab's gate says what its arenas may do, and counts lifts. A lift is our own code at work on
+ * the pages, whatever the gate says, or an arena whose exports or fill outlast it. The pages have
+ * at least the gate's access, and are writable while there are lifts. Access is raised before the
+ * gate, and lowered after it when no lift is left. A user of an arena counts itself in and then
+ * looks at the gate; a thread that lowers the gate sets it and then looks at the arenas: so one of
+ * the two sees the other. */
 #include "slab_state.h"
 
 #include <errno.h>

@@ -75,7 +75,7 @@ void slab_set_free(struct slab_set *set)
 /* ---- asking all ----------------------------------------------------------------------------- */
 
 /* Each slab of each set, in turn and locked: the first, after NULL, locks the registry, and
- * after the last it is unlocked. Whoever leaves earlier unlocks both. */
+ * after the last it is unlocked. A loop that ends earlier unlocks both. */
 static struct sa_slab *every_slab(struct sa_slab *after)
 {
     struct slab_set *set = after ? after->set : lock_registry();

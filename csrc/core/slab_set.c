@@ -29,8 +29,8 @@ uint64_t slab_set_overtaken(struct slab_set *set) { return atomic_load(&set->ove
 struct sa_slab *slab_walk(struct slab_set *set, struct sa_slab *after)
 {
     struct sa_slab *s = after ? after->next : NULL;
-    for (unsigned class = after ? after->class + 1 : 0; !s && class < SLAB_CLASSES; class++)
-        s = atomic_load(&set->slabs[class]);
+    for (unsigned i = after ? after->class + 1 : 0; !s && i < SLAB_CLASSES; i++)
+        s = atomic_load(&set->slabs[i]);
     return s;
 }
 
@@ -281,7 +281,7 @@ static enum sa_code lift(struct sa_slab *s, struct sa_why *why)
     int error = slab_lift(s);
     if (!error)
         return SA_OK;
-    *why = (struct sa_why){.call = "mprotect", .error = error};
+    *why = slot_refused(error);
     return SA_NO_MEMORY;
 }
 

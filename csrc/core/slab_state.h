@@ -3,7 +3,7 @@
  *
  * A slab has a lock of its own and belongs to a shard of threads, so that threads seldom meet.
  * Slab records stay in their list as long as the set lives, so that it can be walked without a
- * lock; only their pages come and go. All that says who owns which cell lies outside the secret
+ * lock; only their pages come and go. The record of cells and their owners lies outside of the secret
  * pages. Locks are taken in the order registry, set, slab, vault. */
 #ifndef SECALLOC_SLAB_STATE_H
 #define SECALLOC_SLAB_STATE_H
@@ -14,7 +14,8 @@
 #include <pthread.h>
 
 enum {
-    CELL_STEP = 16, CELL_FINE = 512, /* cells up to there are multiples of the step */
+    CELL_STEP = 16,
+    CELL_FINE = 512, /* cells up to there are multiples of the step */
     SLAB_CLASSES = CELL_FINE / CELL_STEP + 8 + 1,
     SLAB_ALONE = SLAB_CLASSES - 1, /* the last class: one cell a slab */
     SLAB_PAGES = 16,               /* at most, but for those alone */

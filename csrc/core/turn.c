@@ -1,7 +1,7 @@
-/* Who waits comes first: while somebody waits to move an arena or to write it anew,
- * newcomers stand by. The word's WAITING flag says that there is a turn; whose it is, and
- * until when, stands in a table. A turn lapses by itself, as the thread that waits may end
- * without a word. */
+/* Turns: while a thread waits to move an arena or to write it anew, newcomers stand by.
+ *
+ * The word's WAITING flag says that there is a turn; a table has its thread and its end. A turn
+ * lapses by itself, as the thread that waits may end without a word. */
 #include "arena_use.h"
 #include "locks.h"
 
@@ -12,7 +12,7 @@ static struct {
     _Atomic uintptr_t thread;
     _Atomic uint32_t epoch; /* in a child, its parent's are none */
 } turns[TURNS];
-static brief_lock taking; /* over who takes a place */
+static brief_lock taking; /* while a place is taken */
 
 static bool is_running(unsigned i, int64_t now)
 {
@@ -28,7 +28,7 @@ static unsigned turn_of(struct sa_arena *a, int64_t now)
     return i;
 }
 
-/* Take a place that is free or has lapsed. Where there is none, nobody is held off. */
+/* Take a place that is free or whose turn has lapsed. Where there is none, no thread is held off. */
 static void take_turn(struct sa_arena *a, struct sa_turn *turn, int64_t now)
 {
     brief_take(&taking, vault_epoch());
@@ -45,7 +45,7 @@ static void take_turn(struct sa_arena *a, struct sa_turn *turn, int64_t now)
     brief_give(&taking);
 }
 
-/* Whether it has not lapsed, and another's since. */
+/* Whether the turn is still this thread's: it may have lapsed, and its place be another's. */
 static bool still_mine(struct sa_arena *a, const struct sa_turn *turn)
 {
     return turn->place && atomic_load(&turns[turn->place - 1].arena) == a &&
