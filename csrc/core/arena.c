@@ -119,7 +119,8 @@ void sa_close(struct sa_arena *a)
         return;
     arena_wipe_closed(a);
     if (gone) {
-        (void)arena_is_last_out(a, 0); /* false, it is gone; but a fill may have left a lift */
+        if (atomic_load(&a->use) & USE_LATER)
+            (void)arena_is_last_out(a, 0); /* false, it is gone; but a fill left a lift */
         arena_give_back(a);
     } else {
         arena_leave(a, USE_READER);

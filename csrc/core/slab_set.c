@@ -288,7 +288,7 @@ static enum sa_code lift(struct sa_slab *s, struct sa_why *why)
 static enum sa_code take(struct slab_set *set, struct sa_arena *owner, size_t size, bool moving,
                          unsigned least, struct cell *out, struct sa_why *why)
 {
-    enum sa_code code = allowed(set, slab_set_access(set), moving);
+    enum sa_code code = allowed(set, (enum os_access)atomic_load(&set->access), moving);
     if (code)
         return code;
     struct sa_slab *s;
