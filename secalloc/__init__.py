@@ -27,7 +27,7 @@ Importing maps nothing and installs no handler; the first arena does. `random` a
 `getpass` are not in `__all__`, as they would shadow standard modules.
 """
 
-from _signal import set_wakeup_fd as _set_wakeup_fd
+from _signal import set_wakeup_fd as _set_wakeup_fd  # type: ignore[import-not-found]
 from _thread import RLock as _RLock
 from os import environ as _environ
 from os import register_at_fork as _register_at_fork
