@@ -98,11 +98,16 @@ def imported(library: Path) -> set[str]:
     return {line.split()[-1].split("@")[0] for line in out.splitlines()}
 
 
+def ours(core: Path, suffix: str) -> list[Path]:
+    """The core's files with that suffix, but macOS's."""
+    found = (path.relative_to(core) for path in core.rglob(f"*{suffix}"))
+    return sorted(core / path for path in found if "macos" not in re.split(r"[/_.]", str(path)))
+
+
 def marked() -> list[str]:
     """The functions that headers mark as fit for a signal handler."""
     names: list[str] = []
-    core = TREE / "csrc/core"
-    for header in sorted(set(core.glob("*.h")) - set(core.glob("*_macos.h"))):
+    for header in ours(TREE / "csrc/core", ".h"):
         for block in header.read_text().split("\n\n"):
             if "[signal" not in block or "static inline" in block:
                 continue
@@ -151,9 +156,10 @@ def build(compiler: str, level: str, core: Path, out: Path) -> Path:
         "-shared",
         "-pthread",
         "-D_GNU_SOURCE",
+        f"-I{core}",
     ]
-    sources = sorted(set(core.glob("*.c")) - set(core.glob("*_macos.c")))
-    subprocess.run([compiler, *flags, "-o", str(out), *map(str, sources)], check=True)  # noqa: S603
+    sources = map(str, ours(core, ".c"))
+    subprocess.run([compiler, *flags, "-o", str(out), *sources], check=True)  # noqa: S603
     return out
 
 
@@ -187,10 +193,11 @@ def main() -> int:
         copy = where / "planted"
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(TREE / "csrc/core", copy)
-        text = (copy / "noise.c").read_text()
+        (noise,) = copy.rglob("noise.c")
+        text = noise.read_text()
         assert PLACE in text
         extra = "\nvoid (*volatile planted)(void);\n" if "pointer" in what else ""
-        (copy / "noise.c").write_text(text.replace(PLACE, PLACE + planted) + extra)
+        noise.write_text(text.replace(PLACE, PLACE + planted) + extra)
         found = faults(build(compilers[0], "-O3", copy, where / "planted.so"), ENTRIES)
         seen = any(what in line for line in found)
         bad += not seen
