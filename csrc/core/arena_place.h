@@ -44,8 +44,8 @@ static inline struct cell arena_place(struct sa_arena *a)
 }
 void arena_set_place(struct sa_arena *a, struct cell place);
 
-/* Whether it shares its pages, which its pool seals and opens. */
-static inline bool arena_is_pooled(struct sa_arena *a) { return a->slab; }
+/* The slab whose pages it shares, which its pool seals and opens; NULL: it has its own. [any] */
+static inline struct sa_slab *arena_shares(struct sa_arena *a) { return a->slab; }
 
 /* ---- slack ------------------------------------------------------------------------------ */
 

@@ -60,7 +60,7 @@ static void lower_before_last(struct sa_arena *a, uint64_t what)
     struct sa_why unused;
     for (unsigned turn = 0;; os_wait(turn++)) {
         uint64_t u = atomic_load(&a->use);
-        if (!place_waits_for(a->slab, u, what))
+        if (!place_waits_for(arena_shares(a), u, what))
             return;
         if (u & (USE_MOVING | USE_READERS) ||
             !atomic_compare_exchange_strong(&a->use, &u, (u | USE_MOVING) & ~USE_LATER))
@@ -75,7 +75,7 @@ static void lower_before_last(struct sa_arena *a, uint64_t what)
 
 bool arena_is_last_out(struct sa_arena *a, uint64_t what)
 {
-    struct sa_slab *slab = a->slab; /* now: once we are out, the arena's owner may free it */
+    struct sa_slab *slab = arena_shares(a); /* now: once we are out, the arena's owner may free it */
     uint64_t u = atomic_load(&a->use), next;
     do {
         while (place_waits_for(slab, u, what)) {

@@ -6,7 +6,7 @@ enum sa_code sa_seal(struct sa_arena *a, struct sa_why *why)
     enum sa_code code = arena_alive(a);
     if (code)
         return code;
-    if (arena_is_pooled(a))
+    if (arena_shares(a))
         return atomic_load(&a->use) & USE_CLOSED ? SA_CLOSED : SA_POOLED;
     if ((code = arena_begin_moving(a, USE_EXPORTS | USE_FILL | USE_BLOCKS)))
         return code;
