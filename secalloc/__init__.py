@@ -139,8 +139,8 @@ __all__ = [
 ]
 
 
-# enum and typing cost more to import than all the rest, so these wait until asked for, or
-# until the first arena: afterwards the process may be where no file of theirs is in reach.
+# Importing enum and typing costs more than all the rest. So these modules wait until they are
+# asked for, or until the first arena: after that the process may be where no file is in reach.
 _LAZY = {
     "_values": ("Hardening", "Protection", "Status"),
     "_channel.handover": ("AdoptError", "adopt"),

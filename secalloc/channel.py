@@ -37,8 +37,8 @@ class LockdownChannel(_Waiter[LockdownEvent]):
     _watch = Watch.__new__(Watch)  # a closed one, until all is there
 
     def __init__(self) -> None:
-        # Its lock guards the rest. What it is to tell is made before it is wanted: the way
-        # from a byte to its event is short.
+        # The listener's lock guards the rest. Its events are made before they are wanted, so that
+        # the way from a byte to its event is short.
         watch = Watch()
         self._listener = watch.listener
         self._records: dict[int, Record] = {}

@@ -118,8 +118,8 @@ def read(
         os.close(fd)
 
 
-# What one thread overwrites another would half read. The same thread comes again from code
-# that a warning runs.
+# A thread would read half of what another overwrites. The lock can be taken again, as a warning
+# runs code that may come here, too.
 _consuming = RLock()
 os.register_at_fork(after_in_child=_consuming._at_fork_reinit)  # type: ignore[attr-defined]
 

@@ -256,7 +256,7 @@ def _hibernation(*, secretmem: bool) -> Check:
         why = "any secretmem in use keeps the whole machine from it"
         mend = "secalloc.configure(secretmem=False), where it is to hibernate"
         return Check(name, "ok", "not while an arena lives", why, mend)
-    # Ours would be a reason as well: only now does this tell of others'.
+    # An arena of this process would be a reason as well: only now does this tell of others'.
     if "disk" not in (_text_of("/sys/power/state") or "").split():
         why = "another program's secretmem, nohibernate or lockdown keeps the kernel from it"
         return Check(name, "note", "not now", why, "encrypt swap, if that may end")

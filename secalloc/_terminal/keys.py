@@ -34,7 +34,7 @@ class Keys:
             self._disabled = os.fpathconf(fd, "PC_VDISABLE")
         except (OSError, ValueError):
             self._disabled = 0
-        # Or where nothing says that a byte is a character of its own.
+        # Or nothing says that a byte is a character of its own.
         self.whole_characters = bool(flags & UTF8_INPUT) or lookup(encoding()).name in NO_CODE_PAGE
         self.keeps_line = bool(local & termios.NOFLSH)  # when a signal's key is typed
         self.actions: dict[int, Action] = {LF: END, CR: END, 0x7F: Line.erase, 8: Line.erase}

@@ -15,7 +15,7 @@ bool py_span_ours(PyObject *object, struct py_span *span)
 
 int py_span_open(PyObject *object, bool writable, struct py_span *span)
 {
-    if (PyBytes_CheckExact(object) && !writable) { /* needs no export to stay as it is */
+    if (PyBytes_CheckExact(object) && !writable) { /* which stays as it is without an export */
         py_span_of_raw((const uint8_t *)PyBytes_AsString(object), (size_t)PyBytes_Size(object),
                        span);
         return 0;
@@ -96,8 +96,8 @@ enum sa_code py_span_store(struct sa_arena *to, size_t offset, struct py_span *f
     return back;
 }
 
-/* Revive a wiped arena. The source is looked at first: if it cannot be read, the
- * fill is not begun, which would spoil another one that is under way. */
+/* Make a wiped arena usable. The source is looked at first: where it cannot be read no fill is
+ * begun, which would spoil another one that is under way. */
 static enum sa_code refill(struct sa_arena *to, struct py_span *from)
 {
     uintptr_t at = sa_address_of(to);
@@ -123,8 +123,8 @@ int py_span_write(struct py_state *state, struct py_span *to, struct py_span *fr
     enum sa_code code;
     PY_LOCK_BOTH(to->arena, from->lock ? from->lock : to->arena);
     code = py_span_reachable(to);
-    /* inside another's open block the core would take the bytes, but only the
-     * block's own views may write there */
+    /* The core would take the bytes inside any open block, but only the block's own views may
+     * write there. */
     bool fills = py_span_fills(to);
     if (code == SA_OK && py_span_reads(to))
         code = SA_READ_ONLY;
@@ -152,7 +152,7 @@ enum sa_code py_span_clear_locked(struct py_span *span, struct sa_why *why)
     if (code != SA_OK)
         return code;
     if (!py_span_fills(span) && sa_state_of(core) == SA_IS_WIPED)
-        return SA_WIPED; /* nor inside another's fill */
+        return SA_WIPED; /* another block fills it, or none does */
     return sa_store_noise(core, span->start, span->size);
 }
 
@@ -200,8 +200,8 @@ int py_is_secure(PyObject *object)
     if (py_span_ours(object, &span))
         return is_live(span.arena);
     if (PyMemoryView_Check(object)) {
-        /* the exporter answers, so that an empty memoryview is judged by what it
-         * came from rather than by an address next to it */
+        /* The exporter answers, so that an empty memoryview is judged by what it came from
+         * rather than by an address next to it. */
         PyObject *exporter = PyObject_GetAttrString(object, "obj");
         if (!exporter)
             return -1;

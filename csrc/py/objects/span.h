@@ -10,7 +10,7 @@
 
 #include "objects/objects.h"
 
-/* The bytes an argument names. Ours are reached through the core, anyone else's
+/* The bytes that an argument names. Those of an arena are reached through the core, any others
  * are held as a Py_buffer. The caller keeps the argument alive. */
 struct py_span {
     PyObject *arena;      /* the Arena concerned, borrowed; NULL: not ours */
@@ -19,13 +19,13 @@ struct py_span {
     size_t start;         /* first byte within the arena */
     size_t size;
     const uint8_t *bytes; /* ours: only while lent */
-    PyObject *lock;       /* what guards the content, borrowed; NULL: nothing has to */
+    PyObject *lock;       /* the object that guards the content, borrowed; NULL: none has to */
     bool held;            /* foreign is to be released */
     Py_buffer foreign;
 };
 
-/* Name the range of an Arena, of an ArenaView, or bytes of our own making.
- * span->foreign is left as it is: it is large, and read only where it is held. */
+/* Name the range of an Arena, the range of an ArenaView, or bytes that the glue has itself.
+ * span->foreign is left as it is: it is large, and is read only where `held` says so. */
 static inline void py_span_of_arena(PyObject *arena, struct py_span *span)
 {
     span->arena = arena;
@@ -66,12 +66,12 @@ static inline void py_span_of_raw(const uint8_t *bytes, size_t size, struct py_s
 /* Name the range of an Arena or ArenaView. False: the object is neither. */
 bool py_span_ours(PyObject *object, struct py_span *span);
 
-/* The same for anything with contiguous bytes. -1 with an exception: it has none,
- * or with `writable` none that may be written. Runs foreign code. */
+/* The same for any object with contiguous bytes, with `writable` such that may be written. -1
+ * with an exception: it has none. Runs foreign code. py_span_close lets the bytes go. */
 int py_span_open(PyObject *object, bool writable, struct py_span *span);
 void py_span_close(struct py_span *span);
 
-/* Whether the span is for the one who fills the arena / may only be read. */
+/* Whether the span is of a block that fills the arena; of a block that only reads. */
 static inline bool py_span_fills(const struct py_span *span)
 {
     return span->block && block_data(span->block)->mode == MODE_FILL;
@@ -81,8 +81,8 @@ static inline bool py_span_reads(const struct py_span *span)
     return span->block && block_data(span->block)->mode == MODE_READ;
 }
 
-/* Between the two span->bytes may be read, and nothing of Python called. Return
- * tells whether what was read was whole. */
+/* Between these two calls span->bytes may be read, and nothing of Python may be called. The
+ * second one tells whether the bytes were whole all the while. */
 SA_MUST_USE enum sa_code py_span_lend(struct py_span *span);
 SA_MUST_USE enum sa_code py_span_return(struct py_span *span);
 
@@ -92,16 +92,16 @@ SA_MUST_USE enum sa_code py_span_return(struct py_span *span);
 SA_MUST_USE enum sa_code py_span_store(struct sa_arena *to, size_t offset,
                                        struct py_span *from);
 
-/* SA_OK unless the arena is closed, of another process, or the view's block has
- * ended: what even naming a range of it needs. */
+/* SA_OK unless the arena is closed or of another process, or the view's block has ended. Even
+ * to name a range of an arena needs that. */
 SA_MUST_USE enum sa_code py_span_reachable(const struct py_span *span);
 
-/* Copy `from` over `to`, a range of an arena and as long. Whatever covers the
- * whole arena revives a wiped one. -1 with an exception. */
+/* Copy `from` over `to`, a range of an arena that is as long. A copy that covers the whole of a
+ * wiped arena makes it usable. -1 with an exception. */
 int py_span_write(struct py_state *state, struct py_span *to, struct py_span *from);
 
-/* Overwrite with noise; a whole arena becomes wiped. The second one, which raises
- * nothing, is called with the span's lock held. -1 with an exception. */
+/* Overwrite the span with noise; a whole arena becomes wiped. -1 with an exception. The second
+ * one raises nothing, and is called with the span's lock held. */
 int py_span_clear(struct py_state *state, struct py_span *span);
 SA_MUST_USE enum sa_code py_span_clear_locked(struct py_span *span, struct sa_why *why);
 

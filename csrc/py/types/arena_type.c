@@ -1,5 +1,5 @@
-/* The Arena type: making, closing, asking. What it shares with ArenaView is in
- * objects/items.c and objects/operators.c. */
+/* The Arena type: how one is made, closed and asked. The slots that it shares with ArenaView are
+ * in objects/items.c and objects/operators.c. */
 #include "objects/errors.h"
 #include "objects/imports.h"
 #include "objects/items.h"
@@ -33,7 +33,7 @@ static PyObject *arena_close(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* SA_OK unless closed or of another process: nothing else can be asked of it then. */
+/* SA_OK unless the arena is closed or of another process, where nothing else can be asked. */
 static enum sa_code reachable(PyObject *self)
 {
     struct py_span span;
@@ -53,7 +53,7 @@ static PyObject *arena_exit(PyObject *self, PyObject *const *Py_UNUSED(args),
     return arena_close(self, NULL);
 }
 
-/* ---- what one does with it ----------------------------------------------------- */
+/* ---- what is done with it ----------------------------------------------------- */
 
 static PyObject *arena_clear(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
@@ -92,7 +92,7 @@ static PyObject *arena_seal(PyObject *self, PyObject *args, PyObject *kwargs)
     Py_RETURN_NONE;
 }
 
-/* The new content in a twin, whole. -1 with an exception. */
+/* Put the new content into a twin, whole. -1 with an exception. */
 static int fill_twin(PyObject *self, PyObject *source, struct sa_arena *fresh)
 {
     struct py_span from;

@@ -4,7 +4,7 @@
 #include "objects/objects.h"
 #include "types/types.h"
 
-/* -1 with an exception. */
+/* The mode that a text names. -1 with an exception. */
 static int mode_of(PyObject *text, enum block_mode *mode)
 {
     static const char *const names[] = {
@@ -45,13 +45,14 @@ PyObject *py_block_new(struct py_state *state, PyObject *target, PyObject *mode,
     return self;
 }
 
-/* One thread alone passes from one phase to the next, whatever the ABI locks. */
+/* Only one thread passes from one phase to the next, with a GIL or without. */
 static bool advance(PyObject *self, int from, int to)
 {
     return atomic_compare_exchange_strong(&block_data(self)->phase, &from, to);
 }
 
-/* -1 with an exception of a signal's handler. */
+/* Begin the block; *code says whether that was possible. -1 with an exception of a signal's
+ * handler. */
 static int begin(struct block_data *block, enum sa_code *code, struct sa_why *why)
 {
     bool change = block->mode != MODE_READ;
@@ -137,8 +138,8 @@ static PyObject *block_exit(PyObject *self, PyObject *const *args, Py_ssize_t co
     }
     struct sa_why why = {0};
     enum sa_code code = end(block_data(self), !failed, &why);
-    /* an exception in flight is never replaced; an inherited arena says so by itself when
-     * it is used again, and so does one that was closed while it was written */
+    /* An exception in flight is never replaced. A parent's arena says so by itself when it is
+     * used again, and so does one that was closed while it was written. */
     bool writes = py_is_arena(block_data(self)->target) && block_data(self)->mode == MODE_FILL;
     if (failed || code == SA_OK || code == SA_FORKED || (writes && code == SA_CLOSED))
         Py_RETURN_FALSE;

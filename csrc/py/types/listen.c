@@ -53,7 +53,7 @@ SA_HOT static void give_lock(struct listener_data *listener)
         atomic_store(&listener->holder, 0);
 }
 
-/* False, with an exception: the thread does not hold it. */
+/* Whether the calling thread holds the lock; else with an exception. */
 static bool is_held(struct listener_data *listener)
 {
     if (atomic_load(&listener->holder) == PyThread_get_thread_ident())
@@ -62,7 +62,7 @@ static bool is_held(struct listener_data *listener)
     return false;
 }
 
-/* False, with an exception: a signal's handler raised, and the lock is not taken. */
+/* Take the lock. False, with an exception, and without the lock: a signal's handler raised. */
 static bool enter(struct listener_data *listener, unsigned long me)
 {
     for (unsigned turn = 0; !take_lock(listener, me); turn++) {
@@ -91,7 +91,7 @@ static PyObject *listener_leave(PyObject *self, PyObject *const *Py_UNUSED(args)
 
 /* ---- what is to be told ----------------------------------------------------------- */
 
-/* The descriptor's place, which is NULL where it is not heard. NULL: no place. */
+/* The descriptor's place, in which NULL means that it is not heard. NULL: it has no place. */
 SA_HOT static PyObject **place_of(struct listener_data *listener, long fd)
 {
     return fd >= 0 && fd < listener->places ? &listener->told[fd] : NULL;
@@ -159,7 +159,7 @@ static PyObject *listener_count(PyObject *self, PyObject *by)
     return PyLong_FromLong(listener->waiting);
 }
 
-/* With the lock held: what a readable descriptor has to say. */
+/* The event that a readable descriptor stands for. The lock is held. */
 SA_HOT static PyObject *hear(struct listener_data *listener, int fd, PyObject *channel)
 {
     PyObject **place = place_of(listener, fd);
@@ -179,8 +179,8 @@ SA_HOT static PyObject *hear(struct listener_data *listener, int fd, PyObject *c
     return event;
 }
 
-/* Where the channel was closed meanwhile, what it does when nobody waits any more; whatever
- * exception is under way. */
+/* Let a channel that was closed meanwhile do what it does when nobody waits any more. An
+ * exception that is under way stays. */
 static void leave_closed(PyObject *channel)
 {
     PyObject *type, *value, *traceback;
@@ -192,7 +192,7 @@ static void leave_closed(PyObject *channel)
     PyErr_Restore(type, value, traceback);
 }
 
-/* Nothing of Python runs between the count and the wait, or it could be left too high. */
+/* Nothing of Python runs between the count and the wait, or the count could be left too high. */
 SA_HOT PyObject *py_listen_for(PyObject *self, PyObject *channel, int set, int ms)
 {
     struct listener_data *listener = listener_data(self);
@@ -266,8 +266,7 @@ static PyObject *listener_close(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* In a child, where no other thread is: what one of them had in hand may be torn, and is
- * left. */
+/* In a child no other thread exists. What one of them had in hand may be torn, and is left. */
 static PyObject *listener_forked(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     struct listener_data *listener = listener_data(self);

@@ -42,8 +42,8 @@ static int pool_traverse(PyObject *self, visitproc visit, void *arg)
     return py_pool_visit_idle(self, visit, arg);
 }
 
-/* The core walks the arenas: one that is deallocated just now waits for it. So with a
- * GIL, which that one would keep, we keep it too. */
+/* The core walks the arenas, and an arena that is deallocated just now waits for that, with the
+ * GIL where there is one. So this keeps the GIL too. */
 static PyObject *pool_close(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     atomic_store(&pool_data(self)->closed, true);
