@@ -36,7 +36,7 @@ SYSTEM := $(if $(filter Darwin,$(shell uname)),macos,linux)
 DEFINES := $(if $(filter macos,$(SYSTEM)),-D_DARWIN_C_SOURCE,-D_GNU_SOURCE)
 STANDARD := -std=c11 $(DEFINES) -Icsrc/core -pthread
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow
-CORE := $(filter-out %linux.c %macos.c,$(wildcard csrc/core/*.c)) $(wildcard csrc/core/os_*$(SYSTEM).c)
+CORE := $(wildcard csrc/core/*/*.c csrc/core/os/$(SYSTEM)/*.c)
 GLUE := $(wildcard csrc/py/*.c csrc/py/*/*.c)
 PRELOADED := $(if $(filter linux,$(SYSTEM)),$(wildcard csrc/run/*.c))
 
@@ -68,7 +68,7 @@ $(VENV)/.pytest: pyproject.toml $(VENV)/.made
 
 # Built from a copy, so that nothing is left in the tree and nothing stale goes in.
 PARTS := csrc secalloc setup.py pyproject.toml README.md LICENSE $(filter-out setup.py,$(wildcard *.py))
-$(WHEEL)/.built: $(wildcard $(PARTS) csrc/*/*.[ch] csrc/*/*/*.[ch] secalloc/* secalloc/*/*.py secalloc/*/*/*.py) $(VENV)/.made
+$(WHEEL)/.built: $(wildcard $(PARTS) csrc/*/*.[ch] csrc/*/*/*.[ch] csrc/core/os/*/*.[ch] secalloc/* secalloc/*/*.py secalloc/*/*/*.py) $(VENV)/.made
 	rm -rf $(WHEEL)
 	mkdir -p $(WHEEL)/source
 	cp -R $(PARTS) $(WHEEL)/source
@@ -232,7 +232,7 @@ $(BUILD)/bench-channel.so: bench/channel.c
 	@mkdir -p $(@D)
 	$(CC) $(STANDARD) $(WARNINGS) -O3 -shared -fPIC -o $@ $<
 
-$(BUILD)/bench-core.so: bench/core.c $(CORE) $(wildcard csrc/core/*.h)
+$(BUILD)/bench-core.so: bench/core.c $(CORE) $(wildcard csrc/core/*.h csrc/core/*/*.h csrc/core/os/*/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(STANDARD) $(WARNINGS) -O3 -shared -fPIC -o $@ bench/core.c $(CORE) $(if $(filter linux,$(SYSTEM)),-ldl)
 
@@ -297,9 +297,8 @@ check-cppcheck: ## cppcheck over the core
 	    --enable=warning,performance,portability --suppress=missingIncludeSystem $(CORE) $(PRELOADED)
 	@echo 'ok: cppcheck'
 
-# ROOMS: a file that tells in which room a file of no folder is.
 check-layers: $(OBJECTS) $(GLUE_OBJECTS) ## what includes, calls and imports what: downward only, by layers
-	$(PYTHON) tests/checks/layers.py $(ROOMS:%=--rooms %) $(C) $^
+	$(PYTHON) tests/checks/layers.py $(C) $^
 
 FORMAT_SINCE := HEAD
 check-format: ## C files by .clang-format, where they changed since FORMAT_SINCE
@@ -320,8 +319,13 @@ check-valgrind: ## the C tests under valgrind
 	$(MAKE) run-c VARIANT=valgrind RUN='valgrind --quiet --suppressions=tests/c/valgrind.supp --error-exitcode=9 --leak-check=full'
 
 # Transfers between lockdowns take long in small pieces: test_os.c sends them. The frame of a signal stays Linux's; the file for macOS is compiled into a test of its own.
-XNU := $(filter-out %linux.c %frame_macos.c,$(wildcard csrc/core/*.c)) csrc/core/os_frame_linux.c \
-       $(wildcard csrc/core/os_syscall_linux.c)
+<<<<<<< ours
+XNU := $(filter-out %linux.c %frame_macos.c,$(wildcard csrc/core/*.c)) csrc/core/os/linux/frame.c \
+       $(wildcard csrc/core/os/linux/syscall.c)
+=======
+XNU := $(wildcard csrc/core/*/*.c) $(filter-out %/frame.c,$(wildcard csrc/core/os/macos/*.c)) \
+       csrc/core/os/linux/frame.c csrc/core/os/linux/syscall.c
+>>>>>>> theirs
 check-macos: ## the core's macOS side, by C tests on Linux that answers as XNU does
 	$(MAKE) run-c VARIANT=xnu CORE='$(XNU)' C_TESTS='$(patsubst $(C)/%,$(BUILD)/c-xnu/%,$(filter-out %/test_transfer,$(C_TESTS))) $(BUILD)/c-xnu/test_frame' \
 	    CFLAGS='-O1 -g -U__linux__ -Itests/c/macos -include xnu.h'
@@ -362,7 +366,7 @@ CT := $(BUILD)/ct
 define constant_time # compiler, flags
 	@mkdir -p $(CT)
 	@$1 $(STANDARD) $(WARNINGS) $2 -g -gdwarf-4 -DSECALLOC_CHECK_CT -o $(CT)/ct tests/ct/ct.c \
-	    csrc/core/codec.c csrc/core/ct.c csrc/core/registers.c
+	    csrc/core/base/codec.c csrc/core/base/ct.c csrc/core/base/registers.c
 	@valgrind -q --error-exitcode=9 $(CT)/ct
 	@for plant in branch index; do \
 	    valgrind -q --error-exitcode=9 $(CT)/ct $$plant >/dev/null 2>&1; \

@@ -74,7 +74,7 @@ setup(
             "secalloc._core",
             sources=sorted(
                 {*glob("csrc/core/**/*.c", recursive=True), *glob("csrc/py/**/*.c", recursive=True)}
-                - {*glob(f"csrc/core/os_*{OTHER}.c")}
+                - {*glob(f"csrc/core/os/{OTHER}/*.c")}
             ),
             depends=sorted(glob("csrc/**/*.[ch]", recursive=True)),
             include_dirs=["csrc/core", "csrc/py"],

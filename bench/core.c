@@ -1,9 +1,9 @@
 /* What the core's calls cost, beside libsodium, OpenSSL and the bare system calls,
  * all in one run. Prints one JSON object of nanoseconds and counts. Libraries are
  * found by dlopen: the environment's SODIUM and CRYPTO name them. */
-#include "noise.h"
+#include "vault/noise.h"
 #include "secalloc.h"
-#include "vault.h"
+#include "vault/vault.h"
 
 #include <dlfcn.h>
 #include <stdio.h>

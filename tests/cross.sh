@@ -44,8 +44,8 @@ compile() { # directory of objects, options of zig -- , sources
 build() { # target, system's macro, the other system, options to link the extension
     local target=$1 macro=$2 other=$3 to=$out/$1 core=() tests=(tests/c/test_*.c) file
     local zig=("$python" -m ziglang cc -target "$target" "${strict[@]}" "$macro")
-    for file in csrc/core/*.c; do
-        [[ $file = csrc/core/os_*"$other".c ]] || core+=("$file")
+    for file in csrc/core/*/*.c csrc/core/os/*/*.c; do
+        [[ $file = csrc/core/os/$other/* ]] || core+=("$file")
     done
     rm -rf "$to"
     compile "$to/core" -fPIC -fvisibility=hidden -Wconversion -- "${core[@]}"

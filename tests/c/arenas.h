@@ -2,10 +2,10 @@
 #ifndef ARENAS_H
 #define ARENAS_H
 
-#include "arena_use.h"
+#include "arena/use.h"
 #include "check.h"
-#include "noise.h"
-#include "os.h"
+#include "vault/noise.h"
+#include "os/os.h"
 
 /* Of a test that rotates or keeps what only locked pages are kept for: where an ordinary user
  * may lock less, that is refused, which test_budget.c looks at. */

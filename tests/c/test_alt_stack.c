@@ -1,7 +1,7 @@
 /* Signal stacks: one for each thread that has none, gone when the thread is. */
-#include "alt_stack.h"
+#include "fatal/alt_stack.h"
 #include "arenas.h"
-#include "os.h"
+#include "os/os.h"
 
 #include <pthread.h>
 #include <sys/mman.h>

@@ -4,8 +4,8 @@
  * the library asks are ours then. */
 #include "arenas.h"
 #include "calls.h"
-#include "os.h"
-#include "vault_state.h"
+#include "os/os.h"
+#include "vault/state.h"
 
 #ifdef __linux__
 #include "linux.h"

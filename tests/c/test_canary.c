@@ -1,5 +1,5 @@
 /* What fills slack: any range, and any damage to it shows. */
-#include "canary.h"
+#include "vault/canary.h"
 #include "check.h"
 
 enum { BYTES = 3 * 4096 };

@@ -1,6 +1,6 @@
 /* The keystream, against published and generated vectors and a plain scalar
  * implementation written here, which has to pass them too. */
-#include "chacha12.h"
+#include "base/chacha12.h"
 #include "check.h"
 
 static uint32_t turn(uint32_t v, int n) { return v << n | v >> (32 - n); }

@@ -1,7 +1,7 @@
 /* Comparing, against memcmp. That the time does not depend on the content is a
  * matter of measurement, not of this test. */
 #include "check.h"
-#include "ct.h"
+#include "base/ct.h"
 
 static int sign(int v) { return (v > 0) - (v < 0); }
 

@@ -1,8 +1,8 @@
 /* Arming and disarming, and what becomes of a signal that is handed over. The
  * faults themselves, each in a program of its own, are in death/. */
 #include "arenas.h"
-#include "fatal.h"
-#include "marker.h"
+#include "fatal/fatal.h"
+#include "fatal/marker.h"
 
 #include <pthread.h>
 #include <setjmp.h>

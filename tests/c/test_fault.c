@@ -1,6 +1,6 @@
 /* Faults where they must not be taken, and those of an ignored signal: macOS. */
 #include "check.h"
-#include "os.h"
+#include "os/os.h"
 
 #include <pthread.h>
 #include <sys/mman.h>

@@ -1,8 +1,8 @@
 /* Forks that begin in one process and end in another, or that some child knows nothing of: pages
  * are to be had in each all the same. */
 #include "arenas.h"
-#include "forks.h"
-#include "locks.h"
+#include "vault/forks.h"
+#include "vault/locks.h"
 
 #ifdef __linux__
 #include "linux.h"

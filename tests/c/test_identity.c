@@ -1,7 +1,7 @@
 /* Whose the vault is, and what a child process has of it. */
 #include "arenas.h"
-#include "os.h"
-#include "vault_state.h"
+#include "os/os.h"
+#include "vault/state.h"
 
 #include <pthread.h>
 #include <sched.h>

@@ -2,7 +2,7 @@
  * of each refusal. The calls by which the library asks are ours. */
 #include "arenas.h"
 #include "calls.h"
-#include "os.h"
+#include "os/os.h"
 
 #ifdef __linux__
 #include "linux.h"

@@ -2,7 +2,7 @@
  * fork. */
 #include "arenas.h"
 #include "check.h"
-#include "locks.h"
+#include "vault/locks.h"
 
 #include <pthread.h>
 

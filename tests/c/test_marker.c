@@ -3,8 +3,8 @@
  * default actions for all signals, so that one of them would end it, and hangs
  * are ended by the alarm. */
 #include "check.h"
-#include "marker.h"
-#include "os.h"
+#include "fatal/marker.h"
+#include "os/os.h"
 
 #include <fcntl.h>
 #include <poll.h>

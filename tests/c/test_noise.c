@@ -1,6 +1,6 @@
 /* The wipe pattern: what it is, and that no wipe ever mixes two of them. */
 #include "check.h"
-#include "noise.h"
+#include "vault/noise.h"
 
 #include <pthread.h>
 #ifdef __linux__

@@ -1,6 +1,6 @@
 /* What the core asks of the operating system, against the contracts of os.h. */
 #include "check.h"
-#include "os.h"
+#include "os/os.h"
 
 #include <fcntl.h>
 #include <pthread.h>

@@ -1,8 +1,8 @@
 /* Where pages come from and go to: batches, parking, limits, memory maps. */
 #include "arenas.h"
-#include "os.h"
-#include "budget.h"
-#include "vault_state.h"
+#include "os/os.h"
+#include "vault/budget.h"
+#include "vault/state.h"
 
 #include <pthread.h>
 #include <sched.h>

@@ -1,9 +1,9 @@
 /* What a reader of secrets leaves in the registers that a call may change. */
 #include "check.h"
 
-#include "codec.h"
-#include "ct.h"
-#include "registers.h"
+#include "base/codec.h"
+#include "base/ct.h"
+#include "base/registers.h"
 
 enum { REGISTERS = 32, WIDEST = 64 };
 static _Alignas(WIDEST) uint8_t held[REGISTERS][WIDEST]; /* a register's part that is not looked at stays 0 */

@@ -2,7 +2,7 @@
 #include "check.h"
 
 #include "arenas.h"
-#include "needle.h"
+#include "residue/forms.h"
 
 #include <pthread.h>
 #include <sys/mman.h>

@@ -1,9 +1,9 @@
 /* A dying thread's dead stack is cleared, and nothing below it: under a stack that its owner
  * made there is no guard, but a file, or what another process shares. The stacks here are
  * shared with the process that looks. */
-#include "alt_stack.h"
+#include "fatal/alt_stack.h"
 #include "arenas.h"
-#include "os.h"
+#include "os/os.h"
 
 #include <pthread.h>
 #include <sys/mman.h>

@@ -1,8 +1,8 @@
 /* The slot word: who may do what to a slot, alone and between threads. The slots
  * are made here by hand; no vault is behind them. */
 #include "check.h"
-#include "noise.h"
-#include "slot.h"
+#include "vault/noise.h"
+#include "vault/slot.h"
 
 #include <pthread.h>
 #include <sched.h>

@@ -2,7 +2,7 @@
 #include "check.h"
 
 #include "arenas.h"
-#include "os.h"
+#include "os/os.h"
 
 #include <fcntl.h>
 #include <pthread.h>

@@ -1,8 +1,8 @@
 /* Taking, finding and putting slots, as the rest of the core sees the vault. */
 #include "arenas.h"
-#include "os.h"
-#include "locks.h"
-#include "vault.h"
+#include "os/os.h"
+#include "vault/locks.h"
+#include "vault/vault.h"
 
 #include <pthread.h>
 #include <sys/resource.h>

@@ -2,7 +2,7 @@
 
     python tests/checks/layers.py [--rooms FILE] DIRECTORY OBJECT...
 
-DIRECTORY/core/slot.o is the object of csrc/core/slot.c, DIRECTORY/py/make.o that of
+DIRECTORY/core/slot.o is the object of csrc/core/vault/slot.c, DIRECTORY/py/make.o that of
 csrc/py/make.c. A file's room is the folder that it lies in; where there are none yet, FILE
 tells the rooms, a line "slot.c vault" for each file. First of all the check is tried on a
 small tree of its own, where one thing after the other is planted that it must find.

@@ -3,8 +3,8 @@
  * found out: "branch", a comparison that ends early; "index", a look into a table.
  *
  * Built with -DSECALLOC_CHECK_CT, so that what the code declares public goes by here. */
-#include "codec.h"
-#include "ct.h"
+#include "base/codec.h"
+#include "base/ct.h"
 
 #include <stdio.h>
 #include <string.h>

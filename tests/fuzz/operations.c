@@ -6,8 +6,8 @@
  * a damaged canary, whose abort is caught here. */
 #include "../c/arenas.h"
 
-#include "canary.h"
-#include "ct.h"
+#include "vault/canary.h"
+#include "base/ct.h"
 
 #include <setjmp.h>
 

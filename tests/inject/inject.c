@@ -7,7 +7,7 @@
 #include "../c/calls.h"
 #include "../c/linux.h"
 
-#include "vault_state.h"
+#include "vault/state.h"
 
 #include <fcntl.h>
 #include <poll.h>

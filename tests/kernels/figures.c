@@ -5,7 +5,7 @@
  *
  * Prints one line of figures. */
 #include "arenas.h"
-#include "os.h"
+#include "os/os.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* The protocol of the slot word (csrc/core/slot.c), as its users follow it.
+/* The protocol of the slot word (csrc/core/vault/slot.c), as its users follow it.
  *
  * Threads: an owner that makes an arena, seals, opens, stores, wipes, rotates and
  * closes it in any order; a lockdown; fatal handlers that interrupt the owner's
@@ -138,7 +138,7 @@ inline wipe(s)
     fi
 }
 
-/* os_memory_linux.c: os_drop_pages */
+/* os/linux/memory.c: os_drop_pages */
 inline drop_pages(s)
 {
     atomic { assert(mapped[s]); prot[s] = NONE; content[s] = NOTHING; late[s] = 0 }

@@ -4,7 +4,7 @@
 #include "objects/make.h"
 #include "objects/span.h"
 
-#include "codec.h"
+#include "base/codec.h"
 
 /* ---- decoding ---------------------------------------------------------------- */
 

@@ -4,7 +4,7 @@
 #include "objects/errors.h"
 #include "objects/make.h"
 
-#include "wipe.h"
+#include "base/wipe.h"
 
 #include <errno.h>
 #include <stdlib.h>

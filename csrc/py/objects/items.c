@@ -4,7 +4,7 @@
 #include "objects/errors.h"
 #include "objects/move.h"
 #include "objects/span.h"
-#include "wipe.h"
+#include "base/wipe.h"
 
 Py_ssize_t py_arena_length(PyObject *self) { return (Py_ssize_t)py_core_of(self)->size; }
 Py_ssize_t py_view_length(PyObject *self) { return (Py_ssize_t)view_data(self)->size; }

@@ -5,7 +5,7 @@
 #include "objects/abi.h"
 #include "objects/state.h"
 #include "secalloc.h"
-#include "shard.h"
+#include "base/shard.h"
 
 /* A payload is reached through the functions below alone, so that an ABI with an opaque
  * PyObject changes only this part. */

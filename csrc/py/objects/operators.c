@@ -4,7 +4,7 @@
 #include "objects/errors.h"
 #include "objects/make.h"
 
-#include "ct.h"
+#include "base/ct.h"
 
 /* ---- comparison -------------------------------------------------------------- */
 

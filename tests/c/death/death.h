@@ -25,8 +25,8 @@
 #ifndef DEATH_H
 #define DEATH_H
 
-#include "arena_use.h"
-#include "noise.h"
+#include "arena/use.h"
+#include "vault/noise.h"
 
 #include <pthread.h>
 #include <signal.h>

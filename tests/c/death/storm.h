@@ -14,7 +14,7 @@
 #define STORM_H
 
 #include "death.h"
-#include "vault_state.h"
+#include "vault/state.h"
 
 #include <time.h>
 

@@ -7,7 +7,7 @@
  * one that it died of; or, told by a handler, that which the handler got. As process 1
  * of a namespace it is not traced, since the kernel then keeps it alive.
  */
-#include "arena_use.h"
+#include "arena/use.h"
 
 #include <errno.h>
 #include <fcntl.h>

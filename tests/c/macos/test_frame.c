@@ -1,6 +1,6 @@
-/* os_frame_macos.c, compiled with frames made up here. */
+/* os/macos/frame.c, compiled with frames made up here. */
 #include "check.h"
-#include "os.h"
+#include "os/os.h"
 
 #include <sys/mman.h>
 #include <sys/ucontext.h>
@@ -41,7 +41,7 @@ typedef struct {
 #define fault_address macos_fault_address
 #define os_may_read macos_may_read
 #define os_may_write macos_may_write
-#include "../../../csrc/core/os_frame_macos.c"
+#include "../../../csrc/core/os/macos/frame.c"
 
 static __typeof__(*(frame_registers)0) registers;
 static frame_context context = {&registers, sizeof registers};

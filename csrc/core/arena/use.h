@@ -1,0 +1,46 @@
+/* Who uses an arena: counting in and out of its word, and being the one that moves it. */
+#ifndef SECALLOC_ARENA_USE_H
+#define SECALLOC_ARENA_USE_H
+
+#include "fatal/alt_stack.h"
+#include "arena/place.h"
+#include "vault/vault.h"
+
+/* SA_FORKED where the process that this one was forked from made it, SA_CLOSED
+ * where it never was made. Every call on an arena comes by here first, so that its
+ * thread has a signal stack. [any] */
+SA_MUST_USE enum sa_code arena_elsewhere(struct sa_arena *a);
+SA_MUST_USE static inline enum sa_code arena_alive(struct sa_arena *a)
+{
+    if (!atomic_load_explicit(&a->region, memory_order_acquire) || vault_here() != a->epoch)
+        return arena_elsewhere(a);
+    alt_stack_ensure();
+    return SA_OK; /* or closed, which arena_enter tells */
+}
+
+/* Add `what`, a reader or an export, to the word, once nobody moves the arena;
+ * SA_CLOSED, SA_CROWDED where there are too many, SA_WIPED, SA_SEALED or SA_READ_ONLY where
+ * its state does not allow what is needed. Whether the content is whole is not looked at.
+ * The caller made sure that the arena is not forked. [any] */
+SA_MUST_USE enum sa_code arena_enter(struct sa_arena *a, uint64_t what, enum arena_need need);
+
+/* Take `what` from the word; the last to leave a closed arena gives its slot back. [any] */
+void arena_leave(struct sa_arena *a, uint64_t what);
+
+/* The first half of arena_leave. True: the caller was the last and is to wipe the arena again and
+ * to give it back. False: if it is closed, its owner may free it from now on. [any] */
+bool arena_is_last_out(struct sa_arena *a, uint64_t what);
+
+/* Become the one that moves the arena, to end with arena_leave(a, USE_MOVING); waits for
+ * readers. SA_FILLING, SA_BUSY: `against` names the fill, blocks or exports that last. [any] */
+SA_MUST_USE enum sa_code arena_begin_moving(struct sa_arena *a, uint64_t against);
+
+/* Whether the content may be replaced. While it is usable, exports forbid it: SA_BUSY; and open
+ * blocks: SA_FILLING. Of a wiped arena there is nothing to read, and a buffer that is held for life
+ * must not keep it wiped. The arena is moving. [any] */
+SA_MUST_USE enum sa_code arena_may_replace(struct sa_arena *a);
+
+/* Whether the calling thread has a block of the arena open: see block.c. [any] */
+bool block_is_open_here(struct sa_arena *a);
+
+#endif

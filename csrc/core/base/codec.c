@@ -1,0 +1,146 @@
+/* Hex and base64, in time that depends on lengths alone. */
+#include "base/codec.h"
+
+#include "base/ct.h"
+#include "base/registers.h"
+
+#define NOWHERE SIZE_MAX
+
+/* All ones if lo <= c <= hi, else 0, without a branch; all are below 1 << 16. */
+static inline uint32_t within(uint32_t c, uint32_t lo, uint32_t hi)
+{
+    uint32_t outside = ((c - lo) | (hi - c)) >> 31;
+    return (uint32_t)ct_opaque(outside) - 1u;
+}
+
+/* Keeps the first position whose character was not `good`. */
+static inline size_t first_bad(size_t bad, size_t at, uint32_t good)
+{
+    size_t known = 0 - (size_t)ct_opaque((bad ^ NOWHERE) != 0);
+    size_t take = ~(known | (0 - (size_t)(good & 1)));
+    return (bad & ~take) | (at & take);
+}
+
+/* ---- hexadecimal ------------------------------------------------------------------- */
+
+bool codec_hex_size(size_t n, size_t *size)
+{
+    return !__builtin_mul_overflow(n, (size_t)2, size);
+}
+
+static inline uint8_t digit_of(uint32_t v)
+{
+    return (uint8_t)('0' + v + (within(v, 10, 15) & ('a' - '0' - 10)));
+}
+
+void codec_hex_encode(uint8_t *text, size_t size, size_t n)
+{
+    const uint8_t *from = text + (size - n);
+    for (size_t i = 0; i < n; i++) { /* never past what is still to be read */
+        uint32_t byte = from[i];
+        text[2 * i] = digit_of(byte >> 4);
+        text[2 * i + 1] = digit_of(byte & 15);
+    }
+    registers_forget();
+}
+
+static inline uint32_t nibble_of(uint32_t c, uint32_t *good)
+{
+    uint32_t number = within(c, '0', '9'), small = within(c, 'a', 'f'),
+             large = within(c, 'A', 'F');
+    *good = number | small | large;
+    return (number & (c - '0')) | (small & (c - 'a' + 10)) | (large & (c - 'A' + 10));
+}
+
+size_t codec_hex_decode(uint8_t *text, size_t n, size_t *size)
+{
+    size_t bad = NOWHERE, at = 0, out = 0;
+    *size = 0;
+    while (at < n) {
+        uint32_t c = text[at];
+        if (ct_public(within(c, ' ', ' ') | within(c, '\t', '\r'))) {
+            at++;
+            continue;
+        }
+        uint32_t good;
+        uint32_t high = nibble_of(c, &good);
+        bad = first_bad(bad, at, good);
+        if (++at == n) { /* half a pair */
+            bad = first_bad(bad, n, 0);
+            break;
+        }
+        uint32_t low = nibble_of(text[at], &good);
+        bad = first_bad(bad, at++, good);
+        text[out++] = (uint8_t)(high << 4 | low);
+    }
+    *size = out;
+    registers_forget();
+    return (size_t)ct_public(bad);
+}
+
+/* ---- base64 (RFC 4648) --------------------------------------------------------------- */
+
+bool codec_base64_size(size_t n, size_t *size)
+{
+    return !__builtin_mul_overflow(n / 3 + (n % 3 != 0), (size_t)4, size);
+}
+
+static inline uint8_t letter_of(uint32_t v, bool url)
+{
+    uint32_t c = 'A' + v;
+    c += within(v, 26, 63) & ('a' - 'Z' - 1u);
+    c -= within(v, 52, 63) & ('z' + 1u - '0');
+    c -= within(v, 62, 63) & (url ? '9' + 1u - '-' : '9' + 1u - '+');
+    c += within(v, 63, 63) & (url ? '_' - '-' - 1u : '/' - '+' - 1u);
+    return (uint8_t)c;
+}
+
+void codec_base64_encode(uint8_t *text, size_t size, size_t n, bool url)
+{
+    const uint8_t *from = text + (size - n);
+    uint8_t *to = text; /* never past what is still to be read */
+    for (; n >= 3; n -= 3, from += 3, to += 4) {
+        uint32_t bits = (uint32_t)from[0] << 16 | (uint32_t)from[1] << 8 | from[2];
+        for (int i = 0; i < 4; i++)
+            to[i] = letter_of(bits >> (18 - 6 * i) & 63, url);
+    }
+    if (n) {
+        uint32_t bits = (uint32_t)from[0] << 16 | (n > 1 ? (uint32_t)from[1] << 8 : 0);
+        to[0] = letter_of(bits >> 18, url);
+        to[1] = letter_of(bits >> 12 & 63, url);
+        to[2] = n > 1 ? letter_of(bits >> 6 & 63, url) : '=';
+        to[3] = '=';
+    }
+    registers_forget();
+}
+
+static inline uint32_t six_of(uint32_t c, bool url, uint32_t *good)
+{
+    uint32_t c62 = url ? '-' : '+', c63 = url ? '_' : '/';
+    uint32_t large = within(c, 'A', 'Z'), small = within(c, 'a', 'z'),
+             number = within(c, '0', '9'), is62 = within(c, c62, c62), is63 = within(c, c63, c63);
+    *good = large | small | number | is62 | is63;
+    return (large & (c - 'A')) | (small & (c - 'a' + 26)) | (number & (c - '0' + 52)) |
+           (is62 & 62) | (is63 & 63);
+}
+
+size_t codec_base64_decode(uint8_t *text, size_t n, bool url, size_t *size)
+{
+    size_t bad = NOWHERE, padding = 0, out = 0;
+    if (n % 4 == 0)
+        while (padding < 2 && padding < n && ct_public(within(text[n - 1 - padding], '=', '=')))
+            padding++;
+    uint32_t bits = 0;
+    for (size_t at = 0; at < n - padding; at++) {
+        uint32_t good;
+        bits = bits << 6 | six_of(text[at], url, &good);
+        bad = first_bad(bad, at, good);
+        if (at % 4) /* the second, third and fourth of a group complete a byte each */
+            text[out++] = (uint8_t)(bits >> (6 - 2 * (at % 4)));
+    }
+    if (n % 4)
+        bad = first_bad(bad, n, 0);
+    *size = out;
+    registers_forget();
+    return (size_t)ct_public(bad);
+}

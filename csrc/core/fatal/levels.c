@@ -1,0 +1,60 @@
+/* What each fatal signal did before us, level by level: read by the handler, written by
+ * arming.c. */
+#include "fatal/levels.h"
+
+#include "os/os.h"
+#include "vault/vault.h"
+
+#include <errno.h>
+
+struct levels levels[LEVELS_SIGNALS];
+_Atomic uint64_t levels_to_arm = LEVELS_DEFAULTS;
+
+SA_HOT const struct sigaction *levels_before(int sig, unsigned level)
+{
+    return &levels[sig].before[level];
+}
+
+bool levels_same(const struct sigaction *a, const struct sigaction *b)
+{
+    bool info = a->sa_flags & SA_SIGINFO;
+    if (a->sa_flags != b->sa_flags || (info ? a->sa_sigaction != b->sa_sigaction
+                                            : a->sa_handler != b->sa_handler))
+        return levels_is_plain(a, SIG_DFL) && levels_is_plain(b, SIG_DFL);
+    /* One by one: the kernel fills in a part of a set. */
+    for (int n = 1; n < NSIG; n++)
+        if ((sigismember(&a->sa_mask, n) == 1) != (sigismember(&b->sa_mask, n) == 1))
+            return false;
+    return true;
+}
+
+int levels_put_back(int sig, unsigned level, const struct sigaction *next)
+{
+    if (sigaction(sig, next, NULL))
+        return errno;
+    /* A child that shares our memory (vfork) changes its own action only: the
+     * token is whole there. */
+    if (!vault_is_ours() && vault_started())
+        return 0;
+    atomic_fetch_and(&levels[sig].on, (1u << level) - 1);
+    atomic_fetch_or(&levels_to_arm, LEVELS_BIT(sig));
+    return 0;
+}
+
+bool levels_comes_again(int sig, unsigned level)
+{
+    uintptr_t thread = os_thread();
+    return atomic_exchange(&levels[sig].late[level], thread) == thread;
+}
+
+unsigned levels_upon(int sig, const struct sigaction *now)
+{
+    unsigned level = 0, used = atomic_load(&levels[sig].used);
+    while (level < used && !levels_same(&levels[sig].before[level], now))
+        level++;
+    if (level == used && level < LEVELS) {
+        levels[sig].before[level] = *now;
+        atomic_store(&levels[sig].used, level + 1);
+    }
+    return level;
+}

@@ -1,0 +1,280 @@
+/* Wiping a slot, owning it and copying from slot to slot, all by its one atomic word. */
+#include "vault/slot.h"
+
+#include "vault/noise.h"
+
+static _Atomic unsigned wipers;
+static _Atomic uint64_t passes;
+
+SA_HOT void wipers_enter(void)
+{
+    atomic_fetch_add(&passes, 1);
+    atomic_fetch_add(&wipers, 1);
+}
+
+uint64_t wipers_passes(void) { return atomic_load(&passes); }
+
+void wipers_leave(void) { atomic_fetch_sub(&wipers, 1); }
+void wipers_wait(void)
+{
+    for (unsigned turn = 0; atomic_load(&wipers); turn++)
+        os_wait(turn);
+}
+
+void wipers_forked(void) { atomic_store(&wipers, 0); }
+
+/* ---- wiping ------------------------------------------------------------------ */
+
+SA_HOT static bool pin(struct slot_words *words, uint64_t *pinned)
+{
+    _Atomic uint64_t *word = &words->word;
+    for (unsigned turn = 0;;) {
+        uint64_t h = atomic_load(word);
+        if (word_state(h) != SLOT_LIVE)
+            return false;
+        if (h & WORD_BUSY || (h & WORD_PINS) == WORD_PINS) {
+            os_wait(turn++);
+            continue;
+        }
+        *pinned = h + WORD_PIN;
+        if (atomic_compare_exchange_weak(word, &h, *pinned)) {
+            atomic_fetch_add(&words->generation, 1);
+            atomic_thread_fence(memory_order_release); /* the generation before the first byte */
+            return true;
+        }
+    }
+}
+
+bool slot_touched(void *at, size_t bytes, bool locked, unsigned char *touched)
+{
+    return (locked && os_touched(at, bytes, touched) == 0) ||
+           os_touched_ever(at, bytes, touched) == 0;
+}
+
+/* Large pages that were never touched are skipped: the first touch of a page of
+ * secretmem costs 20 us, there is nothing on it, and the memory may not be there. */
+static void overwrite_touched(uint8_t *at, size_t bytes, bool locked)
+{
+    enum { BATCH = 512 };
+    size_t page = os_page_size();
+    unsigned char touched[BATCH];
+    while (bytes) {
+        size_t pages = bytes / page < BATCH ? bytes / page : BATCH;
+        bool known = slot_touched(at, pages * page, locked, touched);
+        for (size_t i = 0; i < pages; i++)
+            if (!known || touched[i] & 1)
+                noise_wipe(at + i * page, page);
+        at += pages * page;
+        bytes -= pages * page;
+    }
+}
+
+SA_HOT static void overwrite(struct slot s, uint64_t h)
+{
+    size_t bytes = s.region->data;
+    if (bytes > 16 * os_page_size())
+        overwrite_touched(slot_data(s), bytes, word_granted(h) & SA_LOCK);
+    else
+        noise_wipe(slot_data(s), bytes);
+}
+
+/* Make a pinned slot writable. Two wipers agree on what became of the pages by
+ * the word: a wiper that sees DROPPED keeps off them. */
+static bool force_writable(struct slot s)
+{
+    _Atomic uint64_t *word = slot_word(s);
+    for (;;) {
+        uint64_t h = atomic_load(word);
+        if (h & WORD_GONE)
+            return false;
+        if (h & WORD_DROPPED)
+            break;
+        if (word_access(h) == OS_WRITE)
+            return true;
+        bool ok = os_protect(slot_data(s), s.region->data, OS_WRITE) == 0;
+        uint64_t now = ok ? (h & ~(uint64_t)WORD_ACCESS) | OS_WRITE << WORD_ACCESS_SHIFT
+                          : h | WORD_DROPPED;
+        if (!atomic_compare_exchange_strong(word, &h, now))
+            continue;
+        if (ok)
+            return true;
+        break;
+    }
+    /* Not left to the one that set DROPPED: it may be late, or be the very thread that
+     * we interrupted, and our pass has to be whole by itself. */
+    (void)os_drop_pages(slot_data(s), s.region->data); /* nothing harder is left */
+    atomic_fetch_or(word, WORD_GONE);
+    return false;
+}
+
+SA_HOT bool slot_wipe(struct slot s)
+{
+    struct slot_words *words = &s.region->words[s.index];
+    uint64_t h;
+    if (!pin(words, &h))
+        return false;
+    if ((word_access(h) == OS_WRITE && !(h & WORD_DROPPED)) || force_writable(s))
+        overwrite(s, h);
+    atomic_fetch_add(&words->generation, 1);
+    atomic_fetch_sub(&words->word, WORD_PIN);
+    return true;
+}
+
+/* ---- owning -------------------------------------------------------------------- */
+
+static bool clear_to_own(uint64_t h)
+{
+    return word_state(h) == SLOT_LIVE && !(h & (WORD_BUSY | WORD_PINS));
+}
+
+/* A thread that changes a slot's access over and over would keep a pass from it: 300 ms were
+ * seen. Not for ever, as our caller may hold a lock that a lockdown wants. */
+static void let_wipers_pass(void)
+{
+    for (unsigned turn = 0; turn < 64 + 20 && atomic_load(&wipers); turn++)
+        os_wait(turn);
+}
+
+/* Give a live slot's pages the access that is wanted: `chosen` from now on, or
+ * OS_AS_WANTED what its owner chose last, where a wiper lifted it. */
+enum { OS_AS_WANTED = -1 };
+
+static int change_access(struct slot s, int chosen)
+{
+    _Atomic uint64_t *word = slot_word(s);
+    for (unsigned turn = 0;; os_wait(turn++)) {
+        sigset_t mask;
+        os_mask_all(&mask);
+        uint64_t h = atomic_load(word);
+        if (chosen == OS_AS_WANTED && word_state(h) != SLOT_LIVE) {
+            os_unmask(&mask);
+            return 0; /* its owner retired it */
+        }
+        if (!clear_to_own(h) || !atomic_compare_exchange_strong(word, &h, h | WORD_BUSY)) {
+            os_unmask(&mask);
+            continue;
+        }
+        int error = 0;
+        enum os_access access = chosen == OS_AS_WANTED ? word_wanted(h) : (enum os_access)chosen;
+        if (!(h & WORD_DROPPED) && word_access(h) != access)
+            error = os_protect(slot_data(s), s.region->data, access);
+        if (!error)
+            h = word_with(h, h & WORD_DROPPED ? word_access(h) : access, access);
+        atomic_store(word, h); /* busy: nobody else writes the word */
+        os_unmask(&mask);
+        return error;
+    }
+}
+
+int slot_set_access(struct slot s, enum os_access access)
+{
+    let_wipers_pass();
+    return change_access(s, (int)access);
+}
+
+bool slot_wipe_and_restore(struct slot s)
+{
+    if (!slot_wipe(s))
+        return false;
+    uint64_t h = atomic_load(slot_word(s));
+    if (word_access(h) != word_wanted(h))
+        (void)change_access(s, OS_AS_WANTED); /* refused: noise stays open */
+    return true;
+}
+
+struct sa_why slot_refused(int error)
+{
+    return (struct sa_why){.call = "mprotect",
+                           .error = error,
+                           .hint = "raise the data limit (ulimit -d) or vm.max_map_count"};
+}
+
+void slot_publish(struct slot s, bool pooled)
+{
+    _Atomic uint64_t *word = slot_word(s);
+    uint64_t h = atomic_load(word) & ~(uint64_t)WORD_STATE;
+    atomic_store(word, h | SLOT_LIVE | (pooled ? WORD_POOLED : 0));
+}
+
+bool slot_retire(struct slot s)
+{
+    _Atomic uint64_t *word = slot_word(s);
+    for (unsigned turn = 0;; os_wait(turn++)) {
+        uint64_t h = atomic_load(word);
+        uint64_t owned = (h & ~(uint64_t)(WORD_STATE | WORD_POOLED)) | SLOT_OWNED;
+        if (clear_to_own(h) && atomic_compare_exchange_strong(word, &h, owned))
+            return !(h & WORD_DROPPED);
+    }
+}
+
+/* ---- copying -------------------------------------------------------------------- */
+
+static bool take_busy(struct slot s, enum os_access least)
+{
+    _Atomic uint64_t *word = slot_word(s);
+    uint64_t h = atomic_load(word);
+    return clear_to_own(h) && word_access(h) >= least && !(h & WORD_DROPPED) &&
+           atomic_compare_exchange_strong(word, &h, h | WORD_BUSY);
+}
+
+static void drop_busy(struct slot s) { atomic_fetch_and(slot_word(s), ~(uint64_t)WORD_BUSY); }
+
+bool slot_lock_pair(struct slot from, struct slot to, sigset_t *mask)
+{
+    os_mask_all(mask);
+    bool fresh = word_state(atomic_load(slot_word(to))) == SLOT_OWNED;
+    if (take_busy(from, slot_is(from, to) ? OS_WRITE : OS_READ)) {
+        if (fresh) {
+            uint64_t h = atomic_load(slot_word(to)) & ~(uint64_t)WORD_STATE;
+            atomic_store(slot_word(to), h | SLOT_LIVE | WORD_BUSY);
+        }
+        if (fresh || slot_is(from, to) || take_busy(to, OS_WRITE)) {
+            /* A wiper that passes over all counts itself first and looks at each
+             * slot then; we do it the other way round. So either we see it here
+             * and step back, or it sees both slots busy and waits. */
+            if (atomic_load(&wipers) == 0)
+                return true;
+            slot_unlock_pair(from, to, !fresh, mask);
+            return false;
+        }
+        drop_busy(from);
+    }
+    os_unmask(mask);
+    return false;
+}
+
+void slot_unlock_pair(struct slot from, struct slot to, bool keep, const sigset_t *mask)
+{
+    if (!keep) {
+        uint64_t h = atomic_load(slot_word(to)) & ~(uint64_t)(WORD_STATE | WORD_BUSY);
+        atomic_store(slot_word(to), h | SLOT_OWNED);
+    } else if (!slot_is(from, to)) {
+        drop_busy(to);
+    }
+    drop_busy(from);
+    os_unmask(mask);
+}
+
+bool slot_lock_one(struct slot s, sigset_t *mask)
+{
+    os_mask_all(mask);
+    if (take_busy(s, OS_READ)) {
+        if (atomic_load(&wipers) == 0) /* as above */
+            return true;
+        drop_busy(s);
+    }
+    os_unmask(mask);
+    return false;
+}
+
+void slot_unlock_one(struct slot s, const sigset_t *mask)
+{
+    drop_busy(s);
+    os_unmask(mask);
+}
+
+void slot_wait_clear(unsigned turn)
+{
+    os_wait(turn);
+    wipers_wait();
+}

@@ -1,0 +1,137 @@
+/* Takes and puts back slots, and tells what they come to. */
+#include "vault/budget.h"
+#include "vault/large.h"
+#include "vault/pages.h"
+#include "vault/parked.h"
+
+#include <errno.h>
+
+static void set_owned_access(struct slot s, enum os_access access)
+{
+    atomic_store(slot_word(s), word_with(atomic_load(slot_word(s)), access, access));
+}
+
+enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *out, bool *zeroed,
+                        struct sa_why *why)
+{
+    size_t pages = bytes / vault.page + (bytes % vault.page != 0);
+    size_t data, all;
+    pages = pages ? pages : 1;
+    if (__builtin_mul_overflow(pages, vault.page, &data) ||
+        __builtin_add_overflow(data, 2 * vault.page, &all) || all > PTRDIFF_MAX) {
+        *why = (struct sa_why){.call = "mmap", .error = ENOMEM};
+        return SA_NO_MEMORY;
+    }
+    least &= SA_LOCK | SA_SECRETMEM | SA_NODUMP; /* the others every slot has */
+    bool large = pages > (size_t)1 << (CLASSES - 1);
+    unsigned class = 0;
+    while (!large && (size_t)1 << class < pages)
+        class++;
+    lock_take(LOCK_VAULT);
+    enum sa_code code = large ? large_take(data, least, out, why)
+                              : pages_take(class, least, out, why);
+    if (!code) {
+        vault.live++;
+        vault.live_bytes += size;
+    }
+    lock_give(LOCK_VAULT);
+    if (code)
+        return code;
+    *zeroed = large;
+    int error = os_protect(slot_data(*out), out->region->data, OS_WRITE);
+    if (!error) {
+        set_owned_access(*out, OS_WRITE);
+        return SA_OK;
+    }
+    *why = slot_refused(error);
+    vault_put(*out, size, true);
+    return SA_NO_MEMORY;
+}
+
+/* Whether the last arena went, and none is likely to come soon: the time before, too, it is a
+ * while since the last one went. While secretmem is kept the machine does not hibernate. */
+static bool stays_empty(void)
+{
+    enum { WHILE_MS = 1000 };
+    int64_t now = os_about_now_ms(), before = vault.emptied_ms;
+    vault.emptied_ms = now;
+    return now - before >= WHILE_MS;
+}
+
+void vault_put(struct slot s, size_t size, bool whole)
+{
+    bool large = large_is(s);
+    if (!large && whole) {
+        if (word_access(atomic_load(slot_word(s))) != OS_NONE)
+            whole = os_protect(slot_data(s), s.region->data, OS_NONE) == 0;
+        set_owned_access(s, OS_NONE);
+    }
+    lock_take(LOCK_VAULT);
+    vault.live--;
+    vault.live_bytes -= size;
+    atomic_fetch_add_explicit(&vault.returns, 1, memory_order_relaxed);
+    slot_set_owner(s, NULL);
+    if (large)
+        large_put(s);
+    else
+        parked_put(s, whole);
+    if (vault.live == 0 && vault.secretmem_bytes && stays_empty())
+        parked_give_all_back();
+    lock_give(LOCK_VAULT);
+}
+
+void vault_lose(struct slot s, size_t size)
+{
+    lock_take(LOCK_VAULT);
+    budget_uncount(s);
+    atomic_store(slot_word(s), SLOT_LOST);
+    vault.live--;
+    vault.live_bytes -= size;
+    lock_give(LOCK_VAULT);
+}
+
+void vault_note_shared(struct slot s)
+{
+    lock_take(LOCK_VAULT);
+    if (word_granted(atomic_load(slot_word(s))) & SA_SECRETMEM)
+        vault.secretmem_bytes -= s.region->data; /* which nobody can tell any more */
+    atomic_fetch_and(slot_word(s), ~((uint64_t)(SA_SECRETMEM | SA_NODUMP) << WORD_GRANTED_SHIFT));
+    lock_give(LOCK_VAULT);
+}
+
+void vault_trim(void)
+{
+    lock_take(LOCK_VAULT);
+    parked_give_all_back();
+    lock_give(LOCK_VAULT);
+}
+
+uint64_t vault_returns(void)
+{
+    return atomic_load_explicit(&vault.returns, memory_order_relaxed);
+}
+
+size_t vault_lock_room(void)
+{
+    lock_take(LOCK_VAULT);
+    size_t room = budget_lock_room(), parked = 0;
+    for (unsigned i = 0; i < CLASSES; i++)
+        parked += vault.classes[i].parked * (vault.page << i); /* given back on demand */
+    lock_give(LOCK_VAULT);
+    return room > SIZE_MAX - parked ? SIZE_MAX : room + parked;
+}
+
+void vault_status(struct sa_status *out)
+{
+    lock_take(LOCK_VAULT);
+    out->started = vault_started();
+    out->arenas = vault.live;
+    out->bytes = vault.live_bytes;
+    out->locked_bytes = vault.locked_bytes;
+    out->lock_limit = os_lock_limit();
+    out->secretmem_bytes = vault.secretmem_bytes;
+    out->secretmem_limit = os_secretmem_limit();
+    out->charges_users = os_charges_users();
+    out->secretmem = vault.got_secretmem;
+    lock_give(LOCK_VAULT);
+}
