@@ -27,8 +27,6 @@ def cells() -> Iterator[tuple[str, Cells]]:
 def test_each_row_of_the_standard_library_is_as_recorded() -> None:
     if works.machine() != RECORD["machine"] or works.version() not in RECORD:
         pytest.skip(f"recorded on {RECORD['machine']}, not with this Python")
-    if sys.version_info < (3, 11, 7):
-        pytest.skip("recorded with 3.11.7: in 3.11.2 the standard library's recv_into refuses more")
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         pytest.skip("recorded with the GIL")
     command = [sys.executable, str(works.HERE / "works.py")]
