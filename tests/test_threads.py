@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from crash import SECRET, content, raw, secret
-from support import check, linux_only
+from support import TRIALS, check, linux_only
 
 import secalloc
 from secalloc import Arena
@@ -94,6 +94,30 @@ def test_lockdowns_while_others_work() -> None:
         done.set()
 
     together([work, work, lock, lock])
+
+
+# At the interpreter's end its threads end where they wait for the GIL. What is still to be
+# freed then, as what lies in sys is, locks down as well.
+LOCKING_DOWN_AT_EXIT = """
+class Late:
+    def __del__(self, lockdown=secalloc.lockdown, write=os.write):
+        lockdown()
+        write(1, b"late")
+kept = [secalloc.random(32) for _ in range(300)]
+def again(lockdown=secalloc.lockdown):
+    while True:
+        lockdown()
+secalloc.set_lockdown_fd(None)
+for _ in range(3):
+    threading.Thread(target=again, daemon=True).start()
+sys.late = Late()
+time.sleep(0.05)
+"""
+
+
+def test_the_interpreter_ends_while_others_lock_down() -> None:
+    for _ in range(max(1, TRIALS // 4)):
+        assert check(LOCKING_DOWN_AT_EXIT, timeout=60) == "late"
 
 
 def test_clear_and_rekey_give_one_whole_stream() -> None:

@@ -15,13 +15,16 @@ SA_MUST_USE enum sa_code sa_rekey(struct sa_why *why);
 SA_MUST_USE enum sa_code sa_lockdown(size_t *wiped, struct sa_why *why);
 
 /* The same in three steps on one thread, for a caller whose other threads are kept from
- * reading arenas by a lock of its own: it holds that in the second step alone, which wipes
- * all arenas up to SA_LOCKDOWN_SMALL bytes; the first and last may wait for other threads.
- * Where the first fails there are no others. [any] */
+ * reading arenas by a lock of its own: it holds that in the first two steps, the second of which
+ * wipes all arenas up to SA_LOCKDOWN_SMALL bytes; the last may wait for other threads. It must
+ * not wait for that lock before the last, as CPython's threads end where they wait for the GIL of
+ * an interpreter that ends. Where the first fails there are no others; SA_BUSY: another lockdown
+ * is under way, whose end the fourth call waits for. [any] */
 #define SA_LOCKDOWN_SMALL ((size_t)64 << 20)
 SA_MUST_USE enum sa_code sa_lockdown_begin(struct sa_why *why);
 size_t sa_lockdown_small(void); /* slots wiped, to be passed on */
 SA_MUST_USE enum sa_code sa_lockdown_end(size_t slots, size_t *wiped, struct sa_why *why);
+void sa_lockdown_wait(void);
 
 /* Zero the values of a variable: in all entries of that name in the C environment, and in the
  * environment that the process began with, as the kernel shows it. No entry is removed. Other

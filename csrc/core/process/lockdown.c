@@ -38,8 +38,13 @@ enum sa_code sa_lockdown_begin(struct sa_why *why)
     if (!vault_is_ours())
         return SA_WRONG_PROCESS;
     alt_stack_ensure();
+    return lock_try(LOCK_LOCKDOWN) ? SA_OK : SA_BUSY;
+}
+
+void sa_lockdown_wait(void)
+{
     lock_take(LOCK_LOCKDOWN);
-    return SA_OK;
+    lock_give(LOCK_LOCKDOWN);
 }
 
 /* How many arenas live in that many slots: each slab among them holds as many as it does. */
@@ -68,7 +73,9 @@ enum sa_code sa_lockdown_end(size_t slots, size_t *wiped, struct sa_why *why)
 enum sa_code sa_lockdown(size_t *wiped, struct sa_why *why)
 {
     *wiped = 0;
-    enum sa_code code = sa_lockdown_begin(why);
+    enum sa_code code;
+    while ((code = sa_lockdown_begin(why)) == SA_BUSY)
+        sa_lockdown_wait();
     return code ? code : sa_lockdown_end(sa_lockdown_small(), wiped, why);
 }
 

@@ -20,9 +20,11 @@ static PyObject *lockdown(PyObject *module, PyObject *Py_UNUSED(ignored))
     struct sa_why why = {0};
     size_t wiped = 0;
     enum sa_code code;
-    Py_BEGIN_ALLOW_THREADS
-    code = sa_lockdown_begin(&why);
-    Py_END_ALLOW_THREADS
+    while ((code = sa_lockdown_begin(&why)) == SA_BUSY) {
+        Py_BEGIN_ALLOW_THREADS
+        sa_lockdown_wait();
+        Py_END_ALLOW_THREADS
+    }
     if (code == SA_OK) {
         /* A thread that holds the GIL and reads never sees half of an arena wiped. The GIL is
          * not let go between arenas: a thread that got it would wait for the lockdown's end. */
