@@ -232,7 +232,7 @@ inline take(s)
     atomic { access[s] = WRITE; wanted[s] = WRITE }
 }
 
-/* vault.c: vault_put; pages.c: pages_put, park or give_back */
+/* vault.c: vault_put; pages.c: parked_put, park or give_back */
 inline put(s)
 {
     if
@@ -274,7 +274,7 @@ inline store()
     fi
 }
 
-/* slot.c: slot_hold_both with a fresh `to`; rotate.c: move_content */
+/* slot.c: slot_lock_pair with a fresh `to`; rotate.c: move_content */
 inline move()
 {
     moved = 0;
@@ -307,7 +307,7 @@ inline move()
                     d_step { carried = content[cur]; carried_late = late[cur] }
                     atomic { assert(prot[to] == WRITE); content[to] = carried; late[to] = carried_late }
                     atomic { good = generation[to]; moved = 1 }
-                    busy[to] = 0 /* slot_unhold_both, keep */
+                    busy[to] = 0 /* slot_unlock_pair, keep */
                 :: else ->
                     atomic { state[to] = OWNED; busy[to] = 0 }
                 fi;
@@ -315,7 +315,7 @@ inline move()
                 MASK(OWNER, 0);
                 break
 #ifndef NO_LOOK
-            :: else -> /* slot_unhold_both, not keep; slot_wait_clear */
+            :: else -> /* slot_unlock_pair, not keep; slot_wait_clear */
                 atomic { state[to] = OWNED; busy[to] = 0 }
                 busy[cur] = 0;
                 MASK(OWNER, 0);
@@ -459,7 +459,7 @@ proctype copier(byte t; byte from; byte into) provided (!interrupted[t])
 
 /* ---- passes over all slots ----------------------------------------------------- */
 
-/* fatal.c: on_fatal, first pass; vault.c: vault_wipe_all */
+/* fatal.c: on_fatal, first pass; walk.c: vault_wipe_all */
 proctype handler(byte t; byte w)
 {
     WIPER_LOCALS;
