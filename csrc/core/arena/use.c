@@ -75,7 +75,7 @@ static void lower_before_last(struct sa_arena *a, uint64_t what)
 
 bool arena_is_last_out(struct sa_arena *a, uint64_t what)
 {
-    struct sa_slab *slab = arena_shares(a); /* now: once we are out, the arena's owner may free it */
+    struct sa_slab *slab = arena_shares(a); /* now: once we are out its owner may free it */
     uint64_t u = atomic_load(&a->use), next;
     do {
         while (place_waits_for(slab, u, what)) {
