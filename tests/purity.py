@@ -107,12 +107,7 @@ def ours(core: Path, suffix: str) -> list[Path]:
 def marked() -> list[str]:
     """The functions that headers mark as fit for a signal handler."""
     names: list[str] = []
-<<<<<<< ours
     for header in ours(TREE / "csrc/core", ".h"):
-=======
-    core = TREE / "csrc/core"
-    for header in sorted(set(core.rglob("*.h")) - set(core.glob("os/macos/*.h"))):
->>>>>>> theirs
         for block in header.read_text().split("\n\n"):
             if "[signal" not in block or "static inline" in block:
                 continue
@@ -163,14 +158,8 @@ def build(compiler: str, level: str, core: Path, out: Path) -> Path:
         "-D_GNU_SOURCE",
         f"-I{core}",
     ]
-<<<<<<< ours
     sources = map(str, ours(core, ".c"))
     subprocess.run([compiler, *flags, "-o", str(out), *sources], check=True)  # noqa: S603
-=======
-    sources = sorted(set(core.rglob("*.c")) - set(core.glob("os/macos/*.c")))
-    flags += ["-I", str(core)]
-    subprocess.run([compiler, *flags, "-o", str(out), *map(str, sources)], check=True)  # noqa: S603
->>>>>>> theirs
     return out
 
 
@@ -204,18 +193,11 @@ def main() -> int:
         copy = where / "planted"
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(TREE / "csrc/core", copy)
-<<<<<<< ours
         (noise,) = copy.rglob("noise.c")
         text = noise.read_text()
         assert PLACE in text
         extra = "\nvoid (*volatile planted)(void);\n" if "pointer" in what else ""
         noise.write_text(text.replace(PLACE, PLACE + planted) + extra)
-=======
-        text = (copy / "vault/noise.c").read_text()
-        assert PLACE in text
-        extra = "\nvoid (*volatile planted)(void);\n" if "pointer" in what else ""
-        (copy / "vault/noise.c").write_text(text.replace(PLACE, PLACE + planted) + extra)
->>>>>>> theirs
         found = faults(build(compilers[0], "-O3", copy, where / "planted.so"), ENTRIES)
         seen = any(what in line for line in found)
         bad += not seen

@@ -160,11 +160,7 @@ def test_import_elsewhere_is_refused() -> None:
 @pytest.mark.parametrize("flags", [["-D__STDC_NO_ATOMICS__=1"], ["-std=c99"]])
 def test_build_without_atomics_is_refused(flags: list[str]) -> None:
     compiler = os.environ.get("CC", "cc").split()
-<<<<<<< ours
-    source = "csrc/core/fatal/alt_stack.c"  # the first that setup.py compiles
-=======
     source = "csrc/core/arena/arena.c"  # the first that setup.py compiles
->>>>>>> theirs
     command = [*compiler, "-std=c11", *flags, "-Wfatal-errors", "-Icsrc/core", "-c", source]
     try:
         end = subprocess.run(  # noqa: S603
