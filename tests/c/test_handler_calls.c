@@ -26,6 +26,7 @@ static const struct {
     CALL(fstat), CALL(pwritev2), SOME(newfstatat), CALL(sendto), CALL(rt_sigprocmask),
     CALL(rt_sigpending), CALL(openat), CALL(write), CALL(close), CALL(fcntl),
     CALL(rt_sigtimedwait), CALL(mprotect), CALL(mmap), CALL(munmap), CALL(mincore),
+    CALL(pread64), CALL(sysinfo),
     SOME(sched_yield), CALL(sigaltstack), CALL(ioctl), CALL(tgkill), CALL(tkill), CALL(kill),
 #ifdef SYS_poll
     CALL(poll),
@@ -81,6 +82,20 @@ static int terminal(void)
 static void to_a_pipe(void) {}
 static void sealed(void) { OK(sa_seal(&arena, &why)); }
 static void large(void) { make(&other, 64 * sa_page_size(), 1, 1); }
+
+/* Which pages of it were touched, mincore cannot tell: they may be in swap. */
+static void large_and_unlocked(void)
+{
+    nobody_with_lock_limit(0);
+    large();
+    CHECK(!(sa_protection_of(&other) & SA_LOCK));
+}
+
+static void large_and_unlocked_without_pagemap(void)
+{
+    large_and_unlocked();
+    deny(SYS_openat, EPERM);
+}
 
 static void to_nowhere(void)
 {
@@ -195,6 +210,7 @@ static const struct way {
     {not_by_process, 0, 0}, {handled, 0, -42}, {handled_but_not_put_back, 0, -42},
     {others_work, 0, 0}, {to_a_pipe, SIGTERM, SIGTERM}, {sent_but_not_put_back, SIGTERM, SIGKILL},
     {sent_but_not_to_the_thread, SIGTERM, SIGKILL},
+    {large_and_unlocked, 0, 0}, {large_and_unlocked_without_pagemap, 0, 0},
 };
 enum { WAYS = sizeof ways / sizeof ways[0] };
 

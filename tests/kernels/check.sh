@@ -65,7 +65,7 @@ prepared() { # guest, machine
 
 # Boot it, and count what it tells: lines "RAN who program seconds passed failed skipped".
 boot() { # guest, machine, suite, package, lines for the job's parameters
-    local out=$cache/out/$1 kernel=$cache/$4-$3 release seconds=$((60 * ${MINUTES:-60}))
+    local out=$cache/out/$1 kernel=$cache/$4-$3 release seconds=$((60 * ${MINUTES:-60})) bad=0
     mkdir -p "$cache/out"
     prepared "$1" "$2" || return 0
     bash $here/fetch.sh kernel "$cache" "$3" "$4" "$2" >"$cache/log" 2>&1 || {
@@ -79,12 +79,13 @@ boot() { # guest, machine, suite, package, lines for the job's parameters
     while read -r who p f s left; do
         passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
         printf '%-16s %-48s %-5s %5d passed, %d failed, %d skipped%s\n' "$1" "$release" "$who" "$p" "$f" "$s" "${left:+; not run: $left}"
-        [ "$f" = 0 ] || { echo "    in $out:" && grep -a -A 8 '^FAILED' "$out/console" | head -n 40 | sed 's/^/    /'; }
+        bad=$((bad + f))
     done < <(tr -d '\r' <"$out/console" | awk '
         /^(RAN|LEFT)/ && !($2 in p) { whos[++n] = $2; p[$2] = 0 }
         /^RAN/ { p[$2] += $5; f[$2] += $6; s[$2] += $7 }
         /^LEFT/ { left[$2] = left[$2] " " $3 }
         END { for (i = 1; i <= n; i++) print whos[i], p[whos[i]], f[whos[i]] + 0, s[whos[i]] + 0, left[whos[i]] }')
+    [ $bad = 0 ] || { echo "    in $out:" && grep -aA 8 '^FAILED' "$out/console" | grep -avE '^(RAN|SKIPPED|LEFT)' | head -n 40 | sed 's/^/    /'; }
 }
 
 export CMDLINE MEMORY QEMU_ARGS
