@@ -87,11 +87,13 @@ C := $(BUILD)/c-$(VARIANT)
 DEATH := $(BUILD)/death
 CFLAGS := -O1 -g
 RUN :=
-C_TESTS := $(patsubst tests/c/%.c,$(C)/%,$(wildcard tests/c/test_*.c))
-DEATHS := $(patsubst tests/c/death/%.c,$(DEATH)/%,$(wildcard tests/c/death/*.c))
+C_SOURCES := $(filter-out tests/core/macos/%,$(wildcard tests/core/*/test_*.c))
+C_TESTS := $(addprefix $(C)/,$(basename $(notdir $(C_SOURCES))))
+vpath test_%.c $(sort $(dir $(C_SOURCES))) tests/core/macos
+DEATHS := $(patsubst tests/core/death/%.c,$(DEATH)/%,$(wildcard tests/core/death/*.c))
 GLUE_OBJECTS := $(GLUE:csrc/py/%.c=$(C)/py/%.o)
 OBJECTS := $(CORE:csrc/core/%.c=$(C)/core/%.o) $(if $(filter xnu,$(VARIANT)),$(C)/xnu.o)
-COMPILE = @mkdir -p $(@D) && echo "$(CC): $< ($(VARIANT))" && $(CC) $(STANDARD) $(WARNINGS) $(CFLAGS) -Itests/c -MMD -MP
+COMPILE = @mkdir -p $(@D) && echo "$(CC): $< ($(VARIANT))" && $(CC) $(STANDARD) $(WARNINGS) $(CFLAGS) -Itests/core -MMD -MP
 
 .PHONY: test quick test-c run-c ready programs
 test: ## C tests and pytest, against the installed wheel
@@ -101,12 +103,12 @@ test: ## C tests and pytest, against the installed wheel
 # What takes longest of both, as it tries what is left to chance, is left to `make test`.
 SLOW_C := test_arena test_ct test_fatal test_fill test_fork_between test_identity test_pages test_pool \
           test_replace test_rotate test_slot
-QUICK := $(addprefix tests/test_,arena.py buffer.py close.py codecs.py compare.py concat.py docs.py policy.py \
-         process.py refusals.py rotate.py seal.py states.py threads.py typing.py view.py wiped.py)
+SLOW := $(addprefix api/test_,getpass.py leaks.py limits.py sources.py stateful.py) docs/test_attacks.py
+QUICK := tests/api tests/docs tests/process/test_process.py
 quick: ## in under two minutes: the C tests and the part of pytest that do not take long, and lint
 	+@$(MAKE) $(PARALLEL) AT_ONCE=1 ready
 	+@$(MAKE) -s run-c C_TESTS='$(filter-out $(addprefix $(C)/,$(SLOW_C)),$(C_TESTS))'
-	$(PY) -P -m pytest -q -o cache_dir=$(BUILD)/pytest $(QUICK) $(PYTEST_ARGS)
+	$(PY) -P -m pytest -q -o cache_dir=$(BUILD)/pytest $(QUICK) $(SLOW:%=--ignore=tests/%) $(PYTEST_ARGS)
 	+@$(MAKE) -s check-lint
 
 # One pip at a time, beside the compiler.
@@ -115,7 +117,7 @@ ready:
 
 test-c: run-c ## the C tests alone
 	+@$(MAKE) $(PARALLEL) AT_ONCE=1 $(DEATHS)
-	$(PYTHON) tests/c/death/run.py $(DEATH)
+	$(PYTHON) tests/core/death/run.py $(DEATH)
 
 # Compiled by parallel jobs, run one at a time: many are races, and want the cores.
 run-c:
@@ -131,22 +133,19 @@ $(C)/core/%.o: csrc/core/%.c
 $(C)/py/%.o: csrc/py/%.c
 	$(COMPILE) -Icsrc/py -isystem $(INCLUDE) -c -o $@ $<
 
-$(C)/%: tests/c/%.c $(OBJECTS)
+$(C)/test_%: test_%.c $(OBJECTS)
 	$(COMPILE) -MF $@.d -o $@ $< $(OBJECTS)
 
-$(C)/xnu.o: tests/c/macos/xnu.c
+$(C)/xnu.o: tests/core/macos/xnu.c
 	$(COMPILE) -c -o $@ $<
 
-$(C)/%: tests/c/macos/%.c $(OBJECTS)
+$(C)/%: tests/checks/kernels/%.c $(OBJECTS)
 	$(COMPILE) -MF $@.d -o $@ $< $(OBJECTS)
 
-$(C)/%: tests/kernels/%.c $(OBJECTS)
+$(DEATH)/%: tests/core/death/%.c $(OBJECTS)
 	$(COMPILE) -MF $@.d -o $@ $< $(OBJECTS)
 
-$(DEATH)/%: tests/c/death/%.c $(OBJECTS)
-	$(COMPILE) -MF $@.d -o $@ $< $(OBJECTS)
-
-$(BUILD)/handover/%: tests/c/handover/%.c $(OBJECTS)
+$(BUILD)/handover/%: tests/core/handover/%.c $(OBJECTS)
 	$(COMPILE) -MF $@.d -o $@ $< $(OBJECTS)
 
 -include $(OBJECTS:.o=.d) $(GLUE_OBJECTS:.o=.d) $(C_TESTS:=.d) $(DEATHS:=.d)
@@ -254,13 +253,13 @@ $(WORKS)/.installed: $(WHEEL)/.built $(WORKS)/.made
 .PHONY: works-with works-record
 works-with: $(WORKS)/.installed ## try what takes an arena, and write docs/works-with.md
 	@set -e; for p in $$(sh tests/pythons.sh); do $(MAKE) -s works-record PYTHON=$$p; done
-	$(WORKS)/bin/python tests/works.py --packages --record
+	$(WORKS)/bin/python tests/works/works.py --packages --record
 
 works-record: install
-	$(PY) tests/works.py --record
+	$(PY) tests/works/works.py --record
 
 check-works-with: $(WORKS)/.installed ## the packages' rows are as docs/works-with.md has them
-	$(WORKS)/bin/python tests/works.py --packages
+	$(WORKS)/bin/python tests/works/works.py --packages
 
 .PHONY: attacks
 attacks: install $(VENV)/.attacks ## each attack against each way of holding a key, into README and docs/attacks.md
@@ -316,51 +315,51 @@ check-tsan: ## the C tests under ThreadSanitizer
 	    CFLAGS='-O1 -g -fsanitize=thread' $(if $(filter linux,$(SYSTEM)),RUN='setarch -R')
 
 check-valgrind: ## the C tests under valgrind
-	$(MAKE) run-c VARIANT=valgrind RUN='valgrind --quiet --suppressions=tests/c/valgrind.supp --error-exitcode=9 --leak-check=full'
+	$(MAKE) run-c VARIANT=valgrind RUN='valgrind --quiet --suppressions=tests/core/valgrind.supp --error-exitcode=9 --leak-check=full'
 
 # Transfers between lockdowns take long in small pieces: test_os.c sends them. The frame of a signal stays Linux's; the file for macOS is compiled into a test of its own.
 XNU := $(wildcard csrc/core/*/*.c) $(filter-out %/frame.c,$(wildcard csrc/core/os/macos/*.c)) \
        csrc/core/os/linux/frame.c csrc/core/os/linux/syscall.c
 check-macos: ## the core's macOS side, by C tests on Linux that answers as XNU does
 	$(MAKE) run-c VARIANT=xnu CORE='$(XNU)' C_TESTS='$(patsubst $(C)/%,$(BUILD)/c-xnu/%,$(filter-out %/test_transfer,$(C_TESTS))) $(BUILD)/c-xnu/test_frame' \
-	    CFLAGS='-O1 -g -U__linux__ -Itests/c/macos -include xnu.h'
+	    CFLAGS='-O1 -g -U__linux__ -Itests/core/macos -include xnu.h'
 
 $(VENV)/.neighbours: pyproject.toml $(VENV)/.pytest
 	$(GROUPS) --group neighbours
 	touch $@
 
 check-neighbours: install $(VENV)/.neighbours ## with other libraries that handle fatal signals, and in a notebook
-	$(PY) -P -m pytest -o cache_dir=$(BUILD)/pytest -rs tests/test_neighbours.py tests/test_getpass.py::test_in_jupyters_kernel
+	$(PY) -P -m pytest -o cache_dir=$(BUILD)/pytest -rs tests/crash/test_neighbours.py tests/api/test_getpass.py::test_in_jupyters_kernel
 
 # The C programs ten times as often as the matrix, which costs about 15 s a round.
 N := 1
 .PHONY: deaths
 check-deaths: $(DEATHS) ## the crash matrix, N times with every CPython found
-	$(PYTHON) tests/c/death/run.py $(DEATH) $$((10 * $(N)))
+	$(PYTHON) tests/core/death/run.py $(DEATH) $$((10 * $(N)))
 	@set -e; for p in $$(sh tests/pythons.sh); do $(MAKE) -s deaths PYTHON=$$p N=$(N); done
 
 deaths: install $(VENV)/.pytest
-	$(PY) tests/deaths.py $(N) $(SEED)
+	PYTHONPATH=tests $(PY) tests/checks/deaths.py $(N) $(SEED)
 
 check-handover: $(BUILD)/handover/handover install ## how processes end, with the library and without
-	$(PY) -P tests/handover.py $< $(HANDOVER_ARGS)
+	$(PY) -P tests/checks/handover.py $< $(HANDOVER_ARGS)
 
 check-purity: install ## what the fatal handler can reach, in the machine code
-	$(PYTHON) tests/purity.py $(BUILD) $(GCC) $(CLANG) $(VENV)/lib/python*/site-packages/secalloc/_core*.so
+	$(PYTHON) tests/checks/purity.py $(BUILD) $(GCC) $(CLANG) $(VENV)/lib/python*/site-packages/secalloc/_core*.so
 
 # What is wrapped is named in the program's table; the rest of it goes through syscall().
 INJECT := mmap munmap mremap mprotect madvise munlock mincore ftruncate close sigaction sigaltstack fstat write \
           read poll fcntl open getrlimit setrlimit calloc aligned_alloc pthread_setspecific syscall os_syscall
 check-inject: ## every system call of the library fails once, in each way it can
 	@mkdir -p $(BUILD)
-	$(CC) $(STANDARD) $(WARNINGS) -O1 -g $(INJECT:%=-Wl,--wrap=%) -o $(BUILD)/inject tests/inject/inject.c $(CORE)
+	$(CC) $(STANDARD) $(WARNINGS) -O1 -g $(INJECT:%=-Wl,--wrap=%) -o $(BUILD)/inject tests/checks/inject/inject.c $(CORE)
 	$(BUILD)/inject
 
 # clang's debug information of today is not what valgrind of yesterday reads.
 CT := $(BUILD)/ct
 define constant_time # compiler, flags
 	@mkdir -p $(CT)
-	@$1 $(STANDARD) $(WARNINGS) $2 -g -gdwarf-4 -DSECALLOC_CHECK_CT -o $(CT)/ct tests/ct/ct.c \
+	@$1 $(STANDARD) $(WARNINGS) $2 -g -gdwarf-4 -DSECALLOC_CHECK_CT -o $(CT)/ct tests/checks/ct/ct.c \
 	    csrc/core/base/codec.c csrc/core/base/ct.c csrc/core/base/registers.c
 	@valgrind -q --error-exitcode=9 $(CT)/ct
 	@for plant in branch index; do \
@@ -373,7 +372,7 @@ check-ct: ## comparison and codecs under valgrind, the secret undefined
 	$(foreach o,-O1 -O2 -O3,$(call constant_time,$(GCC),$o)$(call constant_time,$(CLANG),$o))
 
 check-model: ## spin over the model of the slot word, and over its mutants
-	$(PYTHON) tests/model/check.py
+	$(PYTHON) tests/checks/model/check.py
 
 # What is found is kept as $(FUZZ)/crash-*; run it again by giving it to the program.
 FUZZ := $(BUILD)/fuzz
@@ -383,12 +382,12 @@ FUZZ_OPTIONS :=
 fuzz: ## libFuzzer over the core's operations, for FUZZ_SECONDS
 	@mkdir -p $(FUZZ)/corpus
 	$(CLANG) $(STANDARD) $(WARNINGS) -O1 -g -fsanitize=$(FUZZ_SANITIZE) -fno-sanitize-recover=all \
-	    -Wl,--wrap=abort -Wl,--wrap=write -o $(FUZZ)/operations tests/fuzz/operations.c $(CORE)
+	    -Wl,--wrap=abort -Wl,--wrap=write -o $(FUZZ)/operations tests/checks/fuzz/operations.c $(CORE)
 	ASAN_OPTIONS=use_sigaltstack=0:handle_sigtrap=0 $(FUZZ)/operations -max_len=160 -print_final_stats=1 \
 	    -verbosity=0 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ)/ $(FUZZ_OPTIONS) $(FUZZ)/corpus
 
 check-cross: $(VENV)/.cross ## compile and link for every platform; run the C tests on musl, and by qemu
-	bash tests/cross.sh $(PY) $(BUILD)/cross
+	bash tests/checks/cross.sh $(PY) $(BUILD)/cross
 
 $(VENV)/.cross: pyproject.toml $(VENV)/.made
 	$(GROUPS) --group cross
@@ -403,18 +402,18 @@ check-lint: install $(VENV)/.lint ## ruff, mypy --strict and stubtest
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy --strict secalloc pytest_secalloc.py tests
 	$(VENV)/bin/mypy --strict bench/attacks
-	$(VENV)/bin/mypy --strict --python-version 3.14 tests/test_typing.py
+	$(VENV)/bin/mypy --strict --python-version 3.14 tests/api/test_typing.py
 	cd $(BUILD) && $(VENV)/bin/stubtest --allowlist $(CURDIR)/tests/stubtest.txt secalloc
 
 .PHONY: check-kernels
 check-kernels: $(VENV)/.pytest ## boot KERNELS, else all, by qemu, and run the tests in each; QUICK=1: a part
-	bash tests/kernels/check.sh $(PY) $(BUILD) $(KERNELS)
+	bash tests/checks/kernels/check.sh $(PY) $(BUILD) $(KERNELS)
 
 check-versions: ## make test with every CPython found
 	@set -e; for p in $$(sh tests/pythons.sh); do echo "== $$($$p --version)"; $(MAKE) test PYTHON=$$p; done
 
 check-freethreaded: ## without a GIL: all tests, in threads, under ThreadSanitizer; builds CPython where PYTHON_FT is none
-	CLANG=$(CLANG) bash tests/freethreaded.sh $(BUILD)/freethreaded
+	CLANG=$(CLANG) bash tests/checks/freethreaded.sh $(BUILD)/freethreaded
 
 check-workflows: $(VENV)/.lint ## .github by zizmor and actionlint, offline; cibuildwheel's configuration
 	$(VENV)/bin/zizmor --offline --pedantic --quiet .github
@@ -423,7 +422,7 @@ check-workflows: $(VENV)/.lint ## .github by zizmor and actionlint, offline; cib
 	    --print-build-identifiers >$(BUILD)/identifiers && grep -c . $(BUILD)/identifiers | sed "s/^/ok: $$system, wheels to build or test: /"; done
 
 check-docs: install $(VENV)/.pytest ## run the examples of the documentation
-	$(PY) -P -m pytest -o cache_dir=$(BUILD)/pytest tests/test_docs.py
+	$(PY) -P -m pytest -o cache_dir=$(BUILD)/pytest tests/docs/test_docs.py
 
 .PHONY: clean
 clean: ## remove everything generated

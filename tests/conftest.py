@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-TREE = Path(__file__).resolve().parent.parent
+TESTS = Path(__file__).resolve().parent
+TREE = TESTS.parent
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != TREE]
-if str(TREE / "tests") not in sys.path:
-    sys.path.insert(0, str(TREE / "tests"))
+for _folder in (*sorted(p for p in TESTS.iterdir() if any(p.glob("*.py"))), TESTS):
+    if str(_folder) not in sys.path:
+        sys.path.insert(0, str(_folder))
 
 import crash  # noqa: E402
 from support import TRIALS, crypto, spy  # noqa: E402
