@@ -1,5 +1,5 @@
-/* What the pool's own files share: pool.c makes and ends pools and their arenas, pool_seal.c seals
- * and opens their pages. */
+/* What the pool's own files share: pool.c makes and ends pools and their arenas, seal.c seals and
+ * opens their pages. */
 #ifndef SECALLOC_POOL_STATE_H
 #define SECALLOC_POOL_STATE_H
 

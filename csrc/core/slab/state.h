@@ -1,5 +1,5 @@
-/* What the slabs' own files share: slab.c has the cells of one, slab_gate.c its pages' access,
- * slab_set.c finds a cell among many or has pages cut, slab_registry.c knows all sets.
+/* What the slabs' own files share: slab.c has the cells of one, gate.c its pages' access, set.c
+ * finds a cell among many or has pages cut, registry.c knows all sets.
  *
  * A slab has a lock of its own and belongs to a shard of threads, so that threads seldom meet.
  * Slab records stay in their list as long as the set lives, so that it can be walked without a
@@ -28,7 +28,7 @@ struct sa_slab {
     unsigned class, shard;
     _Atomic bool locked;
     _Atomic uint32_t free; /* cells to be had; 0 without pages */
-    _Atomic uint32_t gate; /* access for the owners, then lifts; see slab_gate.c */
+    _Atomic uint32_t gate; /* access for the owners, then lifts; see gate.c */
     _Atomic bool changing; /* lock over the pages' access and `mapped` */
     /* under the lock: */
     bool mapped, lowering;
@@ -50,7 +50,7 @@ struct slab_set {
     struct {
         _Atomic int64_t ms;
         _Atomic uint64_t returns;
-    } refused[2]; /* when secretmem, and a lock, were refused last: see slab_set.c */
+    } refused[2]; /* when secretmem, and a lock, were refused last: see set.c */
     _Atomic uint32_t pages[SHARDS][SLAB_CLASSES]; /* in slabs of the shard and class */
     _Atomic(struct sa_slab *) slabs[SLAB_CLASSES];
     _Atomic(struct sa_slab *) recent[SHARDS][SLAB_CLASSES]; /* where a shard looks first */
