@@ -215,7 +215,7 @@ inline set_access(t, s, chosen, again)
     atomic { got = 0; over = 0; a_access = 0 }
 }
 
-/* arena_place.h: arena_whole */
+/* arena/place.h: arena_whole */
 #define WHOLE (generation[cur] == good)
 
 /* vault.c: vault_take, pages_take; then slot.c: slot_publish unless it is for a rotation */
@@ -335,7 +335,7 @@ inline move()
     bit pinned, writable, w_dropped, failed; byte w_access, w_pins
 #define ACCESS_LOCALS bit got, over; byte a_access
 
-/* arena_make.c, arena.c, fill.c, rotate.c: one thread that uses one arena */
+/* arena/make.c, arena.c, fill.c, rotate.c: one thread that uses one arena */
 proctype owner() provided (!interrupted[OWNER])
 {
     WIPER_LOCALS; ACCESS_LOCALS;
