@@ -203,14 +203,30 @@ static const struct way {
     void (*prepare)(void);
     int sent, death; /* 0: a fault, SIGSEGV */
 } ways[] = {
-    {to_a_pipe, 0, 0}, {to_nowhere, 0, 0}, {sealed, 0, 0}, {large, 0, 0},
-    {to_a_socket, 0, 0}, {to_a_file, 0, 0}, {to_a_device, 0, 0}, {to_a_terminal, 0, 0},
-    {silent, 0, 0}, {by_other_means, 0, 0}, {to_nobody_by_other_means, 0, 0}, {by_flags, 0, 0},
-    {not_to_be_opened, 0, 0}, {not_to_be_replaced, 0, 0}, {not_queued, 0, 0},
-    {not_by_process, 0, 0}, {handled, 0, -42}, {handled_but_not_put_back, 0, -42},
-    {others_work, 0, 0}, {to_a_pipe, SIGTERM, SIGTERM}, {sent_but_not_put_back, SIGTERM, SIGKILL},
+    {to_a_pipe, 0, 0},
+    {to_nowhere, 0, 0},
+    {sealed, 0, 0},
+    {large, 0, 0},
+    {to_a_socket, 0, 0},
+    {to_a_file, 0, 0},
+    {to_a_device, 0, 0},
+    {to_a_terminal, 0, 0},
+    {silent, 0, 0},
+    {by_other_means, 0, 0},
+    {to_nobody_by_other_means, 0, 0},
+    {by_flags, 0, 0},
+    {not_to_be_opened, 0, 0},
+    {not_to_be_replaced, 0, 0},
+    {not_queued, 0, 0},
+    {not_by_process, 0, 0},
+    {handled, 0, -42},
+    {handled_but_not_put_back, 0, -42},
+    {others_work, 0, 0},
+    {to_a_pipe, SIGTERM, SIGTERM},
+    {sent_but_not_put_back, SIGTERM, SIGKILL},
     {sent_but_not_to_the_thread, SIGTERM, SIGKILL},
-    {large_and_unlocked, 0, 0}, {large_and_unlocked_without_pagemap, 0, 0},
+    {large_and_unlocked, 0, 0},
+    {large_and_unlocked_without_pagemap, 0, 0},
 };
 enum { WAYS = sizeof ways / sizeof ways[0] };
 
