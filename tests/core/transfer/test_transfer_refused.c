@@ -23,7 +23,7 @@ static struct sa_status status_now(void)
     return now;
 }
 
-static void begin(void)
+static void test_setting(void)
 {
     if (under_tool())
         SKIP("a tool's own calls would be refused, too");
@@ -98,7 +98,7 @@ static char give(bool refused, unsigned *found)
 TEST(the_giver_cannot_unmap)
 {
     unsigned found;
-    begin();
+    test_setting();
     SAME(give(false, &found), 'D');
     SAME(found, 2); /* the control */
     SAME(give(true, &found), 'W');
@@ -128,7 +128,7 @@ static void deny_places(void)
 TEST(the_taker_loses_the_place)
 {
     bool shared;
-    begin();
+    test_setting();
     deny_places();
     struct sa_status before = status_now();
     SAME(sa_take_over(&to, SIZE, ends[1], 1000, &shared, &why), SA_OS_ERROR);
