@@ -169,6 +169,19 @@ def test_the_functions_that_the_invariants_name_exist() -> None:
         assert re.search(rf"^(?:def |[a-zA-Z_].*[ *]){name}\(", ours, re.M), name
 
 
+def test_the_architecture_names_each_file_of_the_core_and_no_other() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| (`[\w/]+`)? ?\| ([^|]*) \| [^|]* \|$", text, re.M)
+    told, room = set(), ""
+    for folder, names in rows:
+        room = folder.strip("`") or room
+        told |= {(room, name) for name in re.findall(r"`(\w+\.c)`", names)}
+    core = ROOT / "csrc" / "core"
+    there = {(path.relative_to(core).parts[0], path.name) for path in core.rglob("*.c")}
+    rooms = {path.name for path in core.iterdir()}
+    assert {pair for pair in told if pair[0] in rooms} == there
+
+
 def test_the_targets_that_documents_name_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for path in (*DOCUMENTS, ROOT / "CONTRIBUTING.md", ROOT / "tests" / "README.md"):
