@@ -25,6 +25,7 @@ class Watch:
         self.poller = Poller()
         self._woken, self._waker = os.pipe()
         self.poller.add(self._woken)
+        self._set = self.poller.fileno()
         self.closed = False
 
     def check(self) -> None:
@@ -40,7 +41,7 @@ class Watch:
         """The set's descriptor."""
         with self.listener:
             self.check()
-            return self.poller.fileno()
+            return self._set
 
     def leave(self) -> None:
         """One who was counted does not wait any more."""
@@ -54,15 +55,14 @@ class Watch:
         thread, as gevent's and eventlet's do."""
         with self.listener:
             self.check()
-            fd = self.poller.fileno()
             self.listener.count(1)
         try:
             if hasattr(select, "poll"):  # which takes any descriptor; eventlet has none
                 poller = select.poll()
-                poller.register(fd, select.POLLIN)
+                poller.register(self._set, select.POLLIN)
                 poller.poll(None if timeout is None else milliseconds(timeout))
             else:
-                select.select([fd], [], [], timeout)
+                select.select([self._set], [], [], timeout)
         finally:
             self.leave()
 

@@ -57,6 +57,7 @@ PLANTED = (
         '#if 0\n#include "base/gone.h"\n#endif',
         f"{LOW} includes base/gone.h, which is not there",
     ),
+    ("csrc/core/base/left_out.c", "int x;", "no object was given: csrc/core/base/left_out.c"),
     ("csrc/core/loose.c", "int loose;", "in no room: csrc/core/loose.c"),
     (
         LOW,
