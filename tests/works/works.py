@@ -313,7 +313,7 @@ def recorded() -> dict[str, Any]:
     return record
 
 
-def expected(rows: Groups) -> Groups:
+def expected(rows: dict[str, Any]) -> dict[str, Any]:
     """What is recorded of this version's series, as this release of it has it.
 
     Before 3.11.7 and 3.12.1 (its change 84443) SSLSocket.recv_into did not ask for a buffer
