@@ -8,8 +8,6 @@
 #include "linux.h"
 #endif
 
-static struct sa_why why;
-
 /* No fork is under way, as far as this process knows. */
 static void pages_are_to_be_had(void)
 {
@@ -80,6 +78,7 @@ TEST(a_raw_clone_beside_a_fork)
     pid_t child = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
     CHECK(child >= 0);
     if (child == 0) {
+        struct sa_why why;
         SAME(vault_enter(&why), SA_OK); /* finds out whose all this is */
         pages_are_to_be_had();
         _exit(0);
