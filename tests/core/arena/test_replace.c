@@ -430,6 +430,9 @@ TEST(twins_beside_rotations)
     }
     atomic_store(&over, true);
     SAME(pthread_join(thread, NULL), 0);
+    for (unsigned i = 0; i < KEYS; i++)
+        sa_close(&keys[i]);
+    sa_pool_free(pool);
 }
 
 int main(int argc, char **argv)

@@ -142,7 +142,7 @@ static int child_found(void)
     return WEXITSTATUS(status);
 }
 
-static void begin(void)
+static void test_setting(void)
 {
     struct sa_arena first = {0};
     if (under_tool())
@@ -157,7 +157,7 @@ static void begin(void)
 static void made(long call)
 {
     struct sa_arena a;
-    begin();
+    test_setting();
     trap(call);
     make(&a, BYTES, 1, SEED); /* pages of its own, mapped for it alone */
     CHECK(sa_protection_of(&a) & SA_SECRETMEM);
@@ -193,7 +193,7 @@ static void hand(long call, void *other(void *), bool taking)
     pthread_t thread;
     void *failed;
     bool shared;
-    begin();
+    test_setting();
     for (int i = 0; i < 4;
          i++) /* so that there are parked pages, for both, one of them the last back */
         make(&more[i], 3000, 1, 1);
