@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -25,18 +26,37 @@ void *__libc_malloc(size_t bytes);
 void __libc_free(void *block);
 void *__libc_realloc(void *block, size_t bytes);
 
+/* ---- whose the heap is ----------------------------------------------------------------- */
+
+static _Atomic(uintptr_t) next_malloc, next_free, next_realloc;
+
+/* dlsym itself may free: what comes meanwhile is left alone. */
+static uintptr_t next(_Atomic(uintptr_t) *known, const char *name)
+{
+    static _Thread_local bool asking;
+    if (!*known && !asking) {
+        asking = true;
+        *known = (uintptr_t)dlsym(RTLD_NEXT, name);
+        asking = false;
+    }
+    return *known;
+}
+
+/* Another allocator may come behind us, whose blocks look different. The address of malloc does
+ * not tell: where the program takes it, and has a fixed place, it is one in the program. */
+static bool is_glibcs(void)
+{
+    uintptr_t there = atomic_load_explicit(&next_malloc, memory_order_relaxed);
+    return (there ? there : next(&next_malloc, "malloc")) == (uintptr_t)__libc_malloc;
+}
+
+/* ---- glibc's blocks -------------------------------------------------------------------- */
+
 /* A chunk of glibc's: its size and three flags stand before the block, which ends with the
  * next chunk's first word. So since 2.3, and nothing may change it: emacs' heap images and
  * malloc_usable_size as inlined elsewhere depend on it. */
 enum { MAPPED = 2, FLAGS = 7 };
 enum { LEAST = 4 * sizeof(size_t), ALIGNED = 2 * sizeof(size_t), PAGE = 4096 };
-
-/* Another allocator may come first, whose blocks look different. Read at run time, or the
- * compiler takes functions of two names for two. */
-static void *(*const volatile in_use)(size_t) = malloc;
-static void *(*const volatile of_glibc)(size_t) = __libc_malloc;
-
-static bool is_glibcs(void) { return in_use == of_glibc; }
 
 /* Of the kernel, which says EFAULT before it says that there is no such thing to do. */
 static bool is_readable(uintptr_t at)
@@ -91,28 +111,12 @@ static bool is_cached(const void *block)
     return key && ((const uintptr_t *)block)[1] == key;
 }
 
-/* ---- where the heap is another's ------------------------------------------------------- */
-
-static _Atomic(uintptr_t) others_free, others_realloc;
-
-/* dlsym itself may free: what comes meanwhile is left alone. */
-static uintptr_t next(_Atomic(uintptr_t) *known, const char *name)
-{
-    static _Thread_local bool asking;
-    if (!*known && !asking) {
-        asking = true;
-        *known = (uintptr_t)dlsym(RTLD_NEXT, name);
-        asking = false;
-    }
-    return *known;
-}
-
 /* ---- the two functions ----------------------------------------------------------------- */
 
 void free(void *block)
 {
     if (!is_glibcs()) {
-        uintptr_t there = next(&others_free, "free");
+        uintptr_t there = next(&next_free, "free");
         if (there)
             ((void (*)(void *))there)(block);
         return;
@@ -186,7 +190,7 @@ static void *mapped_resized(void *block, size_t bytes)
 void *realloc(void *block, size_t bytes)
 {
     if (!is_glibcs()) {
-        uintptr_t there = next(&others_realloc, "realloc");
+        uintptr_t there = next(&next_realloc, "realloc");
         return there ? ((void *(*)(void *, size_t))there)(block, bytes) : NULL;
     }
     if (block && is_mapped(block))

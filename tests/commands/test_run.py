@@ -198,11 +198,25 @@ def test_blocks_of_pythons_allocator(tmp_path: Path) -> None:
     ["", "glibc.malloc.hugetlb=1", "glibc.malloc.hugetlb=2", "glibc.malloc.tcache_count=0"],
 )
 def test_blocks_of_the_c_library(tunables: str, tmp_path: Path) -> None:
-    """Heaps of threads are smaller, and begin elsewhere, where pages are huge."""
+    """Heaps of threads are smaller, and begin elsewhere, where pages are huge. In a program that
+    has a fixed place, as Debian's Python, malloc has another address."""
+    for flags in ((), ("-no-pie", "-fno-pie")):
+        program = built("heap.c", tmp_path, *flags)
+        end = start([program], env={"LD_PRELOAD": str(library()), "GLIBC_TUNABLES": tunables})
+        assert (end.returncode, end.stdout, end.stderr) == (0, "ok\n", "")
+        assert start([program]).returncode == 1, "the control: without it they keep their content"
+
+
+@by_library
+def test_blocks_of_another_allocator(tmp_path: Path) -> None:
+    """One that is loaded before ours, or behind it: its blocks stay as they are."""
     program = built("heap.c", tmp_path)
-    end = start([program], env={"LD_PRELOAD": str(library()), "GLIBC_TUNABLES": tunables})
-    assert (end.returncode, end.stdout, end.stderr) == (0, "ok\n", "")
-    assert start([program]).returncode == 1, "the control: without it they keep their content"
+    another, ours = built("another.c", tmp_path, "-shared", "-fPIC"), library()
+    for loaded in (another, f"{another}:{ours}", f"{ours}:{another}"):
+        end = start([program, "another"], env={"LD_PRELOAD": loaded})
+        assert (end.returncode, end.stdout, end.stderr) == (0, "ok\n", ""), loaded
+    end = start([program, "another"], env={"LD_PRELOAD": str(ours)})
+    assert end.returncode == 1, "the control: those of the C library do not"
 
 
 @by_library

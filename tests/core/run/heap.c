@@ -3,6 +3,7 @@
  *     heap          blocks let go, shrunk and grown, of every size, in threads too
  *     heap twice    lets a block go twice, which glibc must still find: SIGABRT
  *     heap wild     lets go of what is no block, likewise
+ *     heap another  whether blocks of another allocator stay as they are
  */
 #include <malloc.h>
 #include <pthread.h>
@@ -170,12 +171,26 @@ static void *work(void *unused)
     return unused;
 }
 
+static void stay_as_they_are(void)
+{
+    for (size_t bytes = 1; bytes < 3000; bytes += 7) {
+        uint8_t *block = filled(bytes), *to = resize(block, bytes + 1000);
+        CHECK(to && to != block && left(to, bytes) == bytes && left(block, bytes) == bytes);
+        let_go(block);
+        CHECK(left(block, bytes) == bytes);
+    }
+}
+
 int main(int argc, char **argv)
 {
+    make = malloc; /* taken by code: a program that has a fixed place then lends it one there */
     if (argc > 1 && !strcmp(argv[1], "twice")) {
         uint8_t *block = filled(atoi(argv[2]) ? (size_t)atoi(argv[2]) : 32);
         let_go(block);
         let_go(block);
+    } else if (argc > 1 && !strcmp(argv[1], "another")) {
+        stay_as_they_are();
+        puts("ok");
     } else if (argc > 1) {
         static _Alignas(16) uint8_t none[4096];
         let_go(none + 2048 + 8);
