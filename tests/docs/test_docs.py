@@ -161,9 +161,10 @@ def test_the_tests_that_documents_name_exist() -> None:
             assert re.search(start, file.read_text(), re.M), f"{path.name}: {module}::{name}"
 
 
-def test_the_functions_that_the_invariants_name_exist() -> None:
+@pytest.mark.parametrize("page", ["invariants.md", "debugging.md"])
+def test_the_functions_that_a_page_names_exist(page: str) -> None:
     ours = sources("csrc", ".c", ".h") + sources("secalloc", ".py")
-    named = re.findall(r"`(\w+)\(\)`", (ROOT / "docs" / "invariants.md").read_text())
+    named = re.findall(r"`(\w+)\(\)`", (ROOT / "docs" / page).read_text())
     assert named
     for name in named:
         assert re.search(rf"^(?:def |[a-zA-Z_].*[ *]){name}\(", ours, re.M), name
