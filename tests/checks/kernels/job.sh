@@ -14,7 +14,7 @@ make -s programs CC="$CC" VARIANT=$variant DEATH="$build/death-$variant"
 rm -rf "$to"
 mkdir -p "$to"/{c,death}
 make -s "$build/c-$variant/figures" CC="$CC" VARIANT=$variant
-for source in tests/core/test_*.c; do cp "$build/c-$variant/$(basename "$source" .c)" "$to/c/"; done
+find tests/core -name 'test_*.c' ! -path '*/macos/*' | while read -r source; do cp "$build/c-$variant/$(basename "$source" .c)" "$to/c/"; done
 for source in tests/core/death/*.c; do cp "$build/death-$variant/$(basename "$source" .c)" "$to/death/"; done
 cp "$build/c-$variant/figures" "$to/"
 cp -R csrc secalloc tests docs bench packaging ./*.py ./*.toml ./*.md ./*.in Makefile LICENSE "$to/"
