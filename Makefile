@@ -402,7 +402,7 @@ check-lint: install $(VENV)/.lint ## ruff, mypy --strict and stubtest
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy --strict secalloc pytest_secalloc.py tests
 	$(VENV)/bin/mypy --strict bench/attacks
-	$(VENV)/bin/mypy --strict --python-version 3.14 tests/api/test_typing.py
+	MYPYPATH=tests $(VENV)/bin/mypy --strict --python-version 3.14 tests/api/test_typing.py
 	cd $(BUILD) && $(VENV)/bin/stubtest --allowlist $(CURDIR)/tests/stubtest.txt secalloc
 
 .PHONY: check-kernels
