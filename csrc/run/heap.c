@@ -43,11 +43,23 @@ static uintptr_t next(_Atomic(uintptr_t) *known, const char *name)
 }
 
 /* Another allocator may come behind us, whose blocks look different. The address of malloc does
- * not tell: where the program takes it, and has a fixed place, it is one in the program. */
+ * not tell: where the program takes it, and has a fixed place, it is one in the program. Nor does
+ * __libc_malloc, which others define too. */
 static bool is_glibcs(void)
 {
-    uintptr_t there = atomic_load_explicit(&next_malloc, memory_order_relaxed);
-    return (there ? there : next(&next_malloc, "malloc")) == (uintptr_t)__libc_malloc;
+    enum { UNKNOWN, GLIBCS, ANOTHERS };
+    static _Atomic int whose;
+    static _Atomic(uintptr_t) next_of_glibc;
+    int known = atomic_load_explicit(&whose, memory_order_relaxed);
+    if (known != UNKNOWN)
+        return known == GLIBCS;
+    Dl_info heap, glibc;
+    uintptr_t there = next(&next_malloc, "malloc");
+    uintptr_t sure = next(&next_of_glibc, "gnu_get_libc_version");
+    if (!there || !sure || !dladdr((void *)there, &heap) || !dladdr((void *)sure, &glibc))
+        return false;
+    whose = heap.dli_fbase == glibc.dli_fbase ? GLIBCS : ANOTHERS;
+    return whose == GLIBCS;
 }
 
 /* ---- glibc's blocks -------------------------------------------------------------------- */

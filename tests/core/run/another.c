@@ -1,5 +1,6 @@
 /* An allocator to be loaded before a program, that never gives a block a second time: what is
- * let go can be looked at. Nothing stands before a block but what would be a size of glibc's. */
+ * let go can be looked at. It has glibc's inner names too, as some do. Nothing stands before a
+ * block but what would be a size of glibc's. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -33,3 +34,7 @@ void *realloc(void *block, size_t bytes)
         memcpy(to, block, had < bytes ? had : bytes);
     return to;
 }
+
+void *__libc_malloc(size_t bytes) __attribute__((alias("malloc")));
+void __libc_free(void *block) __attribute__((alias("free")));
+void *__libc_realloc(void *block, size_t bytes) __attribute__((alias("realloc")));
