@@ -292,6 +292,40 @@ TEST(a_giver_that_talks_nonsense)
     SAME(sa_state_of(&to), SA_IS_CLOSED);
 }
 
+/* Through the socket it goes part by part, and never in parts of two contents. */
+TEST(replaced_in_the_midst)
+{
+    enum { BYTES = 1 << 20 }; /* more than a socket takes at once */
+    static uint8_t part[65536], next[BYTES];
+    struct offer offer = {.kind = 'S'};
+    struct sa_arena fresh = {0};
+    int ends[2];
+    pthread_t thread;
+    size_t n;
+    char go;
+    pair(ends);
+    make(&from, BYTES, 1, 1);
+    struct giver g = {.arena = &from, .sock = ends[0], .timeout = 20000};
+    SAME(os_socket_send(ends[1], &offer, sizeof offer, -1, &n), 0);
+    SAME(pthread_create(&thread, NULL, gives, &g), 0);
+    SAME(recv(ends[1], &go, 1, MSG_WAITALL), 1);
+    SAME(go, 'G');
+    SAME(recv(ends[1], part, 1000, MSG_WAITALL), 1000);
+    CHECK(is_content(part, 1000, 1));
+    put_content(next, BYTES, 2);
+    OK(sa_twin(&from, &fresh, &why));
+    OK(sa_store(&fresh, 0, next, BYTES));
+    OK(sa_fill_end(&fresh, true));
+    OK(sa_replace(&from, &fresh, &why));
+    while (recv(ends[1], part, sizeof part, MSG_DONTWAIT) > 0) {
+    }
+    SAME(pthread_join(thread, NULL), 0);
+    SAME(g.code, SA_WIPED);
+    CHECK(is_content(raw(&from), BYTES, 2));
+    sa_close(&fresh);
+    sa_close(&from);
+}
+
 /* ---- wipes in between ----------------------------------------------------------------------- */
 
 static _Atomic bool over;
@@ -378,6 +412,7 @@ int main(int argc, char **argv)
     RUN(offers_that_do_not_fit);
     RUN(pages_without_need);
     RUN(a_giver_that_talks_nonsense);
+    RUN(replaced_in_the_midst);
     RUN(handing_over_under_lockdown);
 #ifdef __linux__
     RUN(through_the_socket);
