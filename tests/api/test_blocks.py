@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Literal
 
 import pytest
-from crash import SECRET, secret
+from crash import SECRET, readable, secret
 from support import check, run
 
 import secalloc
@@ -502,6 +502,7 @@ def test_replace_leaves_it_sealed() -> None:
     arena.seal()
     arena.replace(NEW)
     assert arena.sealed
+    assert not readable(arena.address)
     with arena.open("r") as view:
         assert bytes(view) == NEW
     pool = Pool()
@@ -510,6 +511,7 @@ def test_replace_leaves_it_sealed() -> None:
     key.replace(NEW)
     assert key.sealed
     assert other.sealed
+    assert not readable(key.address)
     with pool.open("r"):
         assert bytes(key) == NEW
         assert bytes(other) == SECRET
