@@ -318,8 +318,8 @@ check-valgrind: ## the C tests under valgrind
 	$(MAKE) run-c VARIANT=valgrind RUN='valgrind --quiet --suppressions=tests/core/valgrind.supp --error-exitcode=9 --leak-check=full'
 
 # Transfers between lockdowns take long in small pieces: test_os.c sends them. The frame of a signal stays Linux's; the file for macOS is compiled into a test of its own.
-XNU := $(wildcard csrc/core/*/*.c) $(filter-out %/frame.c,$(wildcard csrc/core/os/macos/*.c)) \
-       csrc/core/os/linux/frame.c csrc/core/os/linux/syscall.c
+XNU := $(wildcard csrc/core/*/*.c) $(filter-out %/frame.c %/code.c,$(wildcard csrc/core/os/macos/*.c)) \
+       csrc/core/os/linux/frame.c csrc/core/os/linux/code.c csrc/core/os/linux/syscall.c
 check-macos: ## the core's macOS side, by C tests on Linux that answers as XNU does
 	$(MAKE) run-c VARIANT=xnu CORE='$(XNU)' C_TESTS='$(patsubst $(C)/%,$(BUILD)/c-xnu/%,$(filter-out %/test_transfer,$(C_TESTS))) $(BUILD)/c-xnu/test_frame' \
 	    CFLAGS='-O1 -g -U__linux__ -Itests/core/macos -include xnu.h'

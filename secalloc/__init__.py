@@ -20,6 +20,8 @@ Come in: `Arena`, `random`, `take`, `concat`, `getpass`, `getenv`, `read`, `from
 pages: `Pool`.
 Wipe: `clear`, `lockdown`, `rekey`, `rotate`.  Ask: `is_secure`, `compare_digest`, `status`.
 Arrange: `require`, `configure`, `trim`, `arm`, `disarm`, `set_lockdown_fd`, `harden`.
+Shelter what insists on bytes or str: `shelter`, `sheltered`, `capture`, `capturing`,
+`is_sheltered`.
 Prove: `residue.find` lists the copies that others made of a secret, and where they are.
 With other processes: `LockdownChannel` hears of a child's wipes and hands it secrets, which
 it gets with `adopt`.  In a shell: `python -m secalloc --help`.
@@ -63,11 +65,13 @@ try:
         harden,
         hexlify,
         is_secure,
+        is_sheltered,
         lockdown,
         rekey,
         require,
         rotate,
         set_lockdown_fd,
+        shelter,
         status,
         take,
         trim,
@@ -89,8 +93,9 @@ if TYPE_CHECKING:
     from secalloc import map as map
     from secalloc import residue as residue
     from secalloc._channel.handover import AdoptError, adopt
+    from secalloc._shelter import capture, capturing, sheltered
     from secalloc._terminal.ask import getpass as getpass
-    from secalloc._values import Hardening, Protection, Status
+    from secalloc._values import Hardening, Protection, Sheltered, Status
     from secalloc.channel import LockdownChannel, LockdownChild, LockdownEvent, LockdownKind
     from secalloc.sources import getenv, read
 
@@ -110,12 +115,15 @@ __all__ = [
     "ProtectionError",
     "ProtectionWarning",
     "SealedError",
+    "Sheltered",
     "Status",
     "WipedError",
     "adopt",
     "arm",
     "b64decode",
     "b64encode",
+    "capture",
+    "capturing",
     "clear",
     "compare_digest",
     "concat",
@@ -127,12 +135,15 @@ __all__ = [
     "harden",
     "hexlify",
     "is_secure",
+    "is_sheltered",
     "lockdown",
     "read",
     "rekey",
     "require",
     "rotate",
     "set_lockdown_fd",
+    "shelter",
+    "sheltered",
     "status",
     "take",
     "trim",
@@ -142,7 +153,8 @@ __all__ = [
 # Importing enum and typing costs more than all the rest. So these modules wait until they are
 # asked for, or until the first arena: after that the process may be where no file is in reach.
 _LAZY = {
-    "_values": ("Hardening", "Protection", "Status"),
+    "_shelter": ("capture", "capturing", "sheltered"),
+    "_values": ("Hardening", "Protection", "Sheltered", "Status"),
     "_channel.handover": ("AdoptError", "adopt"),
     "_terminal.ask": ("getpass",),
     "channel": ("LockdownChannel", "LockdownChild", "LockdownEvent", "LockdownKind"),

@@ -35,6 +35,15 @@ class Protection(IntFlag):
         return str(self).__format__(spec)
 
 
+class Sheltered(NamedTuple):
+    """What sheltered calls have taken, and nobody has freed yet."""
+
+    blocks: int
+    """Blocks of memory: an object is one or more."""
+    bytes: int
+    """Their sizes together, as they were cut."""
+
+
 class Status(NamedTuple):
     """What holds in this process at one moment: the answer of status()."""
 
@@ -67,6 +76,8 @@ class Status(NamedTuple):
     """Whether that limit is one for all processes of this user (Linux since the fix of
     CVE-2026-93243), rather than part of this process's lock_limit. Before the first arena
     lies in secretmem it is not known, and True."""
+    sheltered: Sheltered
+    """Memory of sheltered calls that lives."""
 
 
 class Hardening(NamedTuple):
@@ -85,7 +96,8 @@ class Hardening(NamedTuple):
         return not self.refused
 
 
-Hardening.__module__ = Protection.__module__ = Status.__module__ = "secalloc"
+for _each in (Hardening, Protection, Sheltered, Status):
+    _each.__module__ = "secalloc"
 
-ANSWERS = Protection, Status, Hardening, Signals
+ANSWERS = Protection, Status, Hardening, Signals, Sheltered
 """In the order in which the extension takes them."""

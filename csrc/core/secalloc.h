@@ -16,6 +16,7 @@
 #include "face/pool.h"
 #include "face/process.h"
 #include "face/residue.h"
+#include "face/shelter.h"
 #include "face/transfer.h"
 #include "face/types.h"
 

@@ -178,6 +178,25 @@ except KeyError: pass""",
     "configure": """
 secalloc.configure(secretmem=secalloc.configure(secretmem=False))""",
     "trim": "secalloc.trim()",
+    "Sheltered": "secalloc.Sheltered(1, 2)",
+    "shelter": """
+try:
+    secalloc.shelter(lambda: [os.urandom(n) for n in (3, 300, 3000, 300_000)])
+    try: secalloc.shelter(lambda: 1 // 0)
+    except ZeroDivisionError: pass
+    try: secalloc.shelter(5)
+    except TypeError: pass
+except NotImplementedError: pass""",
+    "sheltered": """
+try: secalloc.sheltered(lambda: os.urandom(500))(); secalloc.sheltered(fork=True)(int)()
+except NotImplementedError: pass""",
+    "capture": """
+try: secalloc.capture(os.urandom, 500); secalloc.capture(str, 500)
+except NotImplementedError: pass""",
+    "capturing": """
+try: secalloc.capturing(os.urandom)(500)
+except NotImplementedError: pass""",
+    "is_sheltered": "secalloc.is_sheltered(b'x'); secalloc.is_sheltered(5)",
     "require": """
 secalloc.require(secalloc.require(secalloc.Protection.GUARD))
 secalloc.configure(secretmem=False)

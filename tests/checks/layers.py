@@ -37,7 +37,7 @@ GLUE = (("objects",), ("functions", "types"), ("module.c",))
 PACKAGE = (
     ("_values", "_original"),
     ("_core",),
-    ("_channel", "_terminal", "residue", "sources"),
+    ("_channel", "_shelter", "_terminal", "residue", "sources"),
     ("channel",),
     ("__init__",),
     ("_commands",),

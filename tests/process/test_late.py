@@ -61,6 +61,12 @@ def found():
     try: return secalloc.residue.find(secalloc.random(64))
     except FileNotFoundError: pass  # there is no /proc here
 
+def sheltered(call):
+    def tried():
+        try: return call()
+        except NotImplementedError: pass  # a free-threaded build
+    return tried
+
 os.environ["SECRET"] = "from the environment"
 kept = secalloc.Arena(b"kept")
 calls = {
@@ -77,6 +83,7 @@ calls = {
     "Protection": lambda: str(secalloc.Protection.GUARD | secalloc.Protection.LOCK),
     "ProtectionError": lambda: secalloc.ProtectionError(1, "x"),
     "ProtectionWarning": lambda: secalloc.ProtectionWarning("x"),
+    "Sheltered": lambda: secalloc.Sheltered(1, 2),
     "SealedError": lambda: raises(secalloc.SealedError, seal_and_read),
     "Status": lambda: isinstance(secalloc.status(), secalloc.Status),
     "WipedError": lambda: raises(secalloc.WipedError, clear_and_read),
@@ -84,6 +91,8 @@ calls = {
     "arm": lambda: secalloc.arm(),
     "b64decode": lambda: secalloc.b64decode("YWJj"),
     "b64encode": lambda: secalloc.b64encode(kept),
+    "capture": sheltered(lambda: secalloc.capture(bytes, 5)),
+    "capturing": sheltered(lambda: secalloc.capturing(bytes)(5)),
     "clear": lambda: secalloc.clear(bytearray(3)),
     "compare_digest": lambda: secalloc.compare_digest(kept, b"kept"),
     "concat": lambda: secalloc.concat(kept, b"more"),
@@ -96,6 +105,7 @@ calls = {
     "harden": lambda: secalloc.harden().refused,
     "hexlify": lambda: secalloc.hexlify(kept),
     "is_secure": lambda: secalloc.is_secure(kept),
+    "is_sheltered": lambda: secalloc.is_sheltered(b"outside"),
     "lockdown": lambda: secalloc.lockdown(),
     "map": lambda: secalloc.map.draw(io.StringIO()),
     "random": lambda: secalloc.random(3),
@@ -105,6 +115,8 @@ calls = {
     "residue": found,
     "rotate": lambda: secalloc.rotate(kept),
     "set_lockdown_fd": lambda: secalloc.set_lockdown_fd(secalloc.set_lockdown_fd(None)),
+    "shelter": sheltered(lambda: secalloc.shelter(bytes, 5)),
+    "sheltered": sheltered(lambda: secalloc.sheltered(bytes)(5)),
     "status": lambda: repr(secalloc.status()),
     "take": lambda: secalloc.take(bytearray(b"taken")),
     "trim": lambda: secalloc.trim(),

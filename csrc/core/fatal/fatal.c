@@ -4,6 +4,7 @@
 #include "os/os.h"
 #include "fatal/scrub.h"
 #include "fatal/terminal.h"
+#include "vault/spans.h"
 #include "vault/vault.h"
 
 #include <errno.h>
@@ -149,10 +150,23 @@ static void queue_next(const struct chain *c, int sig, siginfo_t *info, void *co
         os_unmask(&mask);
 }
 
+/* Another thread has overwritten what this one still works with, so that its fault is but a
+ * consequence: the process is to end by that one's signal. */
+static void await_others_end(void)
+{
+    enum { TURNS = 64 + 2000 };
+    for (unsigned turn = 0; turn < TURNS && spans_others_zeroed(); turn++)
+        os_wait(turn);
+}
+
 /* Pass the signal on, to what would have got it without us. */
 static void chain_signal(int sig, unsigned level, siginfo_t *info, void *context, bool forced)
 {
     struct chain c = choose(sig, level, forced);
+    if (c.dies || levels_only_reports(c.next)) {
+        await_others_end();
+        spans_zero(); /* what no arena is, and nobody needs any more */
+    }
     if (c.refused && c.dies) {
         end_without_action(sig, info, context, forced);
     } else if (!c.dies &&

@@ -58,3 +58,22 @@ unsigned levels_upon(int sig, const struct sigaction *now)
     }
     return level;
 }
+
+/* ---- Python's own handlers ---------------------------------------------------------- */
+
+static _Atomic uintptr_t code_low, code_high;
+
+void levels_learn_python(const void *symbol)
+{
+    uintptr_t low, high;
+    if (atomic_load(&code_high) || !os_code_around(symbol, &low, &high))
+        return;
+    atomic_store(&code_low, low);
+    atomic_store(&code_high, high);
+}
+
+bool levels_only_reports(const struct sigaction *a)
+{
+    uintptr_t at = a->sa_flags & SA_SIGINFO ? (uintptr_t)a->sa_sigaction : (uintptr_t)a->sa_handler;
+    return a->sa_flags & SA_NODEFER && at >= atomic_load(&code_low) && at < atomic_load(&code_high);
+}

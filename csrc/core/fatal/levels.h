@@ -35,6 +35,13 @@ extern _Atomic uint64_t levels_to_arm; /* a bit per signal: not armed yet, or ta
 /* What the signal did before that level was put on top; it never changes. [signal] */
 const struct sigaction *levels_before(int sig, unsigned level);
 
+/* Whether it is a handler that reports and then lets the process die: faulthandler's, which alone
+ * of those in Python's own code may be interrupted by its own signal. [signal] */
+bool levels_only_reports(const struct sigaction *a);
+
+/* Tells where that code lies: in the same object as `symbol`. Once. [any] */
+void levels_learn_python(const void *symbol);
+
 /* Whether it is SIG_DFL, or SIG_IGN. [signal] */
 SA_HOT static inline bool levels_is_plain(const struct sigaction *a, void (*what)(int))
 {

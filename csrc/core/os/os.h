@@ -199,6 +199,28 @@ size_t os_maps_read(struct os_maps *walk, uintptr_t from, void *to, size_t bytes
  * lazily. NULL: refused. [any] */
 void *os_map_table(size_t bytes, struct sa_why *why);
 
+/* Zeroed, readable and writable memory that a child gets a copy of. Touched lazily. NULL:
+ * refused. [any] */
+void *os_map_plain(size_t bytes, struct sa_why *why);
+
+/* What the program and its libraries export under a name; NULL: nothing. [any] */
+void *os_symbol(const char *name);
+
+/* The code that an address lies in, all of its mapping: [*low, *high). False: not to be told.
+ * [any] */
+bool os_code_around(const void *symbol, uintptr_t *low, uintptr_t *high);
+
+/* Let a forked child have pages made by os_map_pages, or not. 0 or an errno. [any, atfork] */
+int os_inherit(void *at, size_t bytes, bool whether);
+
+/* Lock pages that are there: a child has none of its parent's locks. 0 or an errno.
+ * [any, atfork child] */
+int os_lock(void *at, size_t bytes);
+
+/* Have pages of private memory read as zeros, as if never touched; those that are not mapped are
+ * passed over. An errno: they are as they were, some of them perhaps not. [any] */
+int os_forget_pages(void *at, size_t bytes);
+
 /* The memory in which the kernel keeps the environment that the process began with, and shows
  * it to others: one string after the other. It is the program's, which may have changed it.
  * False: not to be told. [any] */

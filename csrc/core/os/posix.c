@@ -1,6 +1,7 @@
 /* What POSIX systems do alike. */
 #include "os/os.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -185,3 +186,5 @@ int os_read_page(int fd, void *page, size_t n, size_t *got)
     *got = (size_t)done;
     return 0;
 }
+
+void *os_symbol(const char *name) { return dlsym(RTLD_DEFAULT, name); }

@@ -6,6 +6,7 @@
 #include "vault/noise.h"
 #include "os/os.h"
 #include "slab/slab.h"
+#include "vault/spans.h"
 #include "vault/vault.h"
 
 static _Atomic uint64_t lockdowns;
@@ -98,6 +99,7 @@ void sa_status(struct sa_status *out)
         alt_stack_make();
     struct slab_totals slabs = slabs_totals();
     vault_status(out);
+    out->arenas -= spans_slots();
     out->arenas = arenas_in(out->arenas, slabs);
     out->bytes += slabs.bytes;
     fatal_status(out);

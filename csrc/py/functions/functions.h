@@ -15,6 +15,7 @@ extern PyMethodDef py_package_functions[];
 extern PyMethodDef py_process_functions[];
 extern PyMethodDef py_read_functions[];
 extern PyMethodDef py_residue_functions[];
+extern PyMethodDef py_shelter_functions[];
 extern PyMethodDef py_survey_functions[];
 extern PyMethodDef py_terminal_functions[];
 

@@ -13,7 +13,7 @@ static PyObject *answer_with(PyObject *module, PyObject *args)
 {
     struct py_state *state = py_state_of_module(module);
     if (PyTuple_Size(args) != PY_ANSWERS) {
-        PyErr_SetString(PyExc_TypeError, "four classes are needed");
+        PyErr_SetString(PyExc_TypeError, "five classes are needed");
         return NULL;
     }
     for (int i = 0; i < PY_ANSWERS; i++)

@@ -110,6 +110,7 @@ static PyObject *configure(PyObject *Py_UNUSED(module), PyObject *args, PyObject
 static PyObject *trim(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
 {
     Py_BEGIN_ALLOW_THREADS /* thousands of pages take a while */
+    sa_shelter_trim();
     sa_trim();
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;

@@ -36,6 +36,14 @@ static PyObject *limit_of(size_t bytes)
     return bytes == SIZE_MAX ? Py_NewRef(Py_None) : PyLong_FromSize_t(bytes);
 }
 
+static PyObject *count_sheltered(struct py_state *state)
+{
+    size_t blocks, bytes;
+    PyObject *type = py_answer(state, PY_SHELTERED);
+    sa_shelter_count(&blocks, &bytes);
+    return type ? PyObject_CallFunction(type, "nn", (Py_ssize_t)blocks, (Py_ssize_t)bytes) : NULL;
+}
+
 static PyObject *status(PyObject *module, PyObject *Py_UNUSED(none))
 {
     static const char *const stacks[] = {
@@ -57,14 +65,16 @@ static PyObject *status(PyObject *module, PyObject *Py_UNUSED(none))
     PyObject *fd = status.lockdown_fd < 0 ? Py_NewRef(Py_None)
                                           : PyLong_FromLong(status.lockdown_fd);
     PyObject *result = NULL;
-    if (handlers && limit && secretmem_limit && fd)
+    PyObject *sheltered = count_sheltered(state);
+    if (handlers && limit && secretmem_limit && fd && sheltered)
         result = PyObject_CallFunction(
-            type, "KKKOsOOKKsKOO", (unsigned long long)status.arenas,
+            type, "KKKOsOOKKsKOOO", (unsigned long long)status.arenas,
             (unsigned long long)status.bytes, (unsigned long long)status.locked_bytes, limit,
             backend, handlers, fd, (unsigned long long)status.rekeys,
             (unsigned long long)status.lockdowns, stacks[status.alt_stack],
             (unsigned long long)status.secretmem_bytes, secretmem_limit,
-            status.charges_users ? Py_True : Py_False);
+            status.charges_users ? Py_True : Py_False, sheltered);
+    Py_XDECREF(sheltered);
     Py_XDECREF(fd);
     Py_XDECREF(secretmem_limit);
     Py_XDECREF(limit);

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 /* What answers are made of: classes of secalloc/_values.py, and signal.Signals. */
-enum py_answer { PY_PROTECTION, PY_STATUS, PY_HARDENING, PY_SIGNALS, PY_ANSWERS };
+enum py_answer { PY_PROTECTION, PY_STATUS, PY_HARDENING, PY_SIGNALS, PY_SHELTERED, PY_ANSWERS };
 
 struct py_state {
     PyTypeObject *arena_type;

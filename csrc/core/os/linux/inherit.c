@@ -1,0 +1,30 @@
+/* What a forked child gets of memory, and what it must do with that: Linux. */
+#include "os/os.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+void *os_map_plain(size_t bytes, struct sa_why *why)
+{
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                    -1, 0);
+    if (at != MAP_FAILED) {
+        (void)munlock(at, bytes); /* under MCL_FUTURE it was locked on arrival */
+        return at;
+    }
+    *why = (struct sa_why){.call = "mmap", .error = errno};
+    return NULL;
+}
+
+int os_inherit(void *at, size_t bytes, bool whether)
+{
+    return madvise(at, bytes, whether ? MADV_DOFORK : MADV_DONTFORK) ? errno : 0;
+}
+
+int os_lock(void *at, size_t bytes) { return mlock(at, bytes) ? errno : 0; }
+
+int os_forget_pages(void *at, size_t bytes)
+{
+    int error = madvise(at, bytes, MADV_DONTNEED) ? errno : 0; /* EINVAL: they are locked */
+    return error == ENOMEM ? 0 : error; /* not all is mapped: what is was dropped */
+}

@@ -1,0 +1,335 @@
+/* The heap's cells, and the spans that they are cut from. */
+#include "shelter/heap.h"
+
+#include "os/os.h"
+#include "vault/vault.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Cells by sixteens up to FINE, as most objects are small, then by eighths up to LARGEST. What is
+ * larger has a span to itself. */
+enum { STEP = 16, FINE = 512, LARGEST = 2048, CLASSES = 40, SPAN = 16384 };
+
+static struct span *open_spans[CLASSES];  /* those with free cells; the last one added is first */
+static uint32_t span_count[CLASSES];
+static size_t blocks, bytes_in_use;
+static size_t idle_bytes, idle_most; /* of spans without blocks; how many may be kept */
+static _Atomic bool held;
+
+static unsigned class_of(size_t bytes)
+{
+    if (bytes <= FINE)
+        return (unsigned)((bytes + (bytes == 0) - 1) / STEP);
+    if (bytes <= 1024)
+        return FINE / STEP + (unsigned)((bytes - FINE - 1) / 128);
+    return FINE / STEP + 4 + (unsigned)((bytes - 1024 - 1) / 256);
+}
+
+static uint32_t cell_of(unsigned class)
+{
+    if (class < FINE / STEP)
+        return (class + 1) * STEP;
+    class -= FINE / STEP;
+    return class < 4 ? FINE + 128 * (class + 1) : 1024 + 256 * (class - 4 + 1);
+}
+
+/* ---- one thread at a time -------------------------------------------------------------- */
+
+/* Of its own, since it is held for a few instructions, and waited for by fork. */
+static inline void hold(void)
+{
+    for (unsigned turn = 0; atomic_exchange_explicit(&held, true, memory_order_acquire); turn++)
+        os_wait(turn);
+}
+
+bool heap_hold(void)
+{
+    for (unsigned turn = 0; turn < 64 + 1000; os_wait(turn++))
+        if (!atomic_exchange_explicit(&held, true, memory_order_acquire))
+            return true;
+    return false;
+}
+
+void heap_let_go(void) { atomic_store_explicit(&held, false, memory_order_release); }
+
+void heap_forked(void) { heap_let_go(); }
+
+/* ---- lists of spans with free cells ------------------------------------------------------ */
+
+static void link_open(struct span *s)
+{
+    s->before = NULL;
+    s->next = open_spans[s->kind];
+    if (s->next)
+        s->next->before = s;
+    open_spans[s->kind] = s;
+}
+
+static void unlink_open(struct span *s)
+{
+    if (s->before)
+        s->before->next = s->next;
+    else
+        open_spans[s->kind] = s->next;
+    if (s->next)
+        s->next->before = s->before;
+}
+
+/* ---- spans ------------------------------------------------------------------------------- */
+
+/* Pages without any block, which hold zeros. A handler that is about to zero them all may be in
+ * them: then they stay. */
+static void give_span(struct span *s)
+{
+    struct slot slot = s->slot;
+    uint8_t *at = atomic_load(&s->at);
+    size_t bytes = s->bytes;
+    bool hole;
+    spans_remove(s);
+    if (spans_others_zeroed())
+        return;
+    if (slot.region)
+        vault_put(slot, 0, true);
+    else
+        (void)os_unplace_pages(at, bytes, &hole); /* else they stay, empty */
+}
+
+static size_t give_idle(void)
+{
+    size_t given = 0;
+    for (unsigned class = 0; class < CLASSES; class++)
+        for (struct span *s = open_spans[class], *next; s; s = next) {
+            next = s->next;
+            if (s->used)
+                continue;
+            unlink_open(s);
+            span_count[class]--;
+            given += s->bytes;
+            give_span(s);
+        }
+    idle_bytes = 0;
+    return given;
+}
+
+/* Pages of the vault; ours as long as they are not published to those who wipe arenas. */
+static struct span *take_span(size_t bytes)
+{
+    struct sa_why why;
+    struct slot slot;
+    bool zeroed;
+    unsigned least = (sa_required() | SA_LOCK | SA_NODUMP) & os_known_protections();
+    if (vault_enter(&why) || vault_take(bytes, 0, least, &slot, &zeroed, &why))
+        return NULL;
+    struct span *s = spans_add(slot_data(slot), slot.region->data);
+    if (s)
+        s->slot = slot;
+    else
+        vault_put(slot, 0, true);
+    return s;
+}
+
+static struct span *take_span_or_idle(size_t bytes)
+{
+    struct span *s = take_span(bytes);
+    return s || !give_idle() ? s : take_span(bytes);
+}
+
+/* How much is kept for the next block. */
+static void learn_limit(void)
+{
+    enum { MOST = 1 << 20, SHARE = 64 };
+    size_t limit = os_lock_limit() / SHARE;
+    idle_most = limit < MOST ? limit : MOST;
+}
+
+/* The first of a class is a page, or few objects of many sizes would take many of them. */
+static struct span *cut_span(unsigned class)
+{
+    uint32_t cell = cell_of(class);
+    size_t page = os_page_size(), most = page < SPAN ? SPAN : page;
+    size_t bytes = span_count[class] || cell > FINE ? most : page;
+    struct span *s = take_span_or_idle(bytes);
+    if (!s && bytes > page)
+        s = take_span(page);
+    if (!s)
+        return NULL;
+    learn_limit();
+    s->kind = class;
+    s->cell = cell;
+    s->inverse = (uint32_t)((UINT64_C(1) << 32) / cell + 1);
+    s->cells = (uint32_t)(s->bytes / cell);
+    s->cells = s->cells > SPAN_CELLS ? SPAN_CELLS : s->cells;
+    for (uint32_t i = 0; i < s->cells; i++)
+        s->free[i / 64] |= UINT64_C(1) << i % 64;
+    span_count[class]++;
+    idle_bytes += s->bytes;
+    link_open(s);
+    return s;
+}
+
+/* ---- blocks ------------------------------------------------------------------------------- */
+
+static _Noreturn void end(void)
+{
+    abort(); /* our handler wipes first */
+}
+
+static void *take_cell(unsigned class)
+{
+    struct span *s = open_spans[class];
+    if (!s && !(s = cut_span(class)))
+        return NULL;
+    uint32_t word = s->lowest;
+    while (!s->free[word])
+        word++;
+    s->lowest = word;
+    unsigned bit = (unsigned)__builtin_ctzll(s->free[word]);
+    s->free[word] &= s->free[word] - 1;
+    if (s->used++ == 0)
+        idle_bytes -= s->bytes;
+    if (s->used == s->cells)
+        unlink_open(s);
+    blocks++;
+    bytes_in_use += s->cell;
+    return atomic_load_explicit(&s->at, memory_order_relaxed) + (size_t)(word * 64 + bit) * s->cell;
+}
+
+static void *take_whole(size_t bytes)
+{
+    struct span *s = take_span_or_idle(bytes);
+    if (!s)
+        return NULL;
+    s->block = bytes;
+    blocks++;
+    bytes_in_use += bytes;
+    return atomic_load(&s->at);
+}
+
+void *heap_take(size_t bytes, bool zeroed)
+{
+    if (bytes > PTRDIFF_MAX)
+        return NULL;
+    hold();
+    void *block = bytes <= LARGEST ? take_cell(class_of(bytes)) : take_whole(bytes);
+    heap_let_go();
+    if (zeroed && block)
+        memset(block, 0, bytes);
+    return block;
+}
+
+/* The cell of a block; ends the process where there is none in use. */
+static uint32_t index_of(const struct span *s, const void *block)
+{
+    uint32_t offset = (uint32_t)((const uint8_t *)block - atomic_load_explicit(&s->at, memory_order_relaxed));
+    uint32_t index = (uint32_t)((uint64_t)offset * s->inverse >> 32);
+    if (index >= s->cells || index * s->cell != offset || s->free[index / 64] >> index % 64 & 1)
+        end();
+    return index;
+}
+
+/* An empty span is kept where few are, and what may be locked is much. */
+static bool is_kept(const struct span *s) { return s->slot.region && idle_bytes <= idle_most; }
+
+static void give_cell(struct span *s, void *block)
+{
+    uint32_t index = index_of(s, block);
+    memset(block, 0, s->cell);
+    s->free[index / 64] |= UINT64_C(1) << index % 64;
+    if (index / 64 < s->lowest)
+        s->lowest = index / 64;
+    blocks--;
+    bytes_in_use -= s->cell;
+    if (s->used-- == s->cells)
+        link_open(s);
+    if (s->used)
+        return;
+    idle_bytes += s->bytes;
+    if (!is_kept(s)) {
+        idle_bytes -= s->bytes;
+        unlink_open(s);
+        span_count[s->kind]--;
+        give_span(s);
+    }
+}
+
+static struct span *span_of(const void *block)
+{
+    struct span *s = spans_find(block);
+    if (!s)
+        end();
+    return s;
+}
+
+void heap_give(void *block)
+{
+    struct span *s = span_of(block);
+    hold();
+    if (s->cell) {
+        give_cell(s, block);
+    } else {
+        if (block != atomic_load(&s->at))
+            end();
+        memset(block, 0, s->block);
+        blocks--;
+        bytes_in_use -= s->block;
+        give_span(s);
+    }
+    heap_let_go();
+}
+
+static bool fits(const struct span *s, size_t bytes)
+{
+    return s->cell ? bytes <= s->cell && class_of(bytes) == s->kind
+                   : bytes <= s->bytes && bytes > LARGEST && bytes > s->bytes / 2;
+}
+
+static void shrink(struct span *s, uint8_t *block, size_t bytes)
+{
+    size_t had = s->cell ? s->cell : s->block;
+    if (bytes < had)
+        memset(block + bytes, 0, had - bytes);
+    if (s->cell)
+        return;
+    hold();
+    bytes_in_use += bytes - s->block;
+    s->block = bytes;
+    heap_let_go();
+}
+
+void *heap_resize(void *block, size_t bytes)
+{
+    struct span *s = span_of(block);
+    size_t had = s->cell ? s->cell : s->block, room = s->cell ? s->cell : s->bytes;
+    if (s->cell)
+        (void)index_of(s, block);
+    if (fits(s, bytes)) {
+        shrink(s, block, bytes);
+        return block;
+    }
+    void *to = heap_take(bytes, false);
+    if (!to && bytes <= room) {
+        shrink(s, block, bytes);
+        return block;
+    }
+    if (to) {
+        memcpy(to, block, bytes < had ? bytes : had);
+        heap_give(block);
+    }
+    return to;
+}
+
+void heap_count(size_t *block_count, size_t *bytes)
+{
+    hold();
+    *block_count = blocks;
+    *bytes = bytes_in_use;
+    heap_let_go();
+}
+
+void heap_trim(void)
+{
+    hold();
+    (void)give_idle();
+    heap_let_go();
+}

@@ -1,0 +1,35 @@
+/* A heap for small objects on the vault's pages: cells of one size in spans of a few pages, each
+ * span between guards, locked, and kept out of core files and children. */
+#ifndef SECALLOC_HEAP_H
+#define SECALLOC_HEAP_H
+
+#include "vault/spans.h"
+
+/* `bytes` of memory at a multiple of 16, noise or zeros, or with `zeroed` zeros. NULL: not to be
+ * had under the limits, or without LOCK and what sa_require() names. [any] */
+void *heap_take(size_t bytes, bool zeroed);
+
+/* Zero a block and let it go; any thread's. One that is none, or went before, ends the process.
+ * [any] */
+void heap_give(void *block);
+
+/* The block with another size: in place, or at another address, and zeroed where it was. NULL: not
+ * to be had, and it is what it was. What it loses is zeroed. [any] */
+void *heap_resize(void *block, size_t bytes);
+
+/* Whether the address lies in a block or between blocks of the heap. [any] */
+static inline bool heap_has(const void *p) { return spans_find(p) != NULL; }
+
+/* Blocks in use, and their bytes. [any] */
+void heap_count(size_t *blocks, size_t *bytes);
+
+/* Give back what is kept for the next block. [any] */
+void heap_trim(void);
+
+/* For fork: held meanwhile, so that every span is whole. False: not to be had in a while, as in a
+ * handler that interrupted who has it. [any, atfork] */
+SA_MUST_USE bool heap_hold(void);
+void heap_let_go(void);
+void heap_forked(void); /* in the child: nobody has it [atfork child] */
+
+#endif

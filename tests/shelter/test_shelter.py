@@ -1,0 +1,370 @@
+"""Sheltered calls: where their memory lies, what becomes of it, and what is refused."""
+
+import gc
+import json
+import os
+import signal
+import sys
+import threading
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support import check, dies, linux_only
+
+import secalloc
+from secalloc import is_sheltered, shelter, sheltered
+
+pytestmark = pytest.mark.skipif("t" in sys.abiflags, reason="not for free-threaded Pythons")
+
+
+@pytest.fixture(autouse=True)
+def _goes_back() -> Any:
+    """What a test made in the shelter is gone after it, but for what Python keeps for reuse."""
+    shelter(int)
+    gc.collect()
+    before = secalloc.status().sheltered.blocks
+    yield
+    gc.collect()
+    assert secalloc.status().sheltered.blocks <= before + 150
+
+
+def test_what_it_makes_lies_there() -> None:
+    """Small and large, grown and shrunk; the control is the same, made outside."""
+    for size in (1, 15, 16, 17, 100, 511, 512, 513, 2047, 2048, 2049, 5000, 70_000, 3_000_000):
+        made = shelter(os.urandom, size)
+        assert len(made) == size
+        assert is_sheltered(made) or size == 1, size  # one of 256 that Python keeps
+        assert not is_sheltered(os.urandom(max(size, 2)))
+    grown = shelter(lambda: b"".join([b"%d" % n for n in range(5000)]))
+    assert is_sheltered(grown)
+    assert grown == b"".join([b"%d" % n for n in range(5000)])
+    text = shelter(json.dumps, {"key": ["value"] * 500})
+    assert is_sheltered(text)
+    assert json.loads(text) == {"key": ["value"] * 500}
+
+
+def test_floats_too_and_those_that_python_keeps_for_reuse() -> None:
+    kept = [float(n) for n in range(200)]
+    del kept
+    made = shelter(lambda: [n * 1.5 for n in range(300)])
+    assert all(is_sheltered(number) for number in made)
+    assert made == [n * 1.5 for n in range(300)]
+
+
+def test_a_buffer_counts() -> None:
+    outside = bytearray(os.urandom(50))
+    assert not is_sheltered(outside)
+    assert is_sheltered(shelter(bytearray, outside))
+    assert not is_sheltered(shelter(lambda: memoryview(outside))), "it shows what lies outside"
+    assert is_sheltered(shelter(secalloc.random, 32)), "an arena is no less"
+
+
+def test_it_ends_with_the_call() -> None:
+    inside: list[bytes] = []
+
+    def nested() -> None:
+        inside.append(shelter(os.urandom, 40))
+        inside.append(os.urandom(41))
+
+    shelter(nested)
+    assert all(map(is_sheltered, inside))
+    assert not is_sheltered(os.urandom(42))
+
+
+def test_another_thread_is_outside() -> None:
+    made: list[bytes] = []
+
+    def starts() -> None:
+        thread = threading.Thread(target=lambda: made.append(os.urandom(40)))
+        thread.start()
+        thread.join()
+
+    shelter(starts)
+    assert not is_sheltered(made[0])
+
+
+def test_a_block_lives_until_any_thread_frees_it() -> None:
+    held = [shelter(os.urandom, 3000) for _ in range(20)]
+    blocks = secalloc.status().sheltered.blocks
+    thread = threading.Thread(target=held.clear)
+    thread.start()
+    thread.join()
+    assert secalloc.status().sheltered.blocks == blocks - 20
+
+
+def test_outside_a_block_that_grows_stays_there() -> None:
+    array = shelter(bytearray, 100)
+    for _ in range(200):
+        array += b"0123456789"
+    assert is_sheltered(array)
+    del array[50:]
+    assert is_sheltered(array)
+    assert array == bytes(50)
+
+
+def test_inside_a_block_from_outside_is_brought_in() -> None:
+    array = bytearray(b"12345678" * 10)
+
+    def grow() -> None:
+        array.extend(b"x" * 5000)
+
+    shelter(grow)
+    assert array == b"12345678" * 10 + b"x" * 5000
+
+
+def test_an_exception_is_passed_on() -> None:
+    def fails() -> None:
+        raise KeyError(os.urandom(60))
+
+    with pytest.raises(KeyError) as raised:
+        shelter(fails)
+    assert is_sheltered(raised.value.args[0])
+
+
+def test_arguments_are_the_functions_own() -> None:
+    assert shelter(dict, f=1, self=2) == {"f": 1, "self": 2}
+    assert shelter(int, "ff", base=16) == 255
+
+    @sheltered
+    def add(a: int, *, b: int = 2) -> int:
+        """Adds."""
+        return a + b
+
+    assert (add(1), add(1, b=5), add.__name__, add.__doc__) == (3, 6, "add", "Adds.")
+
+
+def suspended() -> list[Callable[[], Any]]:
+    async def coroutine() -> None:
+        pass
+
+    async def asynchronous() -> Any:
+        yield 1
+
+    def generator() -> Any:
+        yield 1
+
+    return [coroutine, asynchronous, generator, lambda: (n for n in [1])]
+
+
+@pytest.mark.parametrize("which", range(4))
+def test_what_would_go_on_later_is_refused(which: int) -> None:
+    with pytest.raises(TypeError, match="would go on outside"):
+        shelter(suspended()[which])
+
+
+def test_bad_arguments() -> None:
+    for bad in ((), (5,), (None, 1)):
+        with pytest.raises(TypeError, match="something to call"):
+            shelter(*bad)
+    with pytest.raises(TypeError, match="can be called"):
+        sheltered(5)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="can be called"):
+        secalloc.capturing(5)  # type: ignore[arg-type]
+
+
+def test_capture() -> None:
+    assert secalloc.capture(lambda: "pä") == "pä".encode()
+    assert secalloc.capture(bytes, 5) == bytes(5)
+    assert secalloc.capturing(os.urandom)(20).size == 20
+    for bad in (lambda: 5, lambda: None, lambda: [1]):
+        with pytest.raises(TypeError, match="capture"):
+            secalloc.capture(bad)
+
+
+def test_beside_tracemalloc() -> None:
+    """Started before and after, stopped in between: blocks go where they came from."""
+    code = """
+import secalloc, tracemalloc, os
+tracemalloc.start(3)
+one = secalloc.shelter(os.urandom, 1000)
+assert tracemalloc.is_tracing() and tracemalloc.get_traceback_limit() == 3
+assert tracemalloc.get_object_traceback(secalloc.shelter(lambda: [os.urandom(99)])[0])
+tracemalloc.stop()
+two = secalloc.shelter(os.urandom, 1000)
+tracemalloc.start()
+three = secalloc.shelter(os.urandom, 1000)
+assert all(map(secalloc.is_sheltered, (one, two, three)))
+del one, two
+tracemalloc.stop()
+del three
+"""
+    check(code)
+    tracemalloc.start()
+    assert is_sheltered(shelter(os.urandom, 100))
+    tracemalloc.stop()
+
+
+def test_freed_memory_is_overwritten() -> None:
+    """Looked at where it was; the control is the block while it lives."""
+    made = shelter(os.urandom, 1000)
+    neighbour = shelter(os.urandom, 1000)
+    at, head = id(made), bytes.__basicsize__ - 1
+    with open("/proc/self/mem", "rb", buffering=0) as memory:
+
+        def there() -> bytes:
+            memory.seek(at + head)
+            return memory.read(1000)
+
+        if secalloc.Protection.SECRETMEM in secalloc.Arena(1).protection:
+            pytest.skip("nobody reads secretmem")
+        assert there() == made
+        del made
+        assert there() == bytes(1000)
+    assert len(neighbour) == 1000
+
+
+def test_overwritten_in_the_shelters_own_eyes() -> None:
+    """The next block of its size comes zeroed but for what is written: nothing is left."""
+    secret = b"\xa7" * 800
+    code = """
+import ctypes, secalloc, os
+for size in (20, 100, 500, 800, 1500, 5000):
+    made = secalloc.shelter(lambda: b"".join([b"\\xa7" * size, b""]) + b"x")
+    at = id(made) + bytes.__basicsize__ - 1
+    keep = secalloc.shelter(os.urandom, size)
+    assert ctypes.string_at(at, size).count(b"\\xa7") == size, "the control"
+    if size > 2000:
+        continue  # its pages are gone
+    del made
+    assert ctypes.string_at(at, size).count(b"\\xa7") < 2, size
+"""
+    assert secret
+    check(code)
+
+
+# ---- fork ----------------------------------------------------------------------------------
+
+FORKS = """
+import gc, json, os, secalloc, threading
+kept = secalloc.shelter(lambda: {n: [str(n) * 3, n * 1.5] for n in range(3000)})
+stop = threading.Event()
+def busy():
+    while not stop.is_set():
+        secalloc.shelter(lambda: json.loads(json.dumps([str(n) for n in range(300)])))
+threads = [threading.Thread(target=busy) for _ in range(2)]
+for thread in threads: thread.start()
+for turn in range(TURNS):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            assert kept[2999] == ["2999" * 3, 2999 * 1.5]
+            gc.collect()
+            kept[5] = secalloc.shelter(os.urandom, 100)
+            if turn % 4 == 0:
+                again = os.fork()
+                if again == 0:
+                    ok = kept[77][0] == "777777" and secalloc.is_sheltered(kept[77][0])
+                    kept.clear(); gc.collect()
+                    os._exit(7 if ok else 9)
+                assert os.waitpid(again, 0)[1] == 7 << 8
+            kept.clear()
+            gc.collect()
+            os._exit(7)
+        except BaseException:
+            os._exit(8)
+    assert os.waitpid(pid, 0)[1] == 7 << 8
+stop.set()
+for thread in threads: thread.join()
+assert kept[2999] == ["2999" * 3, 2999 * 1.5]
+assert len(kept[5][0]) == 3, "a child's change is its own"
+"""
+
+
+def test_a_forked_child_has_its_own_copy() -> None:
+    check(FORKS.replace("TURNS", "40"), timeout=120)
+
+
+@linux_only
+def test_a_fork_at_the_lock_limit() -> None:
+    code = """
+import resource, os
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 65536))
+import warnings; warnings.simplefilter("ignore")
+import gc, secalloc
+kept = secalloc.shelter(lambda: [os.urandom(300) for _ in range(20)])
+for turn in range(20):
+    pid = os.fork()
+    if pid == 0:
+        gc.collect()
+        os._exit(7 if all(len(k) == 300 for k in kept) else 9)
+    assert os.waitpid(pid, 0)[1] == 7 << 8
+"""
+    check(code)
+
+
+def test_fork_may_be_refused() -> None:
+    code = """
+import os, secalloc
+@secalloc.sheltered(fork=False)
+def keeps(): return os.urandom(100)
+kept = keeps()
+try: os.fork()
+except RuntimeError as error: assert "sheltered" in str(error)
+else: raise AssertionError
+del kept
+if os.fork() == 0: os._exit(0)
+os.wait()
+"""
+    check(code)
+
+
+# ---- limits ----------------------------------------------------------------------------------
+
+
+@linux_only
+@pytest.mark.parametrize("limit", [16, 20, 28, 40, 64, 100, 200, 400])
+def test_no_memory_is_an_error_inside(limit: int) -> None:
+    """Never ordinary memory, and never a crash."""
+    code = f"""
+import resource, os
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+resource.setrlimit(resource.RLIMIT_MEMLOCK, ({limit} << 10, {limit} << 10))
+import warnings; warnings.simplefilter("ignore")
+import gc, secalloc
+held = []
+def fill():
+    while True: held.append(os.urandom(len(held) % 300 + 2))
+for turn in range(3):
+    try: secalloc.shelter(fill)
+    except (MemoryError, SystemError, secalloc.ProtectionError): pass
+    else: raise AssertionError
+    assert all(map(secalloc.is_sheltered, held))
+    held.clear(); gc.collect()
+"""
+    check(code)
+
+
+# ---- a crash -----------------------------------------------------------------------------------
+
+CRASH = """
+import os, secalloc, faulthandler, sys, threading, time
+BEFORE
+kept = secalloc.shelter(lambda: [os.urandom(200) for _ in range(50)])
+def works():
+    while True: sum(len(k) for k in kept)
+for _ in range(2): threading.Thread(target=works, daemon=True).start()
+time.sleep(0.05)
+os.kill(os.getpid(), SIGNAL)
+time.sleep(30)
+"""
+
+
+@pytest.mark.parametrize("before", ["", "faulthandler.enable()"])
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])
+def test_the_exit_signal_stays_what_it_was(number: int, before: str) -> None:
+    """Beside threads that work with objects which are overwritten meanwhile."""
+    code = CRASH.replace("BEFORE", before).replace("SIGNAL", str(int(number)))
+    for _ in range(3):
+        dies(code, number)
+
+
+def test_lockdown_leaves_objects_alone() -> None:
+    kept = shelter(lambda: [str(n) * 5 for n in range(1000)])
+    secalloc.lockdown()
+    assert kept == [str(n) * 5 for n in range(1000)]
+    assert all(map(is_sheltered, kept))
