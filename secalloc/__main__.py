@@ -31,9 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.script is not None:  # whose own errors are its own
             return map_main(options.script, options.args)
         return _heard(lambda: map_main(None, []))
-    from secalloc._commands.demo import main as demo  # noqa: PLC0415
+    if options.command == "demo":
+        from secalloc._commands.demo import main as demo  # noqa: PLC0415
 
-    return _heard(demo)
+        return _heard(demo)
+    raise AssertionError(f"{options.command} has a parser and no branch")
 
 
 def _parser() -> argparse.ArgumentParser:

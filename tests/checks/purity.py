@@ -137,6 +137,8 @@ def faults(library: Path, roots: Iterable[str]) -> list[str]:
                 if name in others and name not in ALLOWED:
                     found.append(f"{way}: not async-signal-safe")
                 continue
+            if base(name) in LOCKS:
+                found.append(f"{way}: takes a lock")
             function = functions[name]
             if function.thread_local:
                 found.append(f"{way}: uses a thread-local")
@@ -164,9 +166,12 @@ def build(compiler: str, level: str, core: Path, out: Path) -> Path:
 
 
 PLACE = "void noise_wipe(void *p, size_t n)\n{"
+LOCKS = {"lock_take", "lock_try", "brief_wait"}
+"""Also those that no function of the C library is behind."""
 PLANTS = {
     "malloc": "extern void *malloc(size_t); *(void *volatile *)p = malloc(n);",
     "thread-local": "static _Thread_local volatile int planted; planted++;",
+    "takes a lock": "brief_wait((brief_lock *)p, 1);",
     "through a pointer": "extern void (*volatile planted)(void); planted();",
 }
 
