@@ -40,8 +40,8 @@ class Sheltered(NamedTuple):
 
     blocks: int
     """Blocks of memory: an object is one or more."""
-    bytes: int
-    """Their sizes together, as they were cut."""
+    size: int
+    """Their bytes together, as they were cut."""
 
 
 class Status(NamedTuple):
