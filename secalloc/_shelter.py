@@ -80,10 +80,11 @@ def _into_arena(f: Callable[..., Any], args: Any, kwargs: Any, require: Protecti
 
 
 def capture(f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Arena:
-    """A new Arena of the str, as UTF-8, or bytes-like object that f(*args, **kwargs) returns.
+    """A new Arena of the str, as UTF-8, or bytes-like object that f returns.
 
-    f is called sheltered: `capture(keyring.get_password, "service", "me")`. TypeError: it
-    returns something else; other errors as of shelter() and Arena().
+    f is called sheltered, with the arguments that follow it:
+    `capture(keyring.get_password, "service", "me")`. TypeError: it returns something else;
+    other errors as of shelter() and Arena().
     """
     return shelter(_into_arena, f, args, kwargs, None)
 
