@@ -234,6 +234,42 @@ for size in (20, 100, 500, 800, 1500, 5000):
     check(code)
 
 
+STACK = """
+import ctypes, secalloc, sys
+class Large(ctypes.Structure): _fields_ = [("content", ctypes.c_ubyte * SIZE)]
+by_value = ctypes.CDLL(None).abs
+by_value.argtypes = [Large]
+secret = bytes((i * 7 + 3) % 251 for i in range(SIZE))
+def passes(depth):
+    if depth: sorted([depth - 1], key=passes)  # by way of C, so that the stack grows
+    else: by_value(Large.from_buffer_copy(secret))
+masked = bytes(byte ^ 0xff for byte in secret[500:532])
+def copies():
+    for line in open("/proc/self/maps"):
+        if "[stack]" in line:
+            low, high = (int(at, 16) for at in line.split()[0].split("-"))
+    with open("/proc/self/mem", "rb", buffering=0) as memory:
+        memory.seek(low)
+        return memory.read(high - low).count(bytes(byte ^ 0xff for byte in masked))
+secalloc.shelter(int)
+if SHELTERED: secalloc.shelter(passes, DEPTH)
+else: passes(DEPTH)
+print(copies())
+"""
+
+
+@linux_only
+@pytest.mark.skipif(os.getuid() != 0, reason="not everybody reads their own memory")
+@pytest.mark.parametrize("size", [60_000, 300_000, 2_000_000])
+@pytest.mark.parametrize("depth", [0, 100])
+def test_nothing_is_left_on_the_stack(size: int, depth: int) -> None:
+    """A structure passed by value, near the caller and far below; the control is the same call
+    outside."""
+    code = STACK.replace("SIZE", str(size)).replace("DEPTH", str(depth))
+    assert int(check(code.replace("SHELTERED", "False"))) > 0, "the control"
+    assert int(check(code.replace("SHELTERED", "True"))) == 0
+
+
 # ---- fork ----------------------------------------------------------------------------------
 
 FORKS = """

@@ -75,7 +75,8 @@ BARE void stack_forget(void)
     uintptr_t here = (uintptr_t)__builtin_frame_address(0) / PAIR * PAIR;
     if (b->known && here > b->low && here < b->high) {
         uintptr_t low = (b->low + PAIR - 1) / PAIR * PAIR;
-        uintptr_t near = here - low > NEAR ? here - NEAR : low;
+        uintptr_t page = os_page_size(), near = here - low > NEAR + page ? here - NEAR : low;
+        near = near > low ? near / page * page : low; /* what is dropped is whole pages */
         drop_pages(low, near);
         zero(near, here);
         zero_between();
