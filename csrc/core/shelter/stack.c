@@ -14,11 +14,12 @@ enum { NEAR = 64 << 10, PAIR = 16, OWN = 128, BETWEEN = 768 };
 
 struct bounds {
     uintptr_t low, high;
+    uintptr_t there; /* mapped from here up, as was seen; 0: nobody looked */
     bool known, asked;
 };
 static _Thread_local struct bounds bounds;
 
-static const struct bounds *stack_of_thread(void)
+static struct bounds *stack_of_thread(void)
 {
     if (!bounds.asked) {
         bounds.asked = true;
@@ -69,16 +70,30 @@ static void drop_pages(uintptr_t low, uintptr_t high)
     }
 }
 
+/* The lowest address from `near` up that can be zeroed. The first thread's stack grows when it is
+ * looked at, unless a limit is in the way: a store would then be a fault. */
+static uintptr_t lowest_there(struct bounds *b, uintptr_t near, uintptr_t here)
+{
+    uintptr_t page = os_page_size(), at = here / page * page;
+    if (b->there && near >= b->there)
+        return near;
+    if (os_may_read((void *)near))
+        return b->there = near;
+    while (at > near && at - page > near && os_may_read((void *)(at - page)))
+        at -= page;
+    return at > near ? at : near;
+}
+
 BARE void stack_forget(void)
 {
-    const struct bounds *b = stack_of_thread();
+    struct bounds *b = stack_of_thread();
     uintptr_t here = (uintptr_t)__builtin_frame_address(0) / PAIR * PAIR;
     if (b->known && here > b->low && here < b->high) {
         uintptr_t low = (b->low + PAIR - 1) / PAIR * PAIR;
         uintptr_t page = os_page_size(), near = here - low > NEAR + page ? here - NEAR : low;
         near = near > low ? near / page * page : low; /* what is dropped is whole pages */
         drop_pages(low, near);
-        zero(near, here);
+        zero(lowest_there(b, near, here), here);
         zero_between();
     }
     registers_forget();
