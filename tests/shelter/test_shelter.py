@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import check, dies, linux_only
+from support import check, dies, linux_only, run
 
 import secalloc
 from secalloc import is_sheltered, shelter, sheltered
@@ -404,3 +404,72 @@ def test_lockdown_leaves_objects_alone() -> None:
     secalloc.lockdown()
     assert kept == [str(n) * 5 for n in range(1000)]
     assert all(map(is_sheltered, kept))
+
+
+def test_what_faulthandler_calls_may_live_on() -> None:
+    """A handler written in Python, below faulthandler's: the objects stay what they were."""
+    code = """
+import faulthandler, gc, os, secalloc, signal, sys
+got = []
+signal.signal(signal.SIGABRT, lambda number, frame: got.append(number))
+faulthandler.enable(open(os.devnull, "w"))
+kept = secalloc.shelter(lambda: [str(n) * 5 for n in range(1000)])
+os.kill(os.getpid(), signal.SIGABRT)
+assert got == [signal.SIGABRT]
+assert kept == [str(n) * 5 for n in range(1000)]
+gc.collect()
+"""
+    end = run(code)
+    assert end.fate == (0, b"F"), end.err
+
+
+# ---- stacks ------------------------------------------------------------------------------------
+
+
+@linux_only
+@pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_STACK"])
+def test_a_stack_that_may_not_grow(limit: str) -> None:
+    """What lies below its end is left alone, from whatever depth of the stack the call comes."""
+    code = f"""
+import resource, secalloc, sys
+sys.setrecursionlimit(10000)
+secalloc.shelter(int)
+which = resource.{limit}
+soft, hard = resource.getrlimit(which)
+size = {{"RLIMIT_AS": "VmSize:", "RLIMIT_STACK": "VmStk:"}}["{limit}"]
+def is_now():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if size in line) << 10
+def deeper(levels):
+    if levels:
+        return sorted([1], key=lambda _: deeper(levels - 1))
+    resource.setrlimit(which, (is_now() + 16384, hard))  # for who calls
+    secalloc.shelter(int)
+    resource.setrlimit(which, (soft, hard))
+for levels in range(0, 300, 10):
+    deeper(levels)
+"""
+    check(code)
+
+
+@linux_only
+def test_a_deep_stack_is_cleared_to_its_end() -> None:
+    """What a call used of the first thread's stack; the control is the same, outside."""
+    code = r"""
+import secalloc, sys
+sys.setrecursionlimit(20000)
+def deeper(levels):
+    return sorted([1], key=lambda _: deeper(levels - 1)) if levels else [1]
+def used_at_its_end():
+    with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", buffering=0) as memory:
+        low, high = next(line.split()[0].split("-") for line in maps if "[stack]" in line)
+        low, high = int(low, 16), int(high, 16)
+        assert high - low > 400_000
+        memory.seek(low)
+        part = memory.read((high - low) // 2)
+        return len(part) - part.count(0)
+deeper(900)
+assert used_at_its_end() > 10_000
+secalloc.shelter(deeper, 900)
+assert used_at_its_end() == 0
+"""
+    check(code)

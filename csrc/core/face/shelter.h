@@ -31,6 +31,10 @@ void sa_shelter_count(size_t *blocks, size_t *bytes);
 /* Give back what is kept for the next block. [any] */
 void sa_shelter_trim(void);
 
+/* A handler written in Python awaits the signal: it may lie below faulthandler's, so that the
+ * process outlives both, and what lives in the shelter is left alone. [any] */
+void sa_shelter_lives_on(int sig);
+
 /* Whether a fork is to be refused: a call that forbade it has left blocks that live. [any] */
 void sa_shelter_forbid_fork(void);
 bool sa_shelter_forbids_fork(void);

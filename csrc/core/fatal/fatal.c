@@ -163,7 +163,7 @@ static void await_others_end(void)
 static void chain_signal(int sig, unsigned level, siginfo_t *info, void *context, bool forced)
 {
     struct chain c = choose(sig, level, forced);
-    if (c.dies || levels_only_reports(c.next)) {
+    if (c.dies || levels_only_reports(sig, c.next)) {
         await_others_end();
         spans_zero(); /* what no arena is, and nobody needs any more */
     }

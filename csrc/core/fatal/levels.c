@@ -62,6 +62,7 @@ unsigned levels_upon(int sig, const struct sigaction *now)
 /* ---- Python's own handlers ---------------------------------------------------------- */
 
 static _Atomic uintptr_t code_low, code_high;
+static _Atomic uint64_t lives_on; /* bits of signals */
 
 void levels_learn_python(const void *symbol)
 {
@@ -72,8 +73,12 @@ void levels_learn_python(const void *symbol)
     atomic_store(&code_high, high);
 }
 
-bool levels_only_reports(const struct sigaction *a)
+void levels_lives_on(int sig) { atomic_fetch_or(&lives_on, LEVELS_BIT(sig)); }
+
+bool levels_only_reports(int sig, const struct sigaction *a)
 {
+    if (atomic_load(&lives_on) & LEVELS_BIT(sig))
+        return false;
     uintptr_t at = a->sa_flags & SA_SIGINFO ? (uintptr_t)a->sa_sigaction : (uintptr_t)a->sa_handler;
     return a->sa_flags & SA_NODEFER && at >= atomic_load(&code_low) && at < atomic_load(&code_high);
 }

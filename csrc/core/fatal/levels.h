@@ -36,8 +36,12 @@ extern _Atomic uint64_t levels_to_arm; /* a bit per signal: not armed yet, or ta
 const struct sigaction *levels_before(int sig, unsigned level);
 
 /* Whether it is a handler that reports and then lets the process die: faulthandler's, which alone
- * of those in Python's own code may be interrupted by its own signal. [signal] */
-bool levels_only_reports(const struct sigaction *a);
+ * of those in Python's own code may be interrupted by its own signal. Not where what it calls then
+ * lets the process live. [signal] */
+bool levels_only_reports(int sig, const struct sigaction *a);
+
+/* Tells that a handler written in Python is below it, which only Python knows. [any] */
+void levels_lives_on(int sig);
 
 /* Tells where that code lies: in the same object as `symbol`. Once. [any] */
 void levels_learn_python(const void *symbol);

@@ -1,6 +1,7 @@
 /* A sheltered call's beginning and end. */
 #include "fatal/alt_stack.h"
 #include "fatal/fatal.h"
+#include "fatal/levels.h"
 #include "shelter/fork.h"
 #include "shelter/heap.h"
 #include "shelter/hooks.h"
@@ -44,6 +45,8 @@ bool sa_is_sheltered(const void *p) { return heap_has(p); }
 void sa_shelter_count(size_t *blocks, size_t *bytes) { heap_count(blocks, bytes); }
 
 void sa_shelter_trim(void) { heap_trim(); }
+
+void sa_shelter_lives_on(int sig) { levels_lives_on(sig); }
 
 void sa_shelter_forbid_fork(void) { atomic_store(&fork_forbidden, true); }
 

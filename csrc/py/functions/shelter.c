@@ -3,6 +3,8 @@
 #include "objects/errors.h"
 #include "objects/imports.h"
 
+#include <signal.h>
+
 #if !defined(Py_GIL_DISABLED) && !defined(PY_ABI3T)
 
 static PyObject *unavailable(void)
@@ -66,10 +68,28 @@ static enum sa_code begin_below_tracemalloc(struct sa_why *why)
     return code;
 }
 
+/* What signal.signal() put there first lies below faulthandler's handler, which does not say so. */
+static void tell_of_handlers(void)
+{
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP};
+    PyObject *module = PyImport_ImportModule("_signal");
+    for (size_t i = 0; module && i < sizeof signals / sizeof signals[0]; i++) {
+        PyObject *handler = PyObject_CallMethod(module, "getsignal", "i", signals[i]);
+        if (handler && PyCallable_Check(handler))
+            sa_shelter_lives_on(signals[i]);
+        Py_XDECREF(handler);
+    }
+    PyErr_Clear();
+    Py_XDECREF(module);
+}
+
 static enum sa_code begin(struct sa_why *why)
 {
     static _Atomic bool begun;
-    enum sa_code code = atomic_load(&begun) ? sa_shelter_begin(why) : begin_below_tracemalloc(why);
+    if (atomic_load(&begun))
+        return sa_shelter_begin(why);
+    tell_of_handlers();
+    enum sa_code code = begin_below_tracemalloc(why);
     if (code == SA_OK)
         atomic_store(&begun, true);
     return code;
