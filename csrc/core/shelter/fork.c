@@ -19,7 +19,8 @@
 
 static struct os_pages copy;  /* with LOCK held by heap_hold */
 static size_t copy_bytes;
-static _Atomic bool holding;  /* the thread that forks has the heap */
+static _Atomic uintptr_t forking; /* the thread that forks and has the heap, or 0 */
+static unsigned nested;           /* forks of a handler that interrupted it */
 
 static size_t bytes_of_all(void)
 {
@@ -53,11 +54,17 @@ static void drop_copy(void)
     copy.at = NULL;
 }
 
+static bool is_forking(void) { return atomic_load(&forking) == os_thread(); }
+
 static void copy_before_fork(void)
 {
+    if (is_forking()) {
+        nested++;
+        return;
+    }
     if (!heap_hold())
         return; /* a handler forks that interrupted who has it: that child gets nothing */
-    atomic_store(&holding, true);
+    atomic_store(&forking, os_thread());
     copy_bytes = bytes_of_all();
     if (!copy_bytes || !map_copy(copy_bytes)) {
         copy.at = NULL;
@@ -75,10 +82,14 @@ static void copy_before_fork(void)
 
 static void drop_after_fork(void)
 {
-    if (!atomic_load(&holding))
+    if (!is_forking())
         return;
+    if (nested) {
+        nested--;
+        return;
+    }
     drop_copy();
-    atomic_store(&holding, false);
+    atomic_store(&forking, 0);
     heap_let_go();
 }
 
@@ -102,7 +113,9 @@ static void protect_again(uint8_t *at, size_t bytes)
 /* After the vault has forgotten the parent's slots, and reserved where they were. */
 static void place_in_child(void)
 {
-    bool had = atomic_exchange(&holding, false);
+    bool had = is_forking();
+    atomic_store(&forking, 0);
+    nested = 0;
     heap_forked();
     spans_forked();
     hooks_forked();

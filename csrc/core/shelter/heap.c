@@ -15,7 +15,7 @@ static struct span *open_spans[CLASSES];  /* those with free cells; the last one
 static uint32_t span_count[CLASSES];
 static size_t blocks, bytes_in_use;
 static size_t idle_bytes, idle_most; /* of spans without blocks; how many may be kept */
-static _Atomic bool held;
+static _Atomic uintptr_t holder; /* the thread that has the heap, or 0 */
 
 static unsigned class_of(size_t bytes)
 {
@@ -37,21 +37,31 @@ static uint32_t cell_of(unsigned class)
 /* ---- one thread at a time -------------------------------------------------------------- */
 
 /* Of its own, since it is held for a few instructions, and waited for by fork. */
+static inline bool try_hold(void)
+{
+    uintptr_t nobody = 0;
+    return atomic_compare_exchange_strong_explicit(&holder, &nobody, os_thread(),
+                                                   memory_order_acquire, memory_order_relaxed);
+}
+
 static inline void hold(void)
 {
-    for (unsigned turn = 0; atomic_exchange_explicit(&held, true, memory_order_acquire); turn++)
+    for (unsigned turn = 0; !try_hold(); turn++)
         os_wait(turn);
 }
 
 bool heap_hold(void)
 {
-    for (unsigned turn = 0; turn < 64 + 1000; os_wait(turn++))
-        if (!atomic_exchange_explicit(&held, true, memory_order_acquire))
+    enum { TURNS = 64 + 30000 }; /* a fork of a large process takes seconds */
+    if (atomic_load_explicit(&holder, memory_order_relaxed) == os_thread())
+        return false;
+    for (unsigned turn = 0; turn < TURNS; os_wait(turn++))
+        if (try_hold())
             return true;
     return false;
 }
 
-void heap_let_go(void) { atomic_store_explicit(&held, false, memory_order_release); }
+void heap_let_go(void) { atomic_store_explicit(&holder, 0, memory_order_release); }
 
 void heap_forked(void) { heap_let_go(); }
 
@@ -301,8 +311,11 @@ void *heap_resize(void *block, size_t bytes)
 {
     struct span *s = span_of(block);
     size_t had = s->cell ? s->cell : s->block, room = s->cell ? s->cell : s->bytes;
-    if (s->cell)
+    if (s->cell) {
+        hold(); /* whose neighbours come and go */
         (void)index_of(s, block);
+        heap_let_go();
+    }
     if (fits(s, bytes)) {
         shrink(s, block, bytes);
         return block;

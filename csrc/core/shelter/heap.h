@@ -26,8 +26,8 @@ void heap_count(size_t *blocks, size_t *bytes);
 /* Give back what is kept for the next block. [any] */
 void heap_trim(void);
 
-/* For fork: held meanwhile, so that every span is whole. False: not to be had in a while, as in a
- * handler that interrupted who has it. [any, atfork] */
+/* For fork: held meanwhile, so that every span is whole. False: the calling thread has it, as in a
+ * handler that interrupted it, or another one for half a minute. [any, atfork] */
 SA_MUST_USE bool heap_hold(void);
 void heap_let_go(void);
 void heap_forked(void); /* in the child: nobody has it [atfork child] */
