@@ -6,13 +6,18 @@
 
 void *os_map_plain(size_t bytes, struct sa_why *why)
 {
-    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                    -1, 0);
+    const char *call = "mmap";
+    void *at = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at != MAP_FAILED) {
-        (void)munlock(at, bytes); /* under MCL_FUTURE it was locked on arrival */
-        return at;
+        /* Under MCL_FUTURE it was locked on arrival, and accessible it would have been fetched. */
+        (void)munlock(at, bytes);
+        if (mprotect(at, bytes, PROT_READ | PROT_WRITE) == 0)
+            return at;
+        call = "mprotect";
     }
-    *why = (struct sa_why){.call = "mmap", .error = errno};
+    *why = (struct sa_why){.call = call, .error = errno};
+    if (at != MAP_FAILED)
+        (void)munmap(at, bytes); /* just made, whole: it cannot fail */
     return NULL;
 }
 
