@@ -150,22 +150,28 @@ static bool reach(allocator_call **get, allocator_call **set)
     return *get && *set;
 }
 
+enum { NOT_YET, UNDER_WAY, INSTALLED };
+static _Atomic int hooks_state;
+
 bool hooks_possible(void)
 {
     allocator_call *get, *set;
-    return reach(&get, &set);
+    return atomic_load(&hooks_state) == INSTALLED || reach(&get, &set);
 }
 
 bool hooks_install(void)
 {
-    static _Atomic bool installed;
+    int before = NOT_YET;
     allocator_call *get, *set;
-    if (atomic_load(&installed))
+    if (atomic_load(&hooks_state) == INSTALLED)
         return true;
     if (!reach(&get, &set))
         return false;
-    if (atomic_exchange(&installed, true))
+    if (!atomic_compare_exchange_strong(&hooks_state, &before, UNDER_WAY)) {
+        for (unsigned turn = 0; atomic_load(&hooks_state) != INSTALLED; turn++)
+            os_wait(turn); /* for an interpreter with a GIL of its own */
         return true;
+    }
     levels_learn_python((const void *)(uintptr_t)get);
     for (int domain = RAW; domain < DOMAINS; domain++)
         get(domain, &original[domain]);
@@ -174,5 +180,6 @@ bool hooks_install(void)
         a.ctx = original[domain].ctx;
         set(domain, &a);
     }
+    atomic_store(&hooks_state, INSTALLED);
     return true;
 }

@@ -133,8 +133,9 @@ void spans_zero(void)
     atomic_store(&zeroing, os_thread());
     for (struct span *s = NULL; (s = spans_next(s));) {
         uint8_t *at = atomic_load(&s->at);
-        if (at)
-            memset(at, 0, s->bytes);
+        size_t bytes = s->bytes;
+        if (at && atomic_load(&s->at) == at) /* else the record is another's by now */
+            memset(at, 0, bytes);
     }
 }
 
