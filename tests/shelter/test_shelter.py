@@ -4,8 +4,10 @@ import gc
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -152,6 +154,29 @@ def suspended() -> list[Callable[[], Any]]:
 def test_what_would_go_on_later_is_refused(which: int) -> None:
     with pytest.raises(TypeError, match="would go on outside"):
         shelter(suspended()[which])
+
+
+def test_what_has_the_name_alone_is_a_result() -> None:
+    class generator:
+        def close(self) -> None:
+            raise AssertionError
+
+    assert isinstance(shelter(generator), generator)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no buffers of classes")
+def test_an_interrupt_in_a_buffer_is_passed_on() -> None:
+    class Interrupted:
+        def __buffer__(self, flags: int) -> memoryview:
+            raise KeyboardInterrupt
+
+    class Shows:
+        def __buffer__(self, flags: int) -> memoryview:
+            raise BufferError
+
+    assert is_sheltered(shelter(Shows))
+    with pytest.raises(KeyboardInterrupt):
+        is_sheltered(shelter(Interrupted))
 
 
 def test_bad_arguments() -> None:
@@ -397,6 +422,66 @@ def test_the_exit_signal_stays_what_it_was(number: int, before: str) -> None:
     code = CRASH.replace("BEFORE", before).replace("SIGNAL", str(int(number)))
     for _ in range(3):
         dies(code, number)
+
+
+HELD_IN_ITS_REPORT = """
+import faulthandler, fcntl, os, secalloc, signal, sys
+secalloc.configure(secretmem=False)
+out, into = os.pipe()
+fcntl.fcntl(into, fcntl.F_SETFL, os.O_NONBLOCK)
+for size in (4096, 1):
+    try:
+        while True: os.write(into, b"x" * size)
+    except BlockingIOError: pass
+fcntl.fcntl(into, fcntl.F_SETFL, 0)
+faulthandler.enable(into)
+key = bytes(range(65, 81))[::-1]
+kept = secalloc.shelter(lambda: [b"".join([key, b"%d" % n]) for n in range(200)] + [key * 500])
+if FORKS and os.fork(): os._exit(os.waitpid(-1, 0)[1] & 127)
+print(os.getpid(), flush=True)
+sys.stdin.readline()
+os.kill(os.getpid(), signal.SIGABRT)
+"""
+
+
+def copies(pid: int, of: bytes) -> int:
+    """In what a process may write to."""
+    found = 0
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            low, high = (int(end, 16) for end in line.split()[0].split("-"))
+            if "rw" in line.split()[1]:
+                memory.seek(low)
+                found += memory.read(high - low).count(of)
+    return found
+
+
+@linux_only
+@pytest.mark.parametrize("forks", [False, True])
+def test_blocks_are_zeros_while_faulthandler_reports(forks: bool) -> None:
+    """Its pipe is full, so that it waits; a forked child's copies too, and its parent's stay."""
+    command = [sys.executable, "-P", "-c", HELD_IN_ITS_REPORT.replace("FORKS", str(forks))]
+    key = bytes(range(65, 81))[::-1]
+    with subprocess.Popen(  # noqa: S603
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        try:
+            if not os.access(f"/proc/{pid}/mem", os.R_OK):
+                pytest.skip("may not look into another process")
+            assert copies(pid, key) > 700, "the control"
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            until = time.monotonic() + 20
+            while copies(pid, key) > 5 and time.monotonic() < until:
+                time.sleep(0.05)
+            assert copies(pid, key) <= 5, "its own, and what a buffer holds"
+            if forks:
+                assert copies(process.pid, key) > 700
+        finally:
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_lockdown_leaves_objects_alone() -> None:

@@ -20,10 +20,12 @@ static PyObject *unavailable(void)
 static bool is_suspended(PyObject *object)
 {
     static const char *const kinds[] = {"generator", "coroutine", "async_generator"};
+    static const char *const tells[] = {"gi_running", "cr_running", "ag_running"};
     PyObject *name = PyObject_GetAttrString((PyObject *)Py_TYPE(object), "__name__");
     bool is = false;
     for (size_t i = 0; name && i < sizeof kinds / sizeof kinds[0]; i++)
-        is = is || PyUnicode_CompareWithASCIIString(name, kinds[i]) == 0;
+        is = is || (PyUnicode_CompareWithASCIIString(name, kinds[i]) == 0 &&
+                    PyObject_HasAttrString(object, tells[i])); /* Cython's, too */
     if (!name)
         PyErr_Clear();
     Py_XDECREF(name);
@@ -200,6 +202,8 @@ static PyObject *is_sheltered(PyObject *Py_UNUSED(module), PyObject *object)
     bool outside = false;
     if (PyObject_CheckBuffer(object)) {
         if (PyObject_GetBuffer(object, &buffer, PyBUF_FULL_RO) < 0) {
+            if (!PyErr_ExceptionMatches(PyExc_Exception))
+                return NULL; /* KeyboardInterrupt, in a __buffer__ */
             PyErr_Clear(); /* one that shows nothing now */
         } else {
             outside = buffer.len && !sa_is_sheltered(buffer.buf) && !sa_is_secure(buffer.buf, 0);
