@@ -337,6 +337,21 @@ def test_a_forked_child_has_its_own_copy() -> None:
     check(FORKS.replace("TURNS", "40"), timeout=120)
 
 
+def test_a_childs_copy_counts_until_it_goes() -> None:
+    code = """
+import os, secalloc
+kept = secalloc.shelter(os.urandom, 1_000_000)
+locked = secalloc.Protection.LOCK in secalloc.Arena(1).protection
+if os.fork() == 0:
+    had = secalloc.status().locked_bytes
+    del kept
+    left = had - secalloc.status().locked_bytes
+    os._exit(0 if not locked or (had > 1_000_000 and 1_000_000 < left < 1_100_000) else 1)
+assert os.wait()[1] == 0
+"""
+    check(code)
+
+
 @linux_only
 def test_a_fork_at_the_lock_limit() -> None:
     code = """

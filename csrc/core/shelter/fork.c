@@ -94,20 +94,22 @@ static void drop_after_fork(void)
 }
 
 /* The parent's locks are not inherited; secretmem needs none. */
-static void protect_again(uint8_t *at, size_t bytes)
+static void protect_again(struct span *s)
 {
+    uint8_t *at = atomic_load(&s->at);
+    size_t bytes = s->bytes;
+    bool secretmem = copy.granted & SA_SECRETMEM;
     (void)os_inherit(at, bytes, false); /* refused: a child of ours is then given it twice */
-    if (copy.granted & SA_SECRETMEM)
-        return;
-    int error = copy.granted & SA_LOCK ? os_lock(at, bytes) : ENOMEM;
+    int error = secretmem ? 0 : copy.granted & SA_LOCK ? os_lock(at, bytes) : ENOMEM;
     struct sa_why why = {.call = "mlock of a copy for a forked child", .error = error,
                          .hint = "raise it with ulimit -l or LimitMEMLOCK=",
                          .limit = "RLIMIT_MEMLOCK", .allowed = os_lock_limit()};
-    if (error) {
-        lock_take(LOCK_VAULT);
+    s->granted = secretmem ? SA_SECRETMEM | SA_LOCK : error ? 0 : SA_LOCK;
+    lock_take(LOCK_VAULT);
+    budget_count(s->granted, bytes);
+    if (error)
         budget_note_shortfall(SA_LOCK, &why);
-        lock_give(LOCK_VAULT);
-    }
+    lock_give(LOCK_VAULT);
 }
 
 /* After the vault has forgotten the parent's slots, and reserved where they were. */
@@ -127,8 +129,9 @@ static void place_in_child(void)
         bool hole;
         (void)os_reserve_at(at, s->bytes); /* EEXIST: it is */
         s->slot.region = NULL;
+        s->granted = 0;
         if (os_place_pages(from, s->bytes, at, &hole) == 0)
-            protect_again(at, s->bytes);
+            protect_again(s);
     }
     copy.at = NULL;
 }

@@ -2,6 +2,8 @@
 #include "shelter/heap.h"
 
 #include "os/os.h"
+#include "vault/budget.h"
+#include "vault/locks.h"
 #include "vault/vault.h"
 
 #include <stdlib.h>
@@ -9,10 +11,10 @@
 
 /* Cells by sixteens up to FINE, as most objects are small, then by eighths up to LARGEST. What is
  * larger has a span to itself. */
-enum { STEP = 16, FINE = 512, LARGEST = 2048, CLASSES = 40, SPAN = 16384 };
+enum { STEP = 16, FINE = 512, LARGEST = 2048, KINDS = 40, SPAN = 16384 };
 
-static struct span *open_spans[CLASSES];  /* those with free cells; the last one added is first */
-static uint32_t span_count[CLASSES];
+static struct span *open_spans[KINDS];  /* those with free cells; the last one added is first */
+static uint32_t span_count[KINDS];
 static size_t blocks, bytes_in_use;
 static size_t idle_bytes, idle_most; /* of spans without blocks; how many may be kept */
 static _Atomic uintptr_t holder; /* the thread that has the heap, or 0 */
@@ -95,20 +97,24 @@ static void give_span(struct span *s)
     struct slot slot = s->slot;
     uint8_t *at = atomic_load(&s->at);
     size_t bytes = s->bytes;
+    unsigned granted = s->granted;
     bool hole;
     spans_remove(s);
     if (spans_others_zeroed())
         return;
-    if (slot.region)
+    if (slot.region) {
         vault_put(slot, 0, true);
-    else
-        (void)os_unplace_pages(at, bytes, &hole); /* else they stay, empty */
+    } else if (os_unplace_pages(at, bytes, &hole) == 0) { /* else they stay, empty */
+        lock_take(LOCK_VAULT);
+        budget_uncount_pages(granted, bytes);
+        lock_give(LOCK_VAULT);
+    }
 }
 
 static size_t give_idle(void)
 {
     size_t given = 0;
-    for (unsigned class = 0; class < CLASSES; class++)
+    for (unsigned class = 0; class < KINDS; class++)
         for (struct span *s = open_spans[class], *next; s; s = next) {
             next = s->next;
             if (s->used)

@@ -11,13 +11,17 @@ void budget_count(unsigned granted, size_t data)
         vault.secretmem_bytes += data;
 }
 
+void budget_uncount_pages(unsigned granted, size_t data)
+{
+    if (granted & SA_LOCK)
+        vault.locked_bytes -= data;
+    if (granted & SA_SECRETMEM)
+        vault.secretmem_bytes -= data;
+}
+
 void budget_uncount(struct slot s)
 {
-    unsigned granted = word_granted(atomic_load(slot_word(s)));
-    if (granted & SA_LOCK)
-        vault.locked_bytes -= s.region->data;
-    if (granted & SA_SECRETMEM)
-        vault.secretmem_bytes -= s.region->data;
+    budget_uncount_pages(word_granted(atomic_load(slot_word(s))), s.region->data);
 }
 
 bool budget_has_secretmem(void)

@@ -14,6 +14,7 @@ void budget_learn_limits(void);
 
 /* Count pages with what they were granted, or no more. */
 void budget_count(unsigned granted, size_t data);
+void budget_uncount_pages(unsigned granted, size_t data);
 void budget_uncount(struct slot s);
 
 /* Bytes that may still be locked, or taken of secretmem where that is another budget; SIZE_MAX:

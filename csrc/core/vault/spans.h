@@ -13,6 +13,7 @@ struct span {
     _Atomic(uint8_t *) at;      /* first byte; NULL: the record is free */
     size_t bytes;               /* all of it, whole pages */
     struct slot slot;           /* region NULL: it came over a fork, and is no slot here */
+    unsigned granted;           /* then: what its pages have, and are counted with */
     uint32_t kind, cell;        /* its heap's class of cells and their bytes; cell 0: one block */
     uint32_t cells, used;
     uint32_t inverse;           /* of `cell`, by 2^32, rounded up */
