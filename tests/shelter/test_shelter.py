@@ -563,13 +563,13 @@ def used_at_its_end():
     with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", buffering=0) as memory:
         low, high = next(line.split()[0].split("-") for line in maps if "[stack]" in line)
         low, high = int(low, 16), int(high, 16)
-        assert high - low > 400_000
+        assert high - low > 200_000
         memory.seek(low)
         part = memory.read((high - low) // 2)
         return len(part) - part.count(0)
-deeper(900)
+deeper(450)
 assert used_at_its_end() > 10_000
-secalloc.shelter(deeper, 900)
+secalloc.shelter(deeper, 450)
 assert used_at_its_end() == 0
 """
     check(code)
