@@ -50,11 +50,11 @@ enum sa_code arena_make_in(struct slab_set *set, struct sa_arena *a, size_t size
 enum sa_code sa_twin(struct sa_arena *a, struct sa_arena *fresh, struct sa_why *why)
 {
     enum sa_code code = arena_alive(a);
-    fatal_arm();
-    wipers_wait();
     /* Counted in, it stays where it lies: of what it has left nothing would say how it was. */
     if (code || (code = arena_enter(a, USE_READER, NEED_PAGES)))
         return code;
+    fatal_arm();
+    wipers_wait();
     struct cell place;
     bool zeroed;
     uint64_t before = begin_in_pool(fresh);
