@@ -2,7 +2,7 @@
 #include "os/os.h"
 
 #include <errno.h>
-#include <mach/vm_inherit.h>
+#include <mach/mach.h>
 #include <sys/mman.h>
 
 void *os_map_plain(size_t bytes, struct sa_why *why)
