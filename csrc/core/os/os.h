@@ -213,6 +213,11 @@ bool os_code_around(const void *symbol, uintptr_t *low, uintptr_t *high);
 /* Let a forked child have pages made by os_map_pages, or not. 0 or an errno. [any, atfork] */
 int os_inherit(void *at, size_t bytes, bool whether);
 
+/* Put accessible pages, made by os_map_pages in this process's parent and inherited, with all
+ * that they hold onto reserved address space; they are gone from where they were. 0 or an errno.
+ * [any, atfork child] */
+int os_place_copy(void *from, size_t bytes, void *onto);
+
 /* Lock pages that are there: a child has none of its parent's locks. 0 or an errno.
  * [any, atfork child] */
 int os_lock(void *at, size_t bytes);

@@ -126,11 +126,10 @@ static void place_in_child(void)
     uint8_t *from = copy.at;
     for (struct span *s = NULL; (s = spans_next(s)); from += s->bytes) {
         uint8_t *at = atomic_load(&s->at);
-        bool hole;
         (void)os_reserve_at(at, s->bytes); /* EEXIST: it is */
         s->slot.region = NULL;
         s->granted = 0;
-        if (os_place_pages(from, s->bytes, at, &hole) == 0)
+        if (os_place_copy(from, s->bytes, at) == 0)
             protect_again(s);
     }
     copy.at = NULL;

@@ -139,7 +139,7 @@ kern_return_t task_info(mach_port_t task, int flavor, task_info_t info,
 
 int minherit(void *at, size_t bytes, int inherit)
 {
-    return inherit == VM_INHERIT_NONE ? madvise(at, bytes, MADV_DONTFORK) : 0;
+    return madvise(at, bytes, inherit == VM_INHERIT_NONE ? MADV_DONTFORK : MADV_DOFORK);
 }
 
 /* By the kernel, or EFAULT. */

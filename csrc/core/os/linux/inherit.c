@@ -26,6 +26,12 @@ int os_inherit(void *at, size_t bytes, bool whether)
     return madvise(at, bytes, whether ? MADV_DOFORK : MADV_DONTFORK) ? errno : 0;
 }
 
+int os_place_copy(void *from, size_t bytes, void *onto)
+{
+    bool hole; /* then its place is another's, and the error says so */
+    return os_place_pages(from, bytes, onto, &hole);
+}
+
 int os_lock(void *at, size_t bytes) { return mlock(at, bytes) ? errno : 0; }
 
 int os_forget_pages(void *at, size_t bytes)

@@ -1,4 +1,5 @@
 /* What a forked child gets of memory, and what it must do with that: macOS. */
+#include "base/wipe.h"
 #include "os/os.h"
 
 #include <errno.h>
@@ -17,6 +18,18 @@ void *os_map_plain(size_t bytes, struct sa_why *why)
 int os_inherit(void *at, size_t bytes, bool whether)
 {
     return minherit(at, bytes, whether ? VM_INHERIT_COPY : VM_INHERIT_NONE) ? errno : 0;
+}
+
+/* Pages cannot be moved here, see os_place_pages. */
+int os_place_copy(void *from, size_t bytes, void *onto)
+{
+    bool hole;
+    int error = os_unplace_pages(onto, bytes, &hole);
+    if (error || (error = os_protect(onto, bytes, OS_WRITE)))
+        return error;
+    memcpy(onto, from, bytes);
+    wipe_scratch(from, bytes);
+    return os_release(from, bytes);
 }
 
 int os_lock(void *at, size_t bytes) { return mlock(at, bytes) ? errno : 0; }
