@@ -14,6 +14,9 @@ static _Atomic uint32_t count;
 static struct span *unused;  /* once used, by their `next` */
 static _Atomic size_t slots;
 static _Atomic long process;
+/* Reads 0 in a child that no atfork handler ran in, whose process id may be the parent's (another
+ * PID namespace), and which has none of the pages. */
+static _Atomic uint64_t *ours;
 static _Atomic uintptr_t zeroing;
 
 /* ---- memory for the table, never given back ---------------------------------------- */
@@ -70,6 +73,8 @@ static struct span *take_record(void)
         unused = s->next;
         return s;
     }
+    if (!ours && !(ours = os_map_table(os_page_size(), &why)))
+        return NULL;
     if (!records && !(records = os_map_plain(RECORDS * sizeof *records, &why)))
         return NULL;
     uint32_t n = atomic_load(&count);
@@ -93,6 +98,7 @@ struct span *spans_add(uint8_t *at, size_t bytes)
     }
     if (!atomic_load(&process))
         atomic_store(&process, os_process());
+    atomic_store(ours, 1);
     atomic_store(&s->at, at);
     atomic_fetch_add(&slots, 1);
     return s;
@@ -119,6 +125,8 @@ struct span *spans_next(const struct span *s)
 void spans_forked(void)
 {
     atomic_store(&process, os_process());
+    if (ours)
+        atomic_store(ours, 1);
     atomic_store(&slots, 0);
 }
 
@@ -128,7 +136,7 @@ size_t spans_slots(void) { return atomic_load(&slots); }
 
 void spans_zero(void)
 {
-    if (!atomic_load(&count) || !os_is_process(atomic_load(&process)))
+    if (!atomic_load(&count) || !atomic_load(ours) || !os_is_process(atomic_load(&process)))
         return;
     atomic_store(&zeroing, os_thread());
     for (struct span *s = NULL; (s = spans_next(s));) {

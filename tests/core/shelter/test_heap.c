@@ -5,7 +5,11 @@
 #include "shelter/heap.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <sys/resource.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
 
 static const size_t sizes[] = {0,    1,    15,   16,   17,   31,   32,    100,  511,
                                512,  513,  640,  641,  768,  769,  1024,  1025, 1280,
@@ -285,6 +289,32 @@ TEST(no_more_memory)
 }
 #endif
 
+#ifdef __linux__
+/* The first process of a PID namespace, and the raw clone that is the first of another: of the
+ * same number, and without any of the pages. */
+static void first_of_two(void *unused)
+{
+    (void)unused;
+    (void)take(100);
+    long child = syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, 0, 0, 0, 0);
+    CHECK(child >= 0);
+    if (child == 0) {
+        spans_zero();
+        syscall(SYS_exit_group, syscall(SYS_getpid) == 1 ? 0 : 3);
+    }
+    SAME(check_wait((pid_t)child), 0);
+}
+
+TEST(a_raw_clone_of_the_same_number)
+{
+    if (under_tool())
+        SKIP("neither tool follows a raw clone");
+    if (unshare(CLONE_NEWPID))
+        SKIP("no namespaces here");
+    SAME(in_child(first_of_two, NULL), 0);
+}
+#endif
+
 int main(int argc, char **argv)
 {
     check_begin("test_heap", argc, argv);
@@ -298,6 +328,7 @@ int main(int argc, char **argv)
     RUN(a_fork_inside);
 #ifdef __linux__
     RUN(no_more_memory);
+    RUN(a_raw_clone_of_the_same_number);
 #endif
     return check_end();
 }
