@@ -121,16 +121,20 @@ static void place_in_child(void)
     heap_forked();
     spans_forked();
     hooks_forked();
-    if (!had || !copy.at)
-        return;
+    bool came = had && copy.at;
     uint8_t *from = copy.at;
-    for (struct span *s = NULL; (s = spans_next(s)); from += s->bytes) {
+    size_t bytes;
+    for (struct span *s = NULL; (s = spans_next(s)); from = came ? from + bytes : from) {
         uint8_t *at = atomic_load(&s->at);
-        (void)os_reserve_at(at, s->bytes); /* EEXIST: it is */
+        bytes = s->bytes;
         s->slot.region = NULL;
         s->granted = 0;
-        if (os_place_copy(from, s->bytes, at) == 0)
+        if (came)
+            (void)os_reserve_at(at, bytes); /* EEXIST: it is */
+        if (came && os_place_copy(from, bytes, at) == 0)
             protect_again(s);
+        else
+            s->bytes = 0; /* it has no pages here: a handler is to store nothing there */
     }
     copy.at = NULL;
 }

@@ -290,6 +290,30 @@ TEST(no_more_memory)
 #endif
 
 #ifdef __linux__
+static void forks_without_a_copy(void *unused)
+{
+    (void)unused;
+    (void)take(100);
+    SAME(shelter_watch_forks(), 0);
+    const struct rlimit none = {1 << 20, 1 << 20}; /* of address space: it has more already */
+    SAME(setrlimit(RLIMIT_AS, &none), 0);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        spans_zero();
+        _exit(0);
+    }
+    SAME(check_wait(child), 0);
+}
+
+/* In the handler of such a child nothing is stored where it has no pages. */
+TEST(a_fork_without_a_copy)
+{
+    if (under_tool())
+        SKIP("tools take address space themselves");
+    SAME(in_child(forks_without_a_copy, NULL), 0);
+}
+
 /* The first process of a PID namespace, and the raw clone that is the first of another: of the
  * same number, and without any of the pages. */
 static void first_of_two(void *unused)
@@ -328,6 +352,7 @@ int main(int argc, char **argv)
     RUN(a_fork_inside);
 #ifdef __linux__
     RUN(no_more_memory);
+    RUN(a_fork_without_a_copy);
     RUN(a_raw_clone_of_the_same_number);
 #endif
     return check_end();
