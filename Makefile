@@ -299,9 +299,8 @@ check-cppcheck: ## cppcheck over the core
 check-layers: $(OBJECTS) $(GLUE_OBJECTS) ## what includes, calls and imports what: downward only, by layers
 	$(PYTHON) tests/checks/layers.py $(C) $^
 
-FORMAT_SINCE := HEAD
-check-format: ## C files by .clang-format, where they changed since FORMAT_SINCE
-	$(PYTHON) tests/checks/format.py --since $(FORMAT_SINCE) $(CLANG_FORMAT)
+check-format: ## C files by .clang-format
+	$(PYTHON) tests/checks/format.py $(CLANG_FORMAT)
 
 # The library's handlers must get the faults, not the sanitizer's.
 SIGNALS := handle_segv=0:handle_sigbus=0:handle_abort=0:handle_sigill=0:handle_sigfpe=0:handle_sigtrap=0

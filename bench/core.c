@@ -123,7 +123,6 @@ static void is_secure(long n)
             exit(1);
 }
 
-
 /* ---- running it ------------------------------------------------------------------- */
 
 struct contender {
@@ -190,8 +189,8 @@ static void open_libraries(void)
     if (!secure((size_t)1 << 18, 16))
         exit(2);
     openssl_alloc = (void *(*)(size_t, const char *, int))symbol(c, "CRYPTO_secure_malloc");
-    openssl_drop =
-        (void (*)(void *, size_t, const char *, int))symbol(c, "CRYPTO_secure_clear_free");
+    openssl_drop = (void (*)(void *, size_t, const char *, int))symbol(c,
+                                                                       "CRYPTO_secure_clear_free");
 }
 
 static void make(struct sa_arena *a, size_t size)
@@ -226,9 +225,12 @@ int main(void)
     *own_map = 1;
     must(sa_pool_make(&pool, &why));
     struct contender calls[] = {
-        {"isolated", isolated, 2000, {0}},   {"sodium", sodium, 1000, {0}},
-        {"pooled", pooled, 20000, {0}},      {"openssl", openssl, 20000, {0}},
-        {"mprotect_pair", mprotect_pair, 2000, {0}}, {"rekey", rekey, 2000, {0}},
+        {"isolated", isolated, 2000, {0}},
+        {"sodium", sodium, 1000, {0}},
+        {"pooled", pooled, 20000, {0}},
+        {"openssl", openssl, 20000, {0}},
+        {"mprotect_pair", mprotect_pair, 2000, {0}},
+        {"rekey", rekey, 2000, {0}},
     };
     measure(calls, sizeof calls / sizeof calls[0]);
 

@@ -164,6 +164,7 @@ __attribute__((noinline)) static unsigned bury(unsigned depth)
 
 #if defined(__x86_64__)
 /* 64 bytes at a time: all of the widest registers. */
+// clang-format off
 #define EACH(WHAT) WHAT(0) WHAT(1) WHAT(2) WHAT(3) WHAT(4) WHAT(5) WHAT(6) WHAT(7) \
     WHAT(8) WHAT(9) WHAT(10) WHAT(11) WHAT(12) WHAT(13) WHAT(14) WHAT(15)
 #define NARROW(n) "movdqu (%0), %%xmm" #n "\n pxor (%1), %%xmm" #n "\n"
@@ -171,6 +172,8 @@ __attribute__((noinline)) static unsigned bury(unsigned depth)
 #define WIDE(n) "vmovdqu64 (%0), %%zmm" #n "\n vpxorq (%1), %%zmm" #n ", %%zmm" #n "\n"
 #define WIDEST EACH(WIDE) WIDE(16) WIDE(17) WIDE(18) WIDE(19) WIDE(20) WIDE(21) WIDE(22) WIDE(23) \
     WIDE(24) WIDE(25) WIDE(26) WIDE(27) WIDE(28) WIDE(29) WIDE(30) WIDE(31)
+// clang-format on
+
 static void fall(const unsigned char *masked, const unsigned char *mask)
 {
     if (__builtin_cpu_supports("avx512f")) {
@@ -186,7 +189,9 @@ static void fall(const unsigned char *masked, const unsigned char *mask)
 {
     __asm__ __volatile__("ldp q8, q9, [%0]\n ldp q10, q11, [%1]\n"
                          "eor v8.16b, v8.16b, v10.16b\n eor v9.16b, v9.16b, v11.16b\n .inst 0"
-                         : : "r"(masked), "r"(mask) : "memory");
+                         :
+                         : "r"(masked), "r"(mask)
+                         : "memory");
 }
 #endif
 

@@ -62,9 +62,10 @@ static void look_for_standard_error(void)
 static int add_functions(PyObject *module)
 {
     PyMethodDef *const tables[] = {
-        py_arena_functions,   py_codec_functions,    py_environ_functions, py_handover_functions,
-        py_make_functions,    py_marker_functions,   py_package_functions, py_process_functions,
-        py_read_functions,    py_residue_functions,  py_shelter_functions, py_survey_functions,  py_terminal_functions,
+        py_arena_functions,    py_codec_functions,   py_environ_functions, py_handover_functions,
+        py_make_functions,     py_marker_functions,  py_package_functions, py_process_functions,
+        py_read_functions,     py_residue_functions, py_shelter_functions, py_survey_functions,
+        py_terminal_functions,
     };
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
         if (PyModule_AddFunctions(module, tables[i]) < 0)

@@ -86,8 +86,8 @@ static bool has_leaf(uintptr_t at)
         return false;
     if (leaves[number])
         return true;
-    void *made = mmap(NULL, LEAF_BITS / 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                      -1, 0);
+    void *made = mmap(NULL, LEAF_BITS / 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                      0);
     word *none = NULL;
     if (made != MAP_FAILED && !atomic_compare_exchange_strong(&leaves[number], &none, made))
         munmap(made, LEAF_BITS / 8); /* another interpreter's thread was faster */
@@ -162,8 +162,8 @@ static bool is_laid_out(const struct allocator *by)
             return false;
         const struct pool_header *pool = pool_of(block);
         size_t offset = (uintptr_t)block % POOL;
-        well = is_pymallocs(block) && pool->class == (bytes - 1) / STEP &&
-               offset >= sizeof *pool && (offset - sizeof *pool) % room(block) == 0 &&
+        well = is_pymallocs(block) && pool->class == (bytes - 1) / STEP && offset >= sizeof *pool &&
+               (offset - sizeof *pool) % room(block) == 0 &&
                pool->last_offset == POOL - room(block) && pool->count > 0 &&
                pool->count <= (POOL - sizeof *pool) / room(block);
         by->free(by->ctx, block);
@@ -253,8 +253,8 @@ __attribute__((constructor)) static void begin(void)
 {
     get_allocator *get = (get_allocator *)(uintptr_t)dlsym(RTLD_DEFAULT, "PyMem_GetAllocator");
     set_allocator *set = (set_allocator *)(uintptr_t)dlsym(RTLD_DEFAULT, "PyMem_SetAllocator");
-    set_arena_allocator *set_arenas =
-        (set_arena_allocator *)(uintptr_t)dlsym(RTLD_DEFAULT, "PyObject_SetArenaAllocator");
+    set_arena_allocator *set_arenas = (set_arena_allocator *)(uintptr_t)dlsym(
+        RTLD_DEFAULT, "PyObject_SetArenaAllocator");
     if (!get || !set || !set_arenas)
         return;
     set_arenas(&(struct arena_allocator){.alloc = take_arena, .free = give_arena});

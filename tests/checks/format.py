@@ -1,15 +1,13 @@
-"""How C files are laid out: what holds of every line, and .clang-format for changed ones.
+"""How C files are laid out: what holds of every line, and .clang-format.
 
-    python tests/checks/format.py [--since COMMIT] [CLANG_FORMAT]
+    python tests/checks/format.py [CLANG_FORMAT]
 
 No line has more than 120 columns (text in quotes may go past them), a tab, or a blank at
-its end. What was changed since COMMIT, the last one if none is given, is as .clang-format has
-it. Tables that are clearer by hand stand between `clang-format off` and `on`. First of all the
-check is tried on lines that it must find.
+its end. Tables that are clearer by hand stand between `clang-format off` and `on`. First of all
+the check is tried on lines that it must find.
 """
 
 import argparse
-import re
 import shutil
 import subprocess
 import sys
@@ -37,30 +35,11 @@ def faults(line: str) -> Iterator[str]:
         yield "blanks at its end"
 
 
-def changed(since: str) -> dict[Path, list[tuple[int, int]]]:
-    """First and last line of each run that is new or another since that commit."""
-    command = ["git", "diff", "-U0", "-M", "--no-ext-diff", since, "--", "*.c", "*.h"]
-    done = subprocess.run(  # noqa: S603
-        command, cwd=TREE, check=True, capture_output=True, text=True
-    )
-    found: dict[Path, list[tuple[int, int]]] = {}
-    path = Path()
-    for line in done.stdout.splitlines():
-        if line.startswith("+++ b/"):
-            path = TREE / line[6:]
-        elif hunk := re.match(r"@@ -\S+ \+(\d+)(?:,(\d+))? @@", line):
-            start, count = int(hunk[1]), int(hunk[2] or 1)
-            if count:
-                found.setdefault(path, []).append((start, start + count - 1))
-    return found
-
-
-def differs(tool: str, path: Path, runs: list[tuple[int, int]]) -> list[str]:
+def differs(tool: str, *paths: Path) -> list[str]:
     """What the tool would lay out otherwise."""
-    lines = [f"--lines={first}:{last}" for first, last in runs]
-    command = [tool, "--dry-run", "-Werror", f"--style=file:{TREE / '.clang-format'}", *lines]
+    command = [tool, "--dry-run", "-Werror", f"--style=file:{TREE / '.clang-format'}"]
     done = subprocess.run(  # noqa: S603
-        [*command, str(path)], check=False, capture_output=True, text=True
+        [*command, *map(str, paths)], check=False, capture_output=True, text=True
     )
     return [line for line in done.stderr.splitlines() if ": error:" in line]
 
@@ -72,15 +51,17 @@ def tried(tool: str) -> None:
             sys.exit(f"format: not found out: {line!r}")
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "planted.c"
-        path.write_text("int f(int a) { return a; }\n\nint g(int a) {\n  return a;}\n")
-        if differs(tool, path, [(1, 1)]) or not differs(tool, path, [(3, 4)]):
-            sys.exit("format: what was planted was not found out, or more than that")
+        path.write_text("int f(int a) { return a; }\n")
+        if differs(tool, path):
+            sys.exit("format: found out what is right")
+        path.write_text("int f(int a) {\n  return a;}\n")
+        if not differs(tool, path):
+            sys.exit("format: what was planted was not found out")
 
 
 def main() -> int:
     """Print each fault; 1 where there is one."""
     parser = argparse.ArgumentParser(description="Looks at how C files are laid out.")
-    parser.add_argument("--since", default="HEAD")
     parser.add_argument("tool", nargs="?", default="clang-format-16")
     options = parser.parse_args()
     if not shutil.which(options.tool):
@@ -92,10 +73,8 @@ def main() -> int:
         for number, line in enumerate(path.read_text().splitlines(), 1)
         for fault in faults(line)
     ]
-    runs = changed(options.since)
-    for path, lines in runs.items():
-        bad += differs(options.tool, path, lines)
-    print("\n".join(bad) or f"ok: format of {len(files())} files, {len(runs)} of them changed")
+    bad += differs(options.tool, *files())
+    print("\n".join(bad) or f"ok: format of {len(files())} files")
     return bool(bad)
 
 

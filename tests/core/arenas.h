@@ -9,10 +9,10 @@
 
 /* Of a test that rotates or keeps what only locked pages are kept for: where an ordinary user
  * may lock less, that is refused, which test_budget.c looks at. */
-#define NEEDS_LOCKED(bytes)                                                          \
-    do {                                                                             \
-        if (os_lock_limit() < (size_t)(bytes))                                       \
-            SKIP("may lock too little here");                                        \
+#define NEEDS_LOCKED(bytes) \
+    do { \
+        if (os_lock_limit() < (size_t)(bytes)) \
+            SKIP("may lock too little here"); \
     } while (0)
 
 /* Content that depends on place and on `seed`; no byte of it is zero. */
@@ -79,10 +79,7 @@ static inline void make(struct sa_arena *a, size_t size, size_t align, unsigned 
 }
 
 /* The bytes of a usable arena, past the library's counting. */
-static inline uint8_t *raw(struct sa_arena *a)
-{
-    return (uint8_t *)sa_address_of(a);
-}
+static inline uint8_t *raw(struct sa_arena *a) { return (uint8_t *)sa_address_of(a); }
 
 static inline struct sa_status status(void)
 {

@@ -52,10 +52,7 @@ static inline bool under_valgrind(void)
 }
 
 /* Some tool is around us: it has maps, limits and a speed of its own. */
-static inline bool under_tool(void)
-{
-    return UNDER_TSAN || UNDER_ASAN || under_valgrind();
-}
+static inline bool under_tool(void) { return UNDER_TSAN || UNDER_ASAN || under_valgrind(); }
 
 /* Seconds after which a test is taken to hang: of no use but to end it, so a loaded or an
  * emulated machine has all the time that it may want. */
@@ -65,25 +62,26 @@ enum { HANGS = 300 };
 static inline int rounds(int plain)
 {
     const char *asked = getenv("SECALLOC_PART");
-    int part = under_valgrind() ? 20 : under_tool() ? 5 : asked && atoi(asked) > 0 ? atoi(asked) : 1;
+    int part = under_valgrind()           ? 20
+               : under_tool()             ? 5
+               : asked && atoi(asked) > 0 ? atoi(asked)
+                                          : 1;
     return plain / part ? plain / part : 1;
 }
 
 /* ---- checks ----------------------------------------------------------------------- */
 
-#define CHECK(expression)                                                            \
-    ((expression) ? (void)0                                                          \
-                  : check_failed(__FILE__, __LINE__, #expression))
+#define CHECK(expression) ((expression) ? (void)0 : check_failed(__FILE__, __LINE__, #expression))
 /* Two integers are the same. */
-#define SAME(have, want)                                                             \
+#define SAME(have, want) \
     check_same((intmax_t)(have), (intmax_t)(want), __FILE__, __LINE__, #have " is " #want)
 /* A call of the library came to SA_OK. */
 #define OK(call) SAME(call, 0)
 /* Leave a test that cannot say anything here. */
-#define SKIP(reason)                                                                 \
-    do {                                                                             \
-        fprintf(stderr, "%s: skipped: %s\n", __func__ + 5, reason);                  \
-        exit(CHECK_SKIPPED);                                                         \
+#define SKIP(reason) \
+    do { \
+        fprintf(stderr, "%s: skipped: %s\n", __func__ + 5, reason); \
+        exit(CHECK_SKIPPED); \
     } while (0)
 
 enum { CHECK_SKIPPED = 77 };
@@ -234,15 +232,9 @@ static inline int in_child(void (*body)(void *), void *with)
 }
 
 /* The signal that ended a child; 0: none did. */
-static inline int death_of(int status)
-{
-    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-}
+static inline int death_of(int status) { return WIFSIGNALED(status) ? WTERMSIG(status) : 0; }
 
 /* What the kernel sends for a touch of an inaccessible page. */
-static inline bool is_fault(int sig)
-{
-    return sig == SIGSEGV || sig == SIGBUS;
-}
+static inline bool is_fault(int sig) { return sig == SIGSEGV || sig == SIGBUS; }
 
 #endif

@@ -103,15 +103,15 @@ static inline size_t status_number(const char *key)
 
 /* A macro: what kind of number the resource is differs between C libraries. Skips the test
  * where the limit is lower already, and not ours to raise. */
-#define limit(what, soft, hard)                                                      \
-    do {                                                                             \
-        struct rlimit to_ = {soft, hard}, now_;                                      \
-        SAME(getrlimit(what, &now_), 0);                                             \
-        if (getuid() && now_.rlim_max < to_.rlim_max) {                              \
-            fprintf(stderr, "skipped: the hard limit is lower here: " #what "\n");   \
-            exit(CHECK_SKIPPED);                                                     \
-        }                                                                            \
-        SAME(setrlimit(what, &to_), 0);                                              \
+#define limit(what, soft, hard) \
+    do { \
+        struct rlimit to_ = {soft, hard}, now_; \
+        SAME(getrlimit(what, &now_), 0); \
+        if (getuid() && now_.rlim_max < to_.rlim_max) { \
+            fprintf(stderr, "skipped: the hard limit is lower here: " #what "\n"); \
+            exit(CHECK_SKIPPED); \
+        } \
+        SAME(setrlimit(what, &to_), 0); \
     } while (0)
 
 /* Give up root, which may lock without limit, and get that limit. */

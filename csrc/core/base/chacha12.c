@@ -17,6 +17,7 @@ static uint32_t load32(const uint8_t *p)
 
 #define ROTATE(v, n) ((v) << (n) | (v) >> (32 - (n)))
 
+// clang-format off
 #define QUARTER(a, b, c, d)          \
     do {                             \
         a += b; d ^= a; d = ROTATE(d, 16); \
@@ -24,6 +25,7 @@ static uint32_t load32(const uint8_t *p)
         a += b; d ^= a; d = ROTATE(d, 8);  \
         c += d; b ^= c; b = ROTATE(b, 7);  \
     } while (0)
+// clang-format on
 
 static void rounds(lanes x[WORDS])
 {
@@ -54,8 +56,10 @@ static void store_rows(uint8_t *out, lanes a, lanes b, lanes c, lanes d)
     lanes ab_low = SHUFFLE(a, b, 0, 4, 1, 5), ab_high = SHUFFLE(a, b, 2, 6, 3, 7);
     lanes cd_low = SHUFFLE(c, d, 0, 4, 1, 5), cd_high = SHUFFLE(c, d, 2, 6, 3, 7);
     lanes block[LANES] = {
-        SHUFFLE(ab_low, cd_low, 0, 1, 4, 5), SHUFFLE(ab_low, cd_low, 2, 3, 6, 7),
-        SHUFFLE(ab_high, cd_high, 0, 1, 4, 5), SHUFFLE(ab_high, cd_high, 2, 3, 6, 7),
+        SHUFFLE(ab_low, cd_low, 0, 1, 4, 5),
+        SHUFFLE(ab_low, cd_low, 2, 3, 6, 7),
+        SHUFFLE(ab_high, cd_high, 0, 1, 4, 5),
+        SHUFFLE(ab_high, cd_high, 2, 3, 6, 7),
     };
     for (size_t i = 0; i < LANES; i++)
         memcpy(out + BLOCK * i, &block[i], sizeof block[i]);

@@ -23,10 +23,7 @@ static inline size_t first_bad(size_t bad, size_t at, uint32_t good)
 
 /* ---- hexadecimal ------------------------------------------------------------------- */
 
-bool codec_hex_size(size_t n, size_t *size)
-{
-    return !__builtin_mul_overflow(n, (size_t)2, size);
-}
+bool codec_hex_size(size_t n, size_t *size) { return !__builtin_mul_overflow(n, (size_t)2, size); }
 
 static inline uint8_t digit_of(uint32_t v)
 {
@@ -46,8 +43,7 @@ void codec_hex_encode(uint8_t *text, size_t size, size_t n)
 
 static inline uint32_t nibble_of(uint32_t c, uint32_t *good)
 {
-    uint32_t number = within(c, '0', '9'), small = within(c, 'a', 'f'),
-             large = within(c, 'A', 'F');
+    uint32_t number = within(c, '0', '9'), small = within(c, 'a', 'f'), large = within(c, 'A', 'F');
     *good = number | small | large;
     return (number & (c - '0')) | (small & (c - 'a' + 10)) | (large & (c - 'A' + 10));
 }
@@ -117,8 +113,8 @@ void codec_base64_encode(uint8_t *text, size_t size, size_t n, bool url)
 static inline uint32_t six_of(uint32_t c, bool url, uint32_t *good)
 {
     uint32_t c62 = url ? '-' : '+', c63 = url ? '_' : '/';
-    uint32_t large = within(c, 'A', 'Z'), small = within(c, 'a', 'z'),
-             number = within(c, '0', '9'), is62 = within(c, c62, c62), is63 = within(c, c63, c63);
+    uint32_t large = within(c, 'A', 'Z'), small = within(c, 'a', 'z'), number = within(c, '0', '9'),
+             is62 = within(c, c62, c62), is63 = within(c, c63, c63);
     *good = large | small | number | is62 | is63;
     return (large & (c - 'A')) | (small & (c - 'a' + 26)) | (number & (c - '0' + 52)) |
            (is62 & 62) | (is63 & 63);

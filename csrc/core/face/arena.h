@@ -106,8 +106,7 @@ SA_MUST_USE enum sa_code sa_twin(struct sa_arena *a, struct sa_arena *fresh, str
  * once: a reader finds the old or the new. The twin gets what was there. A wiped `a` is
  * usable then, a sealed one stays sealed. SA_BUSY: exports; SA_FILLING: a fill, or blocks of
  * usable content. SA_WIPED: the twin was. Failing, nothing changed. [any] */
-SA_MUST_USE enum sa_code sa_replace(struct sa_arena *a, struct sa_arena *fresh,
-                                    struct sa_why *why);
+SA_MUST_USE enum sa_code sa_replace(struct sa_arena *a, struct sa_arena *fresh, struct sa_why *why);
 
 /* ---- who waits comes first ------------------------------------------------------ */
 
@@ -141,8 +140,8 @@ void sa_close(struct sa_arena *a);
 enum sa_state { SA_USABLE, SA_IS_WIPED, SA_IS_SEALED, SA_IS_CLOSED, SA_IS_FORKED };
 enum sa_state sa_state_of(struct sa_arena *a);          /* [any] */
 bool sa_is_wiped(struct sa_arena *a);                   /* nothing to read, sealed or not [any] */
-unsigned sa_protection_of(struct sa_arena *a);          /* sa_protection bits; 0 once gone [any] */
-uintptr_t sa_address_of(struct sa_arena *a);            /* of the first byte; 0 once gone [any] */
+unsigned sa_protection_of(struct sa_arena *a); /* sa_protection bits; 0 once gone [any] */
+uintptr_t sa_address_of(struct sa_arena *a); /* of the first byte; 0 once gone [any] */
 
 /* Whether [p, p + n) lies inside one live arena's pages or cell. An empty
  * range counts if p does, or is the end of its pages. [any] */

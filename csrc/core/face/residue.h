@@ -64,7 +64,6 @@ bool sa_look_back(struct sa_arena *work, uintptr_t address, const uint64_t *word
  * itself and the four after. [any] */
 typedef void (*sa_visit)(void *context, uintptr_t at, const uint64_t around[7]);
 SA_MUST_USE enum sa_code sa_find_word(struct sa_arena *work, uint64_t word, sa_visit visit,
-                                      sa_progress progress, void *context,
-                                      struct sa_why *why);
+                                      sa_progress progress, void *context, struct sa_why *why);
 
 #endif

@@ -87,8 +87,7 @@ void alt_stack_make(void)
     stack_t ours = {.ss_sp = kept ? kept : new_stack(), .ss_size = all_bytes() - RECORD};
     if (!ours.ss_sp)
         return;
-    if ((!kept && pthread_setspecific(key, ours.ss_sp)) ||
-        (sigaltstack(&ours, NULL) && !kept)) {
+    if ((!kept && pthread_setspecific(key, ours.ss_sp)) || (sigaltstack(&ours, NULL) && !kept)) {
         (void)pthread_setspecific(key, NULL); /* it was NULL before, so there is room */
         os_unmap_stack(ours.ss_sp, all_bytes());
     }

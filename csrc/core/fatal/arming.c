@@ -23,7 +23,8 @@ static int arm_one(int sig)
     bool ignored = levels_is_plain(&now, SIG_IGN);
     bool handled = !ignored && !levels_is_plain(&now, SIG_DFL);
     /* What is ignored stays so for programs that are executed, unless it can be forced. */
-    if ((ignored && !(LEVELS_FORCED & LEVELS_BIT(sig))) || (handled && !(LEVELS_ALWAYS & LEVELS_BIT(sig))))
+    if ((ignored && !(LEVELS_FORCED & LEVELS_BIT(sig))) ||
+        (handled && !(LEVELS_ALWAYS & LEVELS_BIT(sig))))
         return 0;
     unsigned level = levels_upon(sig, &now);
     if (level == LEVELS)

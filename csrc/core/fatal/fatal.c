@@ -20,11 +20,17 @@ static _Atomic bool tampered; /* the marker is out, the abort is ours */
 SA_HOT static bool is_ordinary(int sig)
 {
     switch (sig) {
-    case SIGSEGV: case SIGBUS: case SIGILL: case SIGFPE: case SIGABRT: case SIGSYS:
-    case SIGTRAP: case SIGQUIT: case SIGXCPU: case SIGXFSZ:
-        return false;
-    default:
-        return true;
+    case SIGSEGV:
+    case SIGBUS:
+    case SIGILL:
+    case SIGFPE:
+    case SIGABRT:
+    case SIGSYS:
+    case SIGTRAP:
+    case SIGQUIT:
+    case SIGXCPU:
+    case SIGXFSZ: return false;
+    default: return true;
     }
 }
 
@@ -137,8 +143,7 @@ static void call_next(const struct chain *c, int sig, siginfo_t *info, void *con
         end_without_action(sig, info, context, forced);
 }
 
-static void queue_next(const struct chain *c, int sig, siginfo_t *info, void *context,
-                       bool forced)
+static void queue_next(const struct chain *c, int sig, siginfo_t *info, void *context, bool forced)
 {
     if (os_blocks_on_return(sig, context))
         os_unblock_on_return(sig, context);
@@ -169,8 +174,7 @@ static void chain_signal(int sig, unsigned level, siginfo_t *info, void *context
     }
     if (c.refused && c.dies) {
         end_without_action(sig, info, context, forced);
-    } else if (!c.dies &&
-               (c.refused || c.caller == ANOTHER || os_blocks_on_return(sig, context))) {
+    } else if (!c.dies && (c.refused || c.caller == ANOTHER || os_blocks_on_return(sig, context))) {
         /* Called by the one on top, or let in only for a call such as ppoll: queued, it
          * would go back to the one on top, or wait for the next such call. */
         call_next(&c, sig, info, context, forced);
@@ -187,8 +191,8 @@ SA_HOT __attribute__((noinline)) static void on_fatal(int sig, siginfo_t *info, 
         return;
     const struct sigaction *next = levels_before(sig, level);
     bool forced = os_is_forced(sig, info, context, levels_is_plain(next, SIG_IGN));
-    if (!forced && (levels_is_plain(next, SIG_IGN) ||
-                    (levels_is_plain(next, SIG_DFL) && os_is_init())))
+    if (!forced &&
+        (levels_is_plain(next, SIG_IGN) || (levels_is_plain(next, SIG_DFL) && os_is_init())))
         return; /* without us it would have done nothing */
     if (vault_is_ours()) {
         os_keep_faults_off();
@@ -206,6 +210,7 @@ SA_HOT __attribute__((noinline)) static void on_fatal(int sig, siginfo_t *info, 
     errno = before;
 }
 
+// clang-format off
 #define ENTRY(level)                                                              \
     SA_HOT static void enter_##level(int sig, siginfo_t *info, void *context)     \
     {                                                                             \
@@ -216,6 +221,7 @@ ENTRY(0) ENTRY(1) ENTRY(2) ENTRY(3) ENTRY(4) ENTRY(5) ENTRY(6) ENTRY(7)
 
 void (*const fatal_entries[LEVELS])(int, siginfo_t *, void *) = {
     enter_0, enter_1, enter_2, enter_3, enter_4, enter_5, enter_6, enter_7};
+// clang-format on
 
 /* ---- in no signal context ------------------------------------------------------------ */
 

@@ -18,8 +18,8 @@ SA_HOT const struct sigaction *levels_before(int sig, unsigned level)
 bool levels_same(const struct sigaction *a, const struct sigaction *b)
 {
     bool info = a->sa_flags & SA_SIGINFO;
-    if (a->sa_flags != b->sa_flags || (info ? a->sa_sigaction != b->sa_sigaction
-                                            : a->sa_handler != b->sa_handler))
+    if (a->sa_flags != b->sa_flags ||
+        (info ? a->sa_sigaction != b->sa_sigaction : a->sa_handler != b->sa_handler))
         return levels_is_plain(a, SIG_DFL) && levels_is_plain(b, SIG_DFL);
     /* One by one: the kernel fills in a part of a set. */
     for (int n = 1; n < NSIG; n++)

@@ -10,16 +10,16 @@
 #include <signal.h>
 
 enum { LEVELS = 8, LEVELS_SIGNALS = 65 };
-#define LEVELS_BIT(sig) (UINT64_C(1) << ((sig) - 1))
+#define LEVELS_BIT(sig) (UINT64_C(1) << ((sig)-1))
 
 /* What the kernel forces on a thread; what is armed even where another handler is in place; and
  * the default set, whose rest is armed only where no other handler is. */
-#define LEVELS_FORCED                                                                          \
-    (LEVELS_BIT(SIGSEGV) | LEVELS_BIT(SIGBUS) | LEVELS_BIT(SIGILL) | LEVELS_BIT(SIGFPE) |      \
+#define LEVELS_FORCED \
+    (LEVELS_BIT(SIGSEGV) | LEVELS_BIT(SIGBUS) | LEVELS_BIT(SIGILL) | LEVELS_BIT(SIGFPE) | \
      LEVELS_BIT(SIGSYS) | LEVELS_BIT(SIGTRAP))
 #define LEVELS_ALWAYS (LEVELS_FORCED | LEVELS_BIT(SIGABRT))
-#define LEVELS_DEFAULTS                                                                        \
-    (LEVELS_ALWAYS | LEVELS_BIT(SIGQUIT) | LEVELS_BIT(SIGXCPU) | LEVELS_BIT(SIGXFSZ) |         \
+#define LEVELS_DEFAULTS \
+    (LEVELS_ALWAYS | LEVELS_BIT(SIGQUIT) | LEVELS_BIT(SIGXCPU) | LEVELS_BIT(SIGXFSZ) | \
      LEVELS_BIT(SIGTERM) | LEVELS_BIT(SIGHUP))
 
 /* Of one signal. For levels.c, and arming.c with LOCK_SIGNALS held. */

@@ -152,7 +152,6 @@ SA_HOT void marker_write(char byte, bool only_set)
     if (t.fd < 0 || (only_set && !t.set) || (t.process && !os_is_process(t.process)))
         return;
     int error = t.kind == S_IFIFO ? os_look_at_pipe(t.fd, &file) : os_look_at(t.fd, &file);
-    if (!error && still_is(&t, &file) &&
-        os_write_quietly(t.fd, &file, byte) == EOPNOTSUPP)
+    if (!error && still_is(&t, &file) && os_write_quietly(t.fd, &file, byte) == EOPNOTSUPP)
         write_shielded(&t, &file, byte);
 }

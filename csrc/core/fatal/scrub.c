@@ -36,8 +36,7 @@ BARE static void zero_down(uintptr_t top, uintptr_t bottom)
     while (top > bottom) {
         uintptr_t at = (top - 1) / page * page, low = at < bottom ? bottom : at;
         unsigned char touched;
-        if (os_touched((void *)at, page, &touched) || !os_may_read((void *)low) ||
-            !zero(low, top))
+        if (os_touched((void *)at, page, &touched) || !os_may_read((void *)low) || !zero(low, top))
             return;
         top = low;
     }

@@ -246,8 +246,7 @@ void sa_echo_back(int fd)
 void sa_echo_before(struct sa_terminal *out)
 {
     const struct termios *old = &before[atomic_load(&latest)];
-    *out = (struct sa_terminal){.continued = atomic_load(&continued),
-                                .input = old->c_iflag,
-                                .local = old->c_lflag};
+    *out = (struct sa_terminal){
+        .continued = atomic_load(&continued), .input = old->c_iflag, .local = old->c_lflag};
     memcpy(out->keys, old->c_cc, sizeof old->c_cc);
 }

@@ -185,8 +185,8 @@ int os_maps_end(struct os_maps *walk); /* 0, or the errno that ended it early [a
 
 /* The next pages of a mapping at or after `from` that may hold anything. Those never
  * touched are left out where the system tells. False: no more. [any] */
-bool os_maps_held(struct os_maps *walk, const struct os_map *map, uintptr_t from,
-                  uintptr_t *start, uintptr_t *end);
+bool os_maps_held(struct os_maps *walk, const struct os_map *map, uintptr_t from, uintptr_t *start,
+                  uintptr_t *end);
 
 /* Copy from any address, which may be gone by then. Returns how many bytes came, up to
  * the first page that cannot be read. Any alignment and size. [any] */

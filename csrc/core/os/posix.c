@@ -46,10 +46,7 @@ bool os_forbid_core_files(struct sa_why *why)
     return false;
 }
 
-int os_release(void *at, size_t bytes)
-{
-    return munmap(at, bytes) ? errno : 0;
-}
+int os_release(void *at, size_t bytes) { return munmap(at, bytes) ? errno : 0; }
 
 int os_protect(void *at, size_t bytes, enum os_access access)
 {

@@ -26,10 +26,7 @@ enum sa_code sa_clear(void *p, size_t n, struct sa_why *why)
     return code;
 }
 
-enum sa_code sa_rekey(struct sa_why *why)
-{
-    return noise_ready() ? noise_rekey(why) : SA_OK;
-}
+enum sa_code sa_rekey(struct sa_why *why) { return noise_ready() ? noise_rekey(why) : SA_OK; }
 
 enum sa_code sa_lockdown_begin(struct sa_why *why)
 {

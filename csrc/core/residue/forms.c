@@ -174,16 +174,22 @@ static void add_other_forms(struct needles *n, size_t part)
     static const unsigned shifts[] = {0, 4, 2}; /* behind none, one and two other bytes */
     for (unsigned i = 0; i < 3; i++)
         for (unsigned url = 0; url < 2; url++)
-            add(n, (struct form){.name = url ? SA_BASE64_URL : SA_BASE64, .shift = shifts[i],
-                                 .length = (8 * size - shifts[i]) / 6, .least = 8 * part / 6},
+            add(n,
+                (struct form){.name = url ? SA_BASE64_URL : SA_BASE64,
+                              .shift = shifts[i],
+                              .length = (8 * size - shifts[i]) / 6,
+                              .least = 8 * part / 6},
                 true);
     add(n, (struct form){.name = SA_HEX, .length = 2 * size, .least = 2 * part}, true);
     add(n, (struct form){.name = SA_HEX_UPPER, .length = 2 * size, .least = 2 * part}, true);
     add(n, (struct form){.name = SA_IPAD, .length = size, .least = part}, true);
     add(n, (struct form){.name = SA_OPAD, .length = size, .least = part}, true);
     for (unsigned bytes = 2; bytes <= 4; bytes += 2)
-        add(n, (struct form){.name = bytes == 2 ? SA_UTF16 : SA_UTF32, .shift = bytes,
-                             .length = bytes * size, .least = bytes * part},
+        add(n,
+            (struct form){.name = bytes == 2 ? SA_UTF16 : SA_UTF32,
+                          .shift = bytes,
+                          .length = bytes * size,
+                          .least = bytes * part},
             true);
     size_t characters = read_text(n, NULL, &largest);
     if (!characters)
@@ -191,9 +197,14 @@ static void add_other_forms(struct needles *n, size_t part)
     n->characters = characters;
     size_t half = characters / 2 + characters % 2, few = half < 8 ? 8 : half;
     for (unsigned bytes = largest < 0x100 ? 1 : largest < 0x10000 ? 2 : 4; bytes <= 4; bytes *= 2)
-        add(n, (struct form){.name = bytes == 1 ? SA_LATIN1 : bytes == 2 ? SA_UTF16 : SA_UTF32,
-                             .shift = bytes, .text = true, .length = bytes * characters,
-                             .least = bytes * few},
+        add(n,
+            (struct form){.name = bytes == 1   ? SA_LATIN1
+                                  : bytes == 2 ? SA_UTF16
+                                               : SA_UTF32,
+                          .shift = bytes,
+                          .text = true,
+                          .length = bytes * characters,
+                          .least = bytes * few},
             true);
 }
 
@@ -262,8 +273,8 @@ size_t needles_next(const struct needles *n, const uint8_t *chunk, size_t count,
     return from;
 }
 
-const struct form *needles_match(const struct needles *n, uint64_t word, size_t width,
-                                 size_t *step, size_t *at)
+const struct form *needles_match(const struct needles *n, uint64_t word, size_t width, size_t *step,
+                                 size_t *at)
 {
     size_t slot = (size_t)(hash_of(word) >> 20);
     while (*step <= n->mask) {

@@ -64,7 +64,7 @@ size_t needles_next(const struct needles *n, const uint8_t *chunk, size_t count,
                     size_t from);
 
 /* The next form that has this word, and its place there. *step starts as 0. [any] */
-const struct form *needles_match(const struct needles *n, uint64_t word, size_t width,
-                                 size_t *step, size_t *at);
+const struct form *needles_match(const struct needles *n, uint64_t word, size_t width, size_t *step,
+                                 size_t *at);
 
 #endif

@@ -52,8 +52,8 @@ static void tell(struct search *s, size_t more)
     if (s->done - s->told < TELL || s->ended)
         return;
     s->told = s->done;
-    s->ended = s->progress && !s->progress(s->context, s->done < s->total ? s->done : s->total,
-                                           s->total);
+    s->ended = s->progress &&
+               !s->progress(s->context, s->done < s->total ? s->done : s->total, s->total);
 }
 
 static void look_at(struct search *s, uintptr_t from, uintptr_t to)
@@ -307,8 +307,11 @@ enum sa_code sa_find(struct sa_arena *secret, struct sa_arena *work, bool partia
                      struct sa_copy *copies, size_t room, size_t *count, sa_progress progress,
                      void *context, struct sa_why *why)
 {
-    struct search s = {.look = look_for_copies, .progress = progress, .context = context,
-                       .copies = copies, .room = room};
+    struct search s = {.look = look_for_copies,
+                       .progress = progress,
+                       .context = context,
+                       .copies = copies,
+                       .room = room};
     uint8_t *bytes, *space;
     *count = 0;
     enum sa_code code = sa_export(secret, false, &bytes);
@@ -346,8 +349,11 @@ static void look_for_word(struct search *s, uintptr_t at, size_t bytes)
 enum sa_code sa_find_word(struct sa_arena *work, uint64_t word, sa_visit visit,
                           sa_progress progress, void *context, struct sa_why *why)
 {
-    struct search s = {.look = look_for_word, .progress = progress, .context = context,
-                       .word = word, .visit = visit};
+    struct search s = {.look = look_for_word,
+                       .progress = progress,
+                       .context = context,
+                       .word = word,
+                       .visit = visit};
     enum sa_code code = sa_export(work, false, &s.chunk);
     if (code)
         return code;

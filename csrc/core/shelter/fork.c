@@ -101,9 +101,11 @@ static void protect_again(struct span *s)
     bool secretmem = copy.granted & SA_SECRETMEM;
     (void)os_inherit(at, bytes, false); /* refused: a child of ours is then given it twice */
     int error = secretmem ? 0 : copy.granted & SA_LOCK ? os_lock(at, bytes) : ENOMEM;
-    struct sa_why why = {.call = "mlock of a copy for a forked child", .error = error,
+    struct sa_why why = {.call = "mlock of a copy for a forked child",
+                         .error = error,
                          .hint = "raise it with ulimit -l or LimitMEMLOCK=",
-                         .limit = "RLIMIT_MEMLOCK", .allowed = os_lock_limit()};
+                         .limit = "RLIMIT_MEMLOCK",
+                         .allowed = os_lock_limit()};
     s->granted = secretmem ? SA_SECRETMEM | SA_LOCK : error ? 0 : SA_LOCK;
     lock_take(LOCK_VAULT);
     budget_count(s->granted, bytes);

@@ -114,7 +114,7 @@ static void give_span(struct span *s)
 static size_t give_idle(void)
 {
     size_t given = 0;
-    for (unsigned class = 0; class < KINDS; class++)
+    for (unsigned class = 0; class < KINDS; class ++)
         for (struct span *s = open_spans[class], *next; s; s = next) {
             next = s->next;
             if (s->used)
@@ -186,10 +186,7 @@ static struct span *cut_span(unsigned class)
 
 /* ---- blocks ------------------------------------------------------------------------------- */
 
-static _Noreturn void end(void)
-{
-    abort(); /* our handler wipes first */
-}
+static _Noreturn void end(void) { abort(); /* our handler wipes first */ }
 
 static void *take_cell(unsigned class)
 {
@@ -237,7 +234,8 @@ void *heap_take(size_t bytes, bool zeroed)
 /* The cell of a block; ends the process where there is none in use. */
 static uint32_t index_of(const struct span *s, const void *block)
 {
-    uint32_t offset = (uint32_t)((const uint8_t *)block - atomic_load_explicit(&s->at, memory_order_relaxed));
+    uint32_t offset = (uint32_t)((const uint8_t *)block -
+                                 atomic_load_explicit(&s->at, memory_order_relaxed));
     uint32_t index = (uint32_t)((uint64_t)offset * s->inverse >> 32);
     if (index >= s->cells || index * s->cell != offset || s->free[index / 64] >> index % 64 & 1)
         end();

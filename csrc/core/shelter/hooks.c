@@ -111,28 +111,30 @@ static inline void *resize(const struct allocator *by, void *block, size_t bytes
     return block ? bring_in(by, block, bytes) : heap_take(bytes, false);
 }
 
-#define BEFORE(domain, name)                                                                  \
-    static void *take_##name(void *ctx, size_t bytes)                                         \
-    {                                                                                         \
-        (void)ctx;                                                                            \
-        return take(&original[domain], bytes);                                                \
-    }                                                                                         \
-    static void *take_zeroed_##name(void *ctx, size_t count, size_t bytes)                    \
-    {                                                                                         \
-        (void)ctx;                                                                            \
-        return take_zeroed(&original[domain], count, bytes);                                  \
-    }                                                                                         \
-    static void *resize_##name(void *ctx, void *block, size_t bytes)                          \
-    {                                                                                         \
-        (void)ctx;                                                                            \
-        return resize(&original[domain], block, bytes);                                       \
-    }                                                                                         \
-    static void give_##name(void *ctx, void *block)                                           \
-    {                                                                                         \
-        (void)ctx;                                                                            \
-        give(&original[domain], block);                                                       \
+#define BEFORE(domain, name) \
+    static void *take_##name(void *ctx, size_t bytes) \
+    { \
+        (void)ctx; \
+        return take(&original[domain], bytes); \
+    } \
+    static void *take_zeroed_##name(void *ctx, size_t count, size_t bytes) \
+    { \
+        (void)ctx; \
+        return take_zeroed(&original[domain], count, bytes); \
+    } \
+    static void *resize_##name(void *ctx, void *block, size_t bytes) \
+    { \
+        (void)ctx; \
+        return resize(&original[domain], block, bytes); \
+    } \
+    static void give_##name(void *ctx, void *block) \
+    { \
+        (void)ctx; \
+        give(&original[domain], block); \
     }
-BEFORE(RAW, raw) BEFORE(MEM, mem) BEFORE(OBJ, obj)
+BEFORE(RAW, raw)
+BEFORE(MEM, mem)
+BEFORE(OBJ, obj)
 #undef BEFORE
 
 static const struct allocator ours[DOMAINS] = {

@@ -41,7 +41,9 @@ BARE static void zero(uintptr_t low, uintptr_t high)
     __asm__ __volatile__("rep stosq" : "+D"(low), "+c"(words) : "a"(0) : "memory");
 #elif defined(__aarch64__)
     __asm__ __volatile__("1: stp xzr, xzr, [%0], #16\n cmp %0, %1\n b.lo 1b"
-                         : "+r"(low) : "r"(high) : "memory", "cc");
+                         : "+r"(low)
+                         : "r"(high)
+                         : "memory", "cc");
 #else
 #error "which instruction zeroes memory here?"
 #endif

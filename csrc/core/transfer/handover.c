@@ -203,8 +203,8 @@ enum sa_code sa_hand_over(struct sa_arena *a, int sock, uint32_t timeout_ms, str
         int error = receive_offer(sock, &offer, &at, end);
         if (error)
             return failed("recvmsg", error, why);
-        if (offer.kind == PAGES && !(at && offer_fits(&offer, a->size) &&
-                                     all_there(at, (size_t)offer.offset, a->size))) {
+        if (offer.kind == PAGES &&
+            !(at && offer_fits(&offer, a->size) && all_there(at, (size_t)offer.offset, a->size))) {
             if (at)
                 (void)os_release(at, (size_t)offer.bytes); /* just mapped, whole */
             answer = REFUSED;
@@ -266,9 +266,8 @@ static enum sa_code make_shared(struct sa_arena *a, size_t size, int sock, bool 
     if (!lost)
         arena_start(a, &place, size, zeroed || *shared, USE_FILL);
     if (*shared) {
-        struct offer offer = {.kind = PAGES,
-                              .offset = s.region->data - size,
-                              .bytes = s.region->data};
+        struct offer offer = {
+            .kind = PAGES, .offset = s.region->data - size, .bytes = s.region->data};
         size_t sent;
         *shared = alone_still(&alone) &&
                   os_socket_send(sock, &offer, sizeof offer, fd, &sent) == 0 &&

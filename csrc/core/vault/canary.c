@@ -7,10 +7,7 @@
 
 static uint64_t secret;
 
-enum sa_code canary_start(struct sa_why *why)
-{
-    return os_draw(&secret, sizeof secret, why);
-}
+enum sa_code canary_start(struct sa_why *why) { return os_draw(&secret, sizeof secret, why); }
 
 /* One word for a whole page keeps the loops below plain stores and compares. */
 static uint64_t pattern_at(const uint8_t *at)

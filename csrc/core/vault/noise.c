@@ -56,15 +56,9 @@ enum sa_code noise_rekey(struct sa_why *why)
     return SA_OK;
 }
 
-bool noise_ready(void)
-{
-    return atomic_load(&current) != NONE;
-}
+bool noise_ready(void) { return atomic_load(&current) != NONE; }
 
-uint64_t noise_rekeys(void)
-{
-    return atomic_load(&rekeys);
-}
+uint64_t noise_rekeys(void) { return atomic_load(&rekeys); }
 
 SA_HOT void noise_wipe(void *p, size_t n)
 {

@@ -98,7 +98,8 @@ static enum sa_code place(struct class *c, size_t data, const struct os_pages *p
     struct slot s;
     bool hole;
     for (*placed = 0; *placed < count && next_free(c, data, &s); ++*placed) {
-        int error = os_place_pages((uint8_t *)pages->at + *placed * data, data, slot_data(s), &hole);
+        int error = os_place_pages((uint8_t *)pages->at + *placed * data, data, slot_data(s),
+                                   &hole);
         if (error) {
             *why = (struct sa_why){.call = "mremap", .error = error};
             if (hole)

@@ -32,7 +32,8 @@ struct slot_words {
 };
 
 /* What the table of a region with that many slots takes. */
-#define SLOT_TABLE_BYTES(slots) ((slots) * (sizeof(struct slot_words) + sizeof(_Atomic(struct sa_arena *))))
+#define SLOT_TABLE_BYTES(slots) \
+    ((slots) * (sizeof(struct slot_words) + sizeof(_Atomic(struct sa_arena *))))
 
 struct slot {
     struct sa_region *region;

@@ -14,7 +14,8 @@ enum {
 };
 
 /* Slots of one size. */
-struct class {
+struct class
+{
     uint32_t ring[PARKED]; /* parked slots, oldest at head */
     uint32_t head, parked;
     uint32_t latest;       /* name + 1 of the slot that a close parked last; 0: none */

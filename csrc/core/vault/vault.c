@@ -26,7 +26,7 @@ enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *
     bool large = pages > (size_t)1 << (CLASSES - 1);
     unsigned class = 0;
     while (!large && (size_t)1 << class < pages)
-        class++;
+        class ++;
     lock_take(LOCK_VAULT);
     enum sa_code code = large ? large_take(data, least, out, why)
                               : pages_take(class, least, out, why);
@@ -106,10 +106,7 @@ void vault_trim(void)
     lock_give(LOCK_VAULT);
 }
 
-uint64_t vault_returns(void)
-{
-    return atomic_load_explicit(&vault.returns, memory_order_relaxed);
-}
+uint64_t vault_returns(void) { return atomic_load_explicit(&vault.returns, memory_order_relaxed); }
 
 size_t vault_lock_room(void)
 {

@@ -41,8 +41,9 @@ bool vault_next(struct slot *s)
     uint32_t segment_count = atomic_load(&vault.segment_count);
     uint32_t count = segment_count + atomic_load(&vault.large_count);
     bool large = s->region >= larges && s->region < larges + LARGES;
-    uint32_t at = !s->region ? 0 : large ? segment_count + (uint32_t)(s->region - larges)
-                                         : (uint32_t)(s->region - segments);
+    uint32_t at = !s->region ? 0
+                  : large    ? segment_count + (uint32_t)(s->region - larges)
+                             : (uint32_t)(s->region - segments);
     uint32_t index = s->region ? s->index + 1 : 0;
     for (; at < count; at++, index = 0) {
         struct sa_region *r = at < segment_count ? &segments[at] : &larges[at - segment_count];

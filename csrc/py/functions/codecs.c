@@ -79,8 +79,10 @@ static PyObject *decoded(struct py_state *state, PyObject *text, const char *wha
     if (bad == n)
         PyErr_Format(PyExc_ValueError, "%s text ends too early, after %zu characters", what, n);
     else
-        PyErr_Format(PyExc_ValueError, "not %s text: a character that does not belong at "
-                     "position %zu", what, bad);
+        PyErr_Format(PyExc_ValueError,
+                     "not %s text: a character that does not belong at "
+                     "position %zu",
+                     what, bad);
     return NULL;
 }
 
@@ -167,10 +169,7 @@ static PyObject *b64encode(PyObject *module, PyObject *args, PyObject *kwargs)
 /* ---- UTF-8 ------------------------------------------------------------------- */
 
 /* Bytes that a character takes in UTF-8. */
-static size_t width_of(Py_UCS4 c)
-{
-    return (size_t)1 + (c > 0x7f) + (c > 0x7ff) + (c > 0xffff);
-}
+static size_t width_of(Py_UCS4 c) { return (size_t)1 + (c > 0x7f) + (c > 0x7ff) + (c > 0xffff); }
 
 static void put_utf8(PyObject *text, size_t n, uint8_t *to)
 {
@@ -222,12 +221,14 @@ PyMethodDef py_codec_functions[] = {
                "stand between the bytes. Constant-time but for where white space is. ValueError:\n"
                "other text; it names the position, never the character.")},
     {"b64decode", (PyCFunction)(void (*)(void))b64decode, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("b64decode(text, /, *, urlsafe=False)\n--\n\n"
-               "A new Arena of the bytes that base64 text stands for, as base64.b64decode with\n"
-               "validate=True.\n\n"
-               "Takes a str or a bytes-like object, which stays as it is. Exact padding is needed, white\n"
-               "space is refused; with urlsafe, - and _ stand for + and / (RFC 4648, section 5).\n"
-               "Constant-time. ValueError: other text; it names the position, never the character.")},
+     PyDoc_STR(
+         "b64decode(text, /, *, urlsafe=False)\n--\n\n"
+         "A new Arena of the bytes that base64 text stands for, as base64.b64decode with\n"
+         "validate=True.\n\n"
+         "Takes a str or a bytes-like object, which stays as it is. Exact padding is needed, "
+         "white\n"
+         "space is refused; with urlsafe, - and _ stand for + and / (RFC 4648, section 5).\n"
+         "Constant-time. ValueError: other text; it names the position, never the character.")},
     {"encode", encode, METH_O,
      PyDoc_STR("encode(text, /)\n--\n\n"
                "A new Arena of a str's UTF-8, as str.encode.\n\n"
@@ -235,9 +236,10 @@ PyMethodDef py_codec_functions[] = {
                "and stays. The time depends on how many bytes each character takes. ValueError: a\n"
                "lone surrogate; it names the position alone. TypeError: not a str.")},
     {"hexlify", hexlify, METH_O,
-     PyDoc_STR("hexlify(data, /)\n--\n\n"
-               "A new Arena of the hexadecimal text of a bytes-like object, as binascii.hexlify.\n\n"
-               "Small letters; constant-time. TypeError: a str, or no buffer.")},
+     PyDoc_STR(
+         "hexlify(data, /)\n--\n\n"
+         "A new Arena of the hexadecimal text of a bytes-like object, as binascii.hexlify.\n\n"
+         "Small letters; constant-time. TypeError: a str, or no buffer.")},
     {"b64encode", (PyCFunction)(void (*)(void))b64encode, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("b64encode(data, /, *, urlsafe=False)\n--\n\n"
                "A new Arena of the base64 text of a bytes-like object, as base64.b64encode.\n\n"

@@ -16,11 +16,8 @@ static PyObject *hand_over(PyObject *module, PyObject *args)
     }
     struct sa_why why = {0};
     enum sa_code code;
-    Py_BEGIN_ALLOW_THREADS
-    code = sa_hand_over(py_core_of(arena), sock, timeout_ms, &why);
-    Py_END_ALLOW_THREADS
-    if (code != SA_OK)
-        return py_fail(py_state_of_module(module), code, &why);
+    Py_BEGIN_ALLOW_THREADS code = sa_hand_over(py_core_of(arena), sock, timeout_ms, &why);
+    Py_END_ALLOW_THREADS if (code != SA_OK) return py_fail(py_state_of_module(module), code, &why);
     Py_RETURN_NONE;
 }
 
@@ -38,10 +35,10 @@ static PyObject *take_over(PyObject *module, PyObject *args)
     struct sa_why why = {0};
     bool shared;
     enum sa_code code;
-    Py_BEGIN_ALLOW_THREADS
-    code = sa_take_over(py_core_of(self), (size_t)size, sock, timeout_ms, &shared, &why);
-    Py_END_ALLOW_THREADS
-    if (code != SA_OK) {
+    Py_BEGIN_ALLOW_THREADS code = sa_take_over(py_core_of(self), (size_t)size, sock, timeout_ms,
+                                               &shared, &why);
+    Py_END_ALLOW_THREADS if (code != SA_OK)
+    {
         Py_DECREF(self);
         return py_fail(state, code, &why);
     }

@@ -79,17 +79,18 @@ static PyObject *leave_lockdown_fd(PyObject *Py_UNUSED(module), PyObject *object
 
 PyMethodDef py_marker_functions[] = {
     {"set_lockdown_fd", set_lockdown_fd, METH_O,
-     PyDoc_STR("set_lockdown_fd(fd, /)\n--\n\n"
-               "Choose where the marker goes: a descriptor, an object with fileno(), or None for\n"
-               "nowhere. Returns the previous one.\n\n"
-               "The marker is one byte: 'F' when a fatal signal has wiped all, one or more where\n"
-               "several threads fault together, 'L' from lockdown(). SIGTERM, SIGHUP and what was\n"
-               "armed besides the default signals write it only to a descriptor that was set. The\n"
-               "default is 2, standard error as it was when the library was imported, None if it was\n"
-               "closed; on a terminal a newline follows.\n\n"
-               "The descriptor stays the caller's. The file behind it is remembered: when the\n"
-               "number is reused for another, nothing is written. OSError: not an open\n"
-               "descriptor; the previous one stays.")},
+     PyDoc_STR(
+         "set_lockdown_fd(fd, /)\n--\n\n"
+         "Choose where the marker goes: a descriptor, an object with fileno(), or None for\n"
+         "nowhere. Returns the previous one.\n\n"
+         "The marker is one byte: 'F' when a fatal signal has wiped all, one or more where\n"
+         "several threads fault together, 'L' from lockdown(). SIGTERM, SIGHUP and what was\n"
+         "armed besides the default signals write it only to a descriptor that was set. The\n"
+         "default is 2, standard error as it was when the library was imported, None if it was\n"
+         "closed; on a terminal a newline follows.\n\n"
+         "The descriptor stays the caller's. The file behind it is remembered: when the\n"
+         "number is reused for another, nothing is written. OSError: not an open\n"
+         "descriptor; the previous one stays.")},
     {"_take_lockdown_fd", take_lockdown_fd, METH_O,
      PyDoc_STR("As set_lockdown_fd, for what came over a channel: no forked child writes to it.")},
     {"_leave_lockdown_fd", leave_lockdown_fd, METH_O,

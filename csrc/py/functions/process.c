@@ -21,16 +21,14 @@ static PyObject *lockdown(PyObject *module, PyObject *Py_UNUSED(ignored))
     size_t wiped = 0;
     enum sa_code code;
     while ((code = sa_lockdown_begin(&why)) == SA_BUSY) {
-        Py_BEGIN_ALLOW_THREADS
-        sa_lockdown_wait();
+        Py_BEGIN_ALLOW_THREADS sa_lockdown_wait();
         Py_END_ALLOW_THREADS
     }
     if (code == SA_OK) {
         /* A thread that holds the GIL and reads never sees half of an arena wiped. The GIL is
          * not let go between arenas: a thread that got it would wait for the lockdown's end. */
         size_t slots = sa_lockdown_small();
-        Py_BEGIN_ALLOW_THREADS
-        code = sa_lockdown_end(slots, &wiped, &why);
+        Py_BEGIN_ALLOW_THREADS code = sa_lockdown_end(slots, &wiped, &why);
         Py_END_ALLOW_THREADS
     }
     if (code != SA_OK)
@@ -112,8 +110,7 @@ static PyObject *trim(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
     Py_BEGIN_ALLOW_THREADS /* thousands of pages take a while */
     sa_shelter_trim();
     sa_trim();
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
 static PyObject *require(PyObject *module, PyObject *protection)
@@ -133,34 +130,37 @@ PyMethodDef py_process_functions[] = {
                "Make fresh noise from the kernel's entropy; what was wiped stays as it is.\n\n"
                "Before first use it does nothing. OSError: no entropy, and the old noise stays.")},
     {"lockdown", lockdown, METH_NOARGS,
-     PyDoc_STR("lockdown()\n--\n\n"
-               "Wipe every arena of the process, write the marker 'L', and rekey.\n\n"
-               "Sealed and pooled ones too; what is exported holds noise. Returns how many arenas\n"
-               "were wiped; the process lives on, and arenas made later are not affected. OSError:\n"
-               "no entropy for the rekey, but all is wiped.")},
+     PyDoc_STR(
+         "lockdown()\n--\n\n"
+         "Wipe every arena of the process, write the marker 'L', and rekey.\n\n"
+         "Sealed and pooled ones too; what is exported holds noise. Returns how many arenas\n"
+         "were wiped; the process lives on, and arenas made later are not affected. OSError:\n"
+         "no entropy for the rekey, but all is wiped.")},
     {"arm", (PyCFunction)(void (*)(void))arm, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("arm(signals=None)\n--\n\n"
-               "Install the fatal-signal handlers, outermost, for some signals or for all.\n\n"
-               "The first arena does so by itself for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT,\n"
-               "SIGSYS and SIGTRAP, and, where nobody handles or ignores them, for SIGQUIT,\n"
-               "SIGXCPU, SIGXFSZ, SIGTERM and SIGHUP. Any other whose default action ends the\n"
-               "process, SIGINT, SIGPIPE, SIGALRM, SIGUSR1 and real-time ones among them, ends it\n"
-               "unwiped unless it is armed here, which again leaves alone what somebody handles or\n"
-               "ignores, as Python does SIGINT and SIGPIPE.\n\n"
-               "ValueError: a signal that does not end the process, or cannot be handled; nothing\n"
-               "was installed. OSError: sigaction failed, or more than seven other handlers took\n"
-               "turns with ours on one signal.")},
+     PyDoc_STR(
+         "arm(signals=None)\n--\n\n"
+         "Install the fatal-signal handlers, outermost, for some signals or for all.\n\n"
+         "The first arena does so by itself for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT,\n"
+         "SIGSYS and SIGTRAP, and, where nobody handles or ignores them, for SIGQUIT,\n"
+         "SIGXCPU, SIGXFSZ, SIGTERM and SIGHUP. Any other whose default action ends the\n"
+         "process, SIGINT, SIGPIPE, SIGALRM, SIGUSR1 and real-time ones among them, ends it\n"
+         "unwiped unless it is armed here, which again leaves alone what somebody handles or\n"
+         "ignores, as Python does SIGINT and SIGPIPE.\n\n"
+         "ValueError: a signal that does not end the process, or cannot be handled; nothing\n"
+         "was installed. OSError: sigaction failed, or more than seven other handlers took\n"
+         "turns with ours on one signal.")},
     {"disarm", disarm, METH_NOARGS,
      PyDoc_STR("disarm()\n--\n\n"
                "Put back what handled the signals before, where ours is still in place.\n\n"
                "It sticks: later arenas do not arm again until arm() is called.")},
     {"configure", (PyCFunction)(void (*)(void))configure, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("configure(*, secretmem)\n--\n\n"
-               "Choose whether arenas made from now on lie in secretmem, where the kernel has it.\n\n"
-               "True by default. Any secretmem in use keeps the machine from hibernating: with\n"
-               "False they lie in locked anonymous memory. Arenas made before, and pages that a\n"
-               "pool has already, stay what they are; what is kept for the next ones is given\n"
-               "back. Returns the previous setting, a bool.")},
+     PyDoc_STR(
+         "configure(*, secretmem)\n--\n\n"
+         "Choose whether arenas made from now on lie in secretmem, where the kernel has it.\n\n"
+         "True by default. Any secretmem in use keeps the machine from hibernating: with\n"
+         "False they lie in locked anonymous memory. Arenas made before, and pages that a\n"
+         "pool has already, stay what they are; what is kept for the next ones is given\n"
+         "back. Returns the previous setting, a bool.")},
     {"trim", trim, METH_NOARGS,
      PyDoc_STR("trim()\n--\n\n"
                "Give back the pages that are kept for the next arenas, those of pools too.\n\n"

@@ -16,8 +16,7 @@ static PyObject *read_by_page(PyObject *module, PyObject *args)
     size_t got;
     do {
         why = (struct sa_why){0};
-        Py_BEGIN_ALLOW_THREADS
-        code = sa_read_by_page(fd, to.buf, (size_t)to.len, &got, &why);
+        Py_BEGIN_ALLOW_THREADS code = sa_read_by_page(fd, to.buf, (size_t)to.len, &got, &why);
         Py_END_ALLOW_THREADS
     } while (code == SA_OS_ERROR && why.error == EINTR && PyErr_CheckSignals() == 0);
     PyBuffer_Release(&to);

@@ -124,10 +124,11 @@ static bool has_one_count(void)
 static PyObject *describe(const struct sa_copy *copy, enum owner owner)
 {
     static const char *const forms[] = {
-        [SA_PLAIN] = "plain",   [SA_HEX] = "hex",           [SA_HEX_UPPER] = "HEX",
-        [SA_BASE64] = "base64", [SA_BASE64_URL] = "base64url", [SA_UTF16] = "utf-16",
-        [SA_UTF32] = "utf-32",  [SA_LATIN1] = "latin-1",    [SA_IPAD] = "hmac ipad",
-        [SA_OPAD] = "hmac opad",
+        [SA_PLAIN] = "plain",          [SA_HEX] = "hex",
+        [SA_HEX_UPPER] = "HEX",        [SA_BASE64] = "base64",
+        [SA_BASE64_URL] = "base64url", [SA_UTF16] = "utf-16",
+        [SA_UTF32] = "utf-32",         [SA_LATIN1] = "latin-1",
+        [SA_IPAD] = "hmac ipad",       [SA_OPAD] = "hmac opad",
     };
     static const char *const owners[] = {
         [NOBODY] = NULL, [BYTES] = "bytes", [STR] = "str", [BYTEARRAY] = "bytearray"};

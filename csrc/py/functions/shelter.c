@@ -226,24 +226,26 @@ static PyObject *forbids_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(n
 
 PyMethodDef py_shelter_functions[] = {
     {"shelter", (PyCFunction)(void (*)(void))shelter, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("shelter(f, /, *args, **kwargs)\n--\n\n"
-               "Call f and return what it returns; all memory that Python takes on this thread\n"
-               "meanwhile comes from the vault: guarded, locked, left out of core files.\n\n"
-               "What is made there stays there until it is freed, wherever that is, and is\n"
-               "overwritten then; the stack below and the registers are cleared at the end. What is\n"
-               "copied later, outside, is ordinary memory. Not covered: threads that f starts,\n"
-               "buffers and containers made before, what C libraries take from malloc. Follows Go's\n"
-               "runtime/secret.Do.\n\n"
-               "TypeError: f cannot be called, or returns a generator or coroutine, which is closed;\n"
-               "MemoryError, in f: no locked memory; ProtectionError and OSError as for Arena();\n"
-               "NotImplementedError: a free-threaded Python, or one whose allocators cannot be\n"
-               "reached; RuntimeError: another tool has taken the allocators over.")},
+     PyDoc_STR(
+         "shelter(f, /, *args, **kwargs)\n--\n\n"
+         "Call f and return what it returns; all memory that Python takes on this thread\n"
+         "meanwhile comes from the vault: guarded, locked, left out of core files.\n\n"
+         "What is made there stays there until it is freed, wherever that is, and is\n"
+         "overwritten then; the stack below and the registers are cleared at the end. What is\n"
+         "copied later, outside, is ordinary memory. Not covered: threads that f starts,\n"
+         "buffers and containers made before, what C libraries take from malloc. Follows Go's\n"
+         "runtime/secret.Do.\n\n"
+         "TypeError: f cannot be called, or returns a generator or coroutine, which is closed;\n"
+         "MemoryError, in f: no locked memory; ProtectionError and OSError as for Arena();\n"
+         "NotImplementedError: a free-threaded Python, or one whose allocators cannot be\n"
+         "reached; RuntimeError: another tool has taken the allocators over.")},
     {"is_sheltered", is_sheltered, METH_O,
-     PyDoc_STR("is_sheltered(object, /)\n--\n\n"
-               "Whether an object was made in a sheltered call, with the memory that its buffer\n"
-               "shows, if it has one.\n\n"
-               "A list, tuple or dict made inside may lie outside, reused, with all that it refers\n"
-               "to inside.")},
+     PyDoc_STR(
+         "is_sheltered(object, /)\n--\n\n"
+         "Whether an object was made in a sheltered call, with the memory that its buffer\n"
+         "shows, if it has one.\n\n"
+         "A list, tuple or dict made inside may lie outside, reused, with all that it refers\n"
+         "to inside.")},
     {"_forbid_fork", forbid_fork, METH_NOARGS, NULL},
     {"_forbids_fork", forbids_fork, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

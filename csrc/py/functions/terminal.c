@@ -13,10 +13,9 @@ static PyObject *echo_off(PyObject *module, PyObject *fd)
     enum sa_code code;
     do {
         Py_BEGIN_ALLOW_THREADS /* output may have to be sent first */
-        code = sa_echo_off((int)number, &why);
-        Py_END_ALLOW_THREADS
-        if (code == SA_OS_ERROR && why.error == EINTR && PyErr_CheckSignals())
-            return NULL;
+            code = sa_echo_off((int)number, &why);
+        Py_END_ALLOW_THREADS if (code == SA_OS_ERROR && why.error == EINTR &&
+                                 PyErr_CheckSignals()) return NULL;
     } while (code == SA_OS_ERROR && why.error == EINTR);
     if (code != SA_OK)
         return py_fail(py_state_of_module(module), code, &why);
@@ -28,10 +27,8 @@ static PyObject *echo_back(PyObject *Py_UNUSED(module), PyObject *fd)
     long number = PyLong_AsLong(fd);
     if (number == -1 && PyErr_Occurred())
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    sa_echo_back((int)number);
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS sa_echo_back((int)number);
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
 /* How often the process was continued, then c_iflag, c_lflag and c_cc of before. */

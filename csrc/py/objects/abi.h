@@ -25,9 +25,13 @@
 #define PY_UNLOCK_BOTH() Py_END_CRITICAL_SECTION2()
 #else
 #define PY_NO_GIL 0
-#define PY_LOCK(object) { (void)(object)
+#define PY_LOCK(object) \
+    { \
+        (void)(object)
 #define PY_UNLOCK() }
-#define PY_LOCK_BOTH(one, other) { (void)(one), (void)(other)
+#define PY_LOCK_BOTH(one, other) \
+    { \
+        (void)(one), (void)(other)
 #define PY_UNLOCK_BOTH() }
 #endif
 

@@ -78,8 +78,8 @@ static void *fail_protection(struct py_state *state, const struct sa_why *why)
 {
     PyObject *names = py_protection_names(why->missing);
     PyObject *because = names ? py_reason(why, NULL) : NULL;
-    PyObject *text = because ? PyUnicode_FromFormat("%U is required and not to be had: %U",
-                                                    names, because)
+    PyObject *text = because ? PyUnicode_FromFormat("%U is required and not to be had: %U", names,
+                                                    because)
                              : NULL;
     PyObject *error = text ? PyObject_CallFunction(state->protection_error, "iO",
                                                    why->error ? why->error : ENOTSUP, text)
@@ -171,7 +171,8 @@ static Py_ssize_t callers_level(void)
 static int warn_late(struct py_state *state)
 {
     PyObject *text = atomic_exchange(&state->late_warning, NULL);
-    int result = text ? PyErr_WarnFormat(state->protection_warning, callers_level(), "%U", text) : 0;
+    int result = text ? PyErr_WarnFormat(state->protection_warning, callers_level(), "%U", text)
+                      : 0;
     Py_XDECREF(text);
     return result;
 }
@@ -212,25 +213,28 @@ int py_errors_init(PyObject *module, struct py_state *state)
                       "with arena.open('w') as view.",
                       PyExc_ValueError) < 0)
         return -1;
-    if (add_exception(module, &state->sealed_error, "SealedError",
-                      "The bytes are out of reach: sealed, read-only, or the view's block has ended.\n\n"
-                      "Inside a block of open('r'), open('rw') or open('w') they are accessible,\n"
-                      "and as soon as it ends its views are dead.",
-                      PyExc_BufferError) < 0)
+    if (add_exception(
+            module, &state->sealed_error, "SealedError",
+            "The bytes are out of reach: sealed, read-only, or the view's block has ended.\n\n"
+            "Inside a block of open('r'), open('rw') or open('w') they are accessible,\n"
+            "and as soon as it ends its views are dead.",
+            PyExc_BufferError) < 0)
         return -1;
     if (add_exception(module, &state->forked_error, "ForkedError",
                       "The arena belongs to the process that this one was forked from.\n\n"
                       "Arenas are not inherited; this process can make its own.",
                       PyExc_ValueError) < 0)
         return -1;
-    if (add_exception(module, &state->protection_error, "ProtectionError",
-                      "A protection that is required, or that the old pages have, is not to be had.\n\n"
-                      "errno tells why.",
-                      PyExc_OSError) < 0)
+    if (add_exception(
+            module, &state->protection_error, "ProtectionError",
+            "A protection that is required, or that the old pages have, is not to be had.\n\n"
+            "errno tells why.",
+            PyExc_OSError) < 0)
         return -1;
-    return add_exception(module, &state->protection_warning, "ProtectionWarning",
-                         "Arenas work, but without a protection that this platform has.\n\n"
-                         "Given once a process for each protection, at the first arena that lacks it;\n"
-                         "says which it is, which call refused it, and what mends it.",
-                         PyExc_RuntimeWarning);
+    return add_exception(
+        module, &state->protection_warning, "ProtectionWarning",
+        "Arenas work, but without a protection that this platform has.\n\n"
+        "Given once a process for each protection, at the first arena that lacks it;\n"
+        "says which it is, which call refused it, and what mends it.",
+        PyExc_RuntimeWarning);
 }

@@ -158,7 +158,7 @@ PyObject *py_arena_of_random(struct py_state *state, PyObject *number, struct py
         code = sa_store_random(py_core_of(self), &why);
     } else {
         Py_BEGIN_ALLOW_THREADS /* nobody knows of the arena yet but its pool, if that closes */
-        code = sa_store_random(py_core_of(self), &why);
+            code = sa_store_random(py_core_of(self), &why);
         Py_END_ALLOW_THREADS
     }
     if (code == SA_OK)

@@ -38,10 +38,8 @@ static enum sa_code try_apart(const struct py_move *move, struct sa_why *why)
     enum sa_code code;
     if (move->what != MOVE_ROTATE && move->what != MOVE_REPLACE)
         return try_it(move, why);
-    Py_BEGIN_ALLOW_THREADS
-    code = try_it(move, why);
-    Py_END_ALLOW_THREADS
-    return code;
+    Py_BEGIN_ALLOW_THREADS code = try_it(move, why);
+    Py_END_ALLOW_THREADS return code;
 }
 
 int py_move(const struct py_move *move, double ms, enum sa_code *code, struct sa_why *why)
@@ -60,11 +58,8 @@ int py_move(const struct py_move *move, double ms, enum sa_code *code, struct sa
         if ((*code != SA_BUSY && *code != SA_FILLING) || left <= 0.0)
             break;
         uint32_t round = left < ROUND_MS ? (uint32_t)left + 1 : ROUND_MS;
-        Py_BEGIN_ALLOW_THREADS
-        sa_turn_wait(move->arena, &turn, blocks, round);
-        Py_END_ALLOW_THREADS
-        if ((result = PyErr_CheckSignals()) < 0)
-            break;
+        Py_BEGIN_ALLOW_THREADS sa_turn_wait(move->arena, &turn, blocks, round);
+        Py_END_ALLOW_THREADS if ((result = PyErr_CheckSignals()) < 0) break;
     }
     sa_turn_end(move->arena, &turn);
     return result;
@@ -94,11 +89,8 @@ PyObject *py_arena_rotate(PyObject *self, PyObject *timeout)
 int py_stand_by(struct sa_arena *core)
 {
     while (sa_held_off(core)) {
-        Py_BEGIN_ALLOW_THREADS
-        sa_stand_by(core, ROUND_MS);
-        Py_END_ALLOW_THREADS
-        if (PyErr_CheckSignals() < 0)
-            return -1;
+        Py_BEGIN_ALLOW_THREADS sa_stand_by(core, ROUND_MS);
+        Py_END_ALLOW_THREADS if (PyErr_CheckSignals() < 0) return -1;
     }
     return 0;
 }

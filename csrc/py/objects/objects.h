@@ -48,19 +48,31 @@ struct pool_data {
 /* The types are final and have no base of ours: their payload is all there is. */
 #define PY_PAYLOAD(kind, o) ((struct kind##_data *)PyObject_GetTypeData(o, Py_TYPE(o)))
 #define PY_BASICSIZE(kind) (-(int)sizeof(struct kind##_data))
-#define PY_WEAKREFS(kind)                                                                 \
-    {"__weaklistoffset__", Py_T_PYSSIZET, (Py_ssize_t)offsetof(struct kind##_data, weakrefs), \
-     Py_READONLY | Py_RELATIVE_OFFSET, NULL}
+#define PY_WEAKREFS(kind) \
+    { \
+        "__weaklistoffset__", Py_T_PYSSIZET, (Py_ssize_t)offsetof(struct kind##_data, weakrefs), \
+            Py_READONLY | Py_RELATIVE_OFFSET, NULL \
+    }
 #else
-struct arena_object { PyObject_HEAD struct arena_data data; };
-struct view_object { PyObject_HEAD struct view_data data; };
-struct block_object { PyObject_HEAD struct block_data data; };
-struct pool_object { PyObject_HEAD struct pool_data data; };
+struct arena_object {
+    PyObject_HEAD struct arena_data data;
+};
+struct view_object {
+    PyObject_HEAD struct view_data data;
+};
+struct block_object {
+    PyObject_HEAD struct block_data data;
+};
+struct pool_object {
+    PyObject_HEAD struct pool_data data;
+};
 #define PY_PAYLOAD(kind, o) (&((struct kind##_object *)(o))->data)
 #define PY_BASICSIZE(kind) ((int)sizeof(struct kind##_object))
-#define PY_WEAKREFS(kind)                                                                 \
-    {"__weaklistoffset__", T_PYSSIZET,                                                    \
-     (Py_ssize_t)offsetof(struct kind##_object, data.weakrefs), READONLY, NULL}
+#define PY_WEAKREFS(kind) \
+    { \
+        "__weaklistoffset__", T_PYSSIZET, \
+            (Py_ssize_t)offsetof(struct kind##_object, data.weakrefs), READONLY, NULL \
+    }
 #endif
 
 static inline struct arena_data *arena_data(PyObject *o) { return PY_PAYLOAD(arena, o); }

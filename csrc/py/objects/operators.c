@@ -8,8 +8,7 @@
 
 /* ---- comparison -------------------------------------------------------------- */
 
-static enum sa_code compare_locked(struct py_span *a, struct py_span *b, bool equality,
-                                   int *order)
+static enum sa_code compare_locked(struct py_span *a, struct py_span *b, bool equality, int *order)
 {
     enum sa_code code = py_span_lend(a);
     if (code != SA_OK)

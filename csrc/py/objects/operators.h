@@ -14,12 +14,14 @@ SA_MUST_USE enum sa_code py_compare(struct py_span *a, struct py_span *b, bool e
 PyObject *py_refuse_text(PyObject *self);
 PyObject *py_refuse_number(PyObject *self);
 int py_refuse_contains(PyObject *self, PyObject *item);
-#define PY_REFUSED_METHODS                                                                \
-    {"__format__", py_refuse_format, METH_O, NULL},                                       \
-    {"__copy__", py_refuse_copy, METH_NOARGS, NULL},                                      \
-    {"__deepcopy__", py_refuse_copy, METH_O, NULL},                                       \
-    {"__reduce__", py_refuse_pickle, METH_NOARGS, NULL},                                  \
-    {"__reduce_ex__", py_refuse_pickle, METH_O, NULL}
+#define PY_REFUSED_METHODS \
+    {"__format__", py_refuse_format, METH_O, NULL}, \
+        {"__copy__", py_refuse_copy, METH_NOARGS, NULL}, \
+        {"__deepcopy__", py_refuse_copy, METH_O, NULL}, \
+        {"__reduce__", py_refuse_pickle, METH_NOARGS, NULL}, \
+    { \
+        "__reduce_ex__", py_refuse_pickle, METH_O, NULL \
+    }
 PyObject *py_refuse_format(PyObject *self, PyObject *spec);
 PyObject *py_refuse_copy(PyObject *self, PyObject *memo);
 PyObject *py_refuse_pickle(PyObject *self, PyObject *protocol);

@@ -89,8 +89,7 @@ SA_MUST_USE enum sa_code py_span_return(struct py_span *span);
 /* Copy a span, whose lock is held, into an arena that is usable or being filled.
  * Where the source was wiped meanwhile, the copy is noise that must not pass for a
  * key: the destination is wiped as well. */
-SA_MUST_USE enum sa_code py_span_store(struct sa_arena *to, size_t offset,
-                                       struct py_span *from);
+SA_MUST_USE enum sa_code py_span_store(struct sa_arena *to, size_t offset, struct py_span *from);
 
 /* SA_OK unless the arena is closed or of another process, or the view's block has ended. Even
  * to name a range of an arena needs that. */

@@ -300,40 +300,43 @@ static PyMemberDef members[] = {
 static PyGetSetDef properties[] = {
     {"size", arena_size, NULL, PyDoc_STR("Number of bytes."), NULL},
     {"wiped", arena_wiped, NULL,
-     PyDoc_STR("Whether the content is gone: cleared, locked down, being written, or closed."), NULL},
-    {"sealed", arena_sealed, NULL, PyDoc_STR("Whether the pages are inaccessible: sealed, and not inside a block."), NULL},
+     PyDoc_STR("Whether the content is gone: cleared, locked down, being written, or closed."),
+     NULL},
+    {"sealed", arena_sealed, NULL,
+     PyDoc_STR("Whether the pages are inaccessible: sealed, and not inside a block."), NULL},
     {"closed", arena_closed, NULL,
      PyDoc_STR("Whether it was closed, or belongs to the parent process."), NULL},
     {"protection", arena_protection, NULL,
      PyDoc_STR("What the kernel granted this arena's pages, as a Protection flag set."), NULL},
     {"address", arena_address, NULL,
-     PyDoc_STR("Where the first byte lies now, for tests and tools, an int; rotate() changes it."), NULL},
-    {"pool", arena_pool, NULL,
-     PyDoc_STR("The Pool it lies in; None: it has pages of its own."), NULL},
+     PyDoc_STR("Where the first byte lies now, for tests and tools, an int; rotate() changes it."),
+     NULL},
+    {"pool", arena_pool, NULL, PyDoc_STR("The Pool it lies in; None: it has pages of its own."),
+     NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-PyDoc_STRVAR(doc,
-             "Arena(source, *, align=1, require=None)\n--\n\n"
-             "Memory for one secret: between guard pages, locked in RAM, kept out of core files\n"
-             "and of child processes, and overwritten when the process dies of a fatal signal.\n\n"
-             "A context manager: leaving it closes the arena, as dropping it does.\n\n"
-             "An int gives that many zero bytes; any contiguous bytes-like object gives a copy of\n"
-             "its content, and stays as it is (take() clears it). align, a power of two up to the\n"
-             "page size, aligns the first byte; the last one ends at the guard page, save for at\n"
-             "most align - 1 bytes. require names Protection flags it must have, or it is not\n"
-             "made: ProtectionError.\n\n"
-             "Indexing, slicing (an ArenaView), assignment of the same length, the writable\n"
-             "buffer protocol and + work as with bytearray. Comparisons take a time that depends\n"
-             "on the lengths alone, as hmac.compare_digest does; a bytearray or memoryview on the\n"
-             "left compares by itself, early, so prefer compare_digest(). An object that is not\n"
-             "contiguous is never equal. == on an arena that cannot be read is identity.\n"
-             "str(), format(), hash(), iteration, in, pickling and copying are TypeErrors; bytes()\n"
-             "reveals the content, as a copy that nothing wipes.\n\n"
-             "Raises TypeError (float, bool; str: see encode()), ValueError (negative, bad align),\n"
-             "BufferError (not contiguous), OverflowError (over sys.maxsize), MemoryError or\n"
-             "OSError (no pages to be had; the message names the call that failed and what mends\n"
-             "it). Calls on a closed one are a ValueError, on a parent's a ForkedError.");
+PyDoc_STRVAR(
+    doc, "Arena(source, *, align=1, require=None)\n--\n\n"
+         "Memory for one secret: between guard pages, locked in RAM, kept out of core files\n"
+         "and of child processes, and overwritten when the process dies of a fatal signal.\n\n"
+         "A context manager: leaving it closes the arena, as dropping it does.\n\n"
+         "An int gives that many zero bytes; any contiguous bytes-like object gives a copy of\n"
+         "its content, and stays as it is (take() clears it). align, a power of two up to the\n"
+         "page size, aligns the first byte; the last one ends at the guard page, save for at\n"
+         "most align - 1 bytes. require names Protection flags it must have, or it is not\n"
+         "made: ProtectionError.\n\n"
+         "Indexing, slicing (an ArenaView), assignment of the same length, the writable\n"
+         "buffer protocol and + work as with bytearray. Comparisons take a time that depends\n"
+         "on the lengths alone, as hmac.compare_digest does; a bytearray or memoryview on the\n"
+         "left compares by itself, early, so prefer compare_digest(). An object that is not\n"
+         "contiguous is never equal. == on an arena that cannot be read is identity.\n"
+         "str(), format(), hash(), iteration, in, pickling and copying are TypeErrors; bytes()\n"
+         "reveals the content, as a copy that nothing wipes.\n\n"
+         "Raises TypeError (float, bool; str: see encode()), ValueError (negative, bad align),\n"
+         "BufferError (not contiguous), OverflowError (over sys.maxsize), MemoryError or\n"
+         "OSError (no pages to be had; the message names the call that failed and what mends\n"
+         "it). Calls on a closed one are a ValueError, on a parent's a ForkedError.");
 
 static PyType_Slot slots[] = {
     {Py_tp_doc, (void *)doc},

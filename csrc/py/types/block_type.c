@@ -25,8 +25,7 @@ static int mode_of(PyObject *text, enum block_mode *mode)
     return -1;
 }
 
-PyObject *py_block_new(struct py_state *state, PyObject *target, PyObject *mode,
-                       double timeout_ms)
+PyObject *py_block_new(struct py_state *state, PyObject *target, PyObject *mode, double timeout_ms)
 {
     enum block_mode chosen;
     if (mode_of(mode, &chosen) < 0)
@@ -64,8 +63,8 @@ static int begin(struct block_data *block, enum sa_code *code, struct sa_why *wh
     if (py_stand_by(core) < 0)
         return -1;
     if (block->mode == MODE_FILL)
-        return py_move(&(struct py_move){.what = MOVE_FILL, .arena = core}, block->timeout_ms,
-                       code, why);
+        return py_move(&(struct py_move){.what = MOVE_FILL, .arena = core}, block->timeout_ms, code,
+                       why);
     *code = sa_open(core, change, &block->core, why);
     return 0;
 }

@@ -22,7 +22,9 @@ struct listener_data {
 };
 
 #ifndef PY_ABI3T
-struct listener_object { PyObject_HEAD struct listener_data data; };
+struct listener_object {
+    PyObject_HEAD struct listener_data data;
+};
 #endif
 
 static struct listener_data *listener_data(PyObject *o) { return PY_PAYLOAD(listener, o); }
@@ -42,8 +44,7 @@ SA_HOT static bool take_lock(struct listener_data *listener, unsigned long me)
 
 static void wait_for_lock(unsigned turn)
 {
-    Py_BEGIN_ALLOW_THREADS
-    sa_pause(turn);
+    Py_BEGIN_ALLOW_THREADS sa_pause(turn);
     Py_END_ALLOW_THREADS
 }
 
@@ -206,12 +207,10 @@ SA_HOT PyObject *py_listen_for(PyObject *self, PyObject *channel, int set, int m
         Py_RETURN_NONE;
 
     int fd, error;
-    Py_BEGIN_ALLOW_THREADS
-    error = sa_listen(set, ms, &fd);
-    Py_END_ALLOW_THREADS
-    if (error == EINTR) {
-        well = PyErr_CheckSignals() == 0;
-    } else if (error) {
+    Py_BEGIN_ALLOW_THREADS error = sa_listen(set, ms, &fd);
+    Py_END_ALLOW_THREADS if (error == EINTR) { well = PyErr_CheckSignals() == 0; }
+    else if (error)
+    {
         errno = error;
         PyErr_SetFromErrno(PyExc_OSError);
         well = false;
@@ -324,7 +323,8 @@ static PyMethodDef methods[] = {
      PyDoc_STR("forget($self, fd, /)\n--\n\n"
                "With the lock held: hear it no more; returns what was to be given, or None.")},
     {"forked", listener_forked, METH_NOARGS,
-     PyDoc_STR("forked($self, /)\n--\n\nIn a forked child: hear nothing more, whoever holds the lock.")},
+     PyDoc_STR(
+         "forked($self, /)\n--\n\nIn a forked child: hear nothing more, whoever holds the lock.")},
     {"listen", (PyCFunction)(void (*)(void))listener_listen, METH_FASTCALL,
      PyDoc_STR("listen($self, epoll, ms, channel, /)\n--\n\n"
                "Wait, counted among those who do, and return what is to be given; None: nothing,\n"

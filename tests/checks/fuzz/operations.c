@@ -43,15 +43,17 @@ static struct sa_why why;
 #undef SAME
 #undef OK
 void __real_abort(void);
-#define CHECK(expression)                                                                 \
-    ((expression) ? (void)0                                                               \
-                  : (fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #expression), __real_abort()))
-#define SAME(have, want)                                                                  \
-    do {                                                                                  \
-        long long have_ = (long long)(have), want_ = (long long)(want);                   \
-        if (have_ != want_)                                                               \
-            fprintf(stderr, "%s:%d: %s: %lld, not %lld\n", __FILE__, __LINE__, #have, have_, want_), \
-                __real_abort();                                                           \
+#define CHECK(expression) \
+    ((expression) \
+         ? (void)0 \
+         : (fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #expression), __real_abort()))
+#define SAME(have, want) \
+    do { \
+        long long have_ = (long long)(have), want_ = (long long)(want); \
+        if (have_ != want_) \
+            fprintf(stderr, "%s:%d: %s: %lld, not %lld\n", __FILE__, __LINE__, #have, have_, \
+                    want_), \
+                __real_abort(); \
     } while (0)
 
 /* ---- what the library calls ------------------------------------------------------------ */
@@ -85,8 +87,8 @@ static unsigned below(unsigned n) { return next() % n; }
 
 static size_t some_size(void)
 {
-    static const size_t edges[] = {495, 496, 497, 504, 505, 2039, 2040, 2041, 4080, 4088, 4095, 4096,
-                                   4097, 8191, 8193, 32769};
+    static const size_t edges[] = {495,  496,  497,  504,  505,  2039, 2040, 2041,
+                                   4080, 4088, 4095, 4096, 4097, 8191, 8193, 32769};
     /* Mapped each time, and slow: seldom. */
     static const size_t large[] = {65535, 65536, 65537, 70001};
     unsigned b = next();
@@ -248,8 +250,10 @@ static void store(struct shadow *s, const uint8_t *from, size_t most)
     bool outside = offset > s->size || n > s->size - offset;
     bool can = s->fills ? !s->broken : s->whole;
     memcpy(scratch, from, n);
-    SAME(sa_store(&s->a, offset, from, n),
-         s->closed ? SA_CLOSED : outside ? SA_BAD_RANGE : can ? SA_OK : SA_WIPED);
+    SAME(sa_store(&s->a, offset, from, n), s->closed ? SA_CLOSED
+                                           : outside ? SA_BAD_RANGE
+                                           : can     ? SA_OK
+                                                     : SA_WIPED);
     if (!s->closed && !outside && can)
         memcpy(s->content + offset, scratch, n);
 }
@@ -414,7 +418,8 @@ static void close_one(struct shadow *s)
 /* One byte beside the content, and whoever checks it wipes all and aborts. */
 static void damage(struct shadow *s, bool rotates)
 {
-    if (rotation(s) != SA_OK || s->pool >= 0 || s->size + s->a.tail == arena_slot(&s->a).region->data)
+    if (rotation(s) != SA_OK || s->pool >= 0 ||
+        s->size + s->a.tail == arena_slot(&s->a).region->data)
         return;
     uint8_t *front = slot_data(arena_slot(&s->a));
     front[next() % (size_t)(arena_bytes(&s->a) - front)] ^= 1;
@@ -599,8 +604,10 @@ static void step(void)
     unsigned operation = below(31);
     struct shadow *s = &shadows[below(ARENAS)];
     switch (operation) {
-    case 0: case 1: make_one(s); return;
-    case 2: case 3: pool_one(s); return;
+    case 0:
+    case 1: make_one(s); return;
+    case 2:
+    case 3: pool_one(s); return;
     case 4: lock_down(); return;
     case 5: SAME(sa_rekey(&why), SA_OK); return;
     case 6: get_signal(); return;
@@ -616,18 +623,21 @@ static void step(void)
     if (!s->made)
         return;
     switch (operation) {
-    case 10: case 11: store(s, pattern + next(), MOST); return;
+    case 10:
+    case 11: store(s, pattern + next(), MOST); return;
     case 12: store_from_arena(s); return;
     case 13: store_random(s); return;
     case 14: fill_begin(s); return;
     case 15: fill_end(s, true); return;
     case 16: fill_end(s, false); return;
-    case 17: case 18: export(s); return;
+    case 17:
+    case 18: export(s); return;
     case 19: unexport(s); return;
     case 20: write_through(s, false); return;
     case 21: write_through(s, true); return;
     case 22: wipe(s); return;
-    case 23: case 24: rotate(s); return;
+    case 23:
+    case 24: rotate(s); return;
     case 25: close_one(s); return;
     case 26: s->closed ? close_one(s) : damage(s, next() & 1); return;
     case 27: compare(s); return;

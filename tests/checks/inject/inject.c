@@ -19,6 +19,7 @@
 /* ---- failing ----------------------------------------------------------------------- */
 
 /* name, what it returns when it fails, and with which errnos */
+// clang-format off
 #define FUNCTIONS(X)                                                                   \
     X(mmap, ENOMEM, EAGAIN, EPERM) X(munmap, ENOMEM) X(mremap, ENOMEM, EAGAIN, EFAULT)  \
     X(mprotect, ENOMEM, EACCES) X(madvise, EINVAL, ENOMEM, EAGAIN) X(munlock, ENOMEM)   \
@@ -31,6 +32,7 @@
     X(memfd_secret, ENOSYS, EPERM, EMFILE, ENOMEM) X(mlock2, ENOMEM, EPERM, EAGAIN)     \
     X(getrandom, ENOSYS, EAGAIN, EINTR) X(capget, EPERM)                                \
     X(rt_tgsigqueueinfo, EAGAIN, EPERM) X(pwritev2, EOPNOTSUPP, ENOSYS, EAGAIN, EPIPE)
+// clang-format on
 
 #define ENTRY(name, ...) WHICH_##name,
 enum which { FUNCTIONS(ENTRY) KINDS };
@@ -55,12 +57,12 @@ static bool fails(enum which kind)
     return true;
 }
 
-#define WRAP(type, name, failure, parameters, ...)                                     \
-    type __real_##name parameters;                                                     \
-    type __wrap_##name parameters;                                                     \
-    type __wrap_##name parameters                                                      \
-    {                                                                                  \
-        return fails(WHICH_##name) ? failure : __real_##name(__VA_ARGS__);             \
+#define WRAP(type, name, failure, parameters, ...) \
+    type __real_##name parameters; \
+    type __wrap_##name parameters; \
+    type __wrap_##name parameters \
+    { \
+        return fails(WHICH_##name) ? failure : __real_##name(__VA_ARGS__); \
     }
 WRAP(void *, mmap, MAP_FAILED, (void *a, size_t n, int p, int f, int d, off_t o), a, n, p, f, d, o)
 WRAP(int, munmap, -1, (void *a, size_t n), a, n)
@@ -74,7 +76,7 @@ WRAP(int, sigaltstack, -1, (const stack_t *a, stack_t *b), a, b)
 WRAP(int, fstat, -1, (int d, struct stat *s), d, s)
 WRAP(ssize_t, write, -1, (int d, const void *p, size_t n), d, p, n)
 WRAP(ssize_t, read, -1, (int d, void *p, size_t n), d, p, n)
-WRAP(int, poll, -1, (struct pollfd *p, nfds_t n, int t), p, n, t)
+WRAP(int, poll, -1, (struct pollfd * p, nfds_t n, int t), p, n, t)
 WRAP(int, getrlimit, -1, (int r, struct rlimit *l), r, l)
 WRAP(int, setrlimit, -1, (int r, const struct rlimit *l), r, l)
 WRAP(void *, calloc, NULL, (size_t n, size_t m), n, m)
@@ -89,10 +91,10 @@ int __wrap_close(int fd) /* closes all the same, as Linux does */
     return fails(WHICH_close) ? -1 : closed;
 }
 
-#define REST(type, last)                                                               \
-    va_list rest;                                                                      \
-    va_start(rest, last);                                                              \
-    type more = va_arg(rest, type);                                                    \
+#define REST(type, last) \
+    va_list rest; \
+    va_start(rest, last); \
+    type more = va_arg(rest, type); \
     va_end(rest)
 
 void *__real_mremap(void *a, size_t old, size_t new, int flags, ...);
@@ -124,12 +126,12 @@ long __wrap_syscall(long number, ...)
 {
     long a[6];
     TAKE_SIX(number, a);
-    enum which kind = number == 447                    ? WHICH_memfd_secret
-                      : number == SYS_mlock2           ? WHICH_mlock2
-                      : number == SYS_getrandom        ? WHICH_getrandom
-                      : number == SYS_capget           ? WHICH_capget
+    enum which kind = number == 447                     ? WHICH_memfd_secret
+                      : number == SYS_mlock2            ? WHICH_mlock2
+                      : number == SYS_getrandom         ? WHICH_getrandom
+                      : number == SYS_capget            ? WHICH_capget
                       : number == SYS_rt_tgsigqueueinfo ? WHICH_rt_tgsigqueueinfo
-                                                       : KINDS;
+                                                        : KINDS;
     if (kind != KINDS && fails(kind))
         return -1;
     return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
@@ -165,11 +167,11 @@ static bool worked(enum sa_code code)
     return code == SA_OK;
 }
 
-#define AT_LAST(call)                                                                  \
-    do {                                                                               \
-        why = (struct sa_why){0};                                                      \
-        if (!worked(call))                                                             \
-            OK(call);                                                                  \
+#define AT_LAST(call) \
+    do { \
+        why = (struct sa_why){0}; \
+        if (!worked(call)) \
+            OK(call); \
     } while (0)
 
 static void are_whole(void)

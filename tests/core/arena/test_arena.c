@@ -17,8 +17,9 @@ static size_t page(void) { return os_page_size(); }
  * end meets the guard or misses it by less than the alignment. */
 TEST(alignment)
 {
-    static const size_t sizes[] = {0, 1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 100, 255, 256, 1000,
-                                   4095, 4096, 4097, 8191, 8192, 8193, 65535, 65536, 65537, 70001};
+    static const size_t sizes[] = {0,    1,    2,    7,     8,     15,    16,   17,   31,
+                                   32,   33,   100,  255,   256,   1000,  4095, 4096, 4097,
+                                   8191, 8192, 8193, 65535, 65536, 65537, 70001};
     for (size_t align = 1; align <= page(); align *= 2)
         for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
             struct sa_arena a = {0};
@@ -250,9 +251,9 @@ TEST(as_many_exports_as_it_gets)
 
 struct damage {
     size_t size, align;
-    bool behind;   /* the bytes; else before them */
-    size_t far;    /* from the bytes; SIZE_MAX: as far as slack goes */
-    unsigned how;  /* check, close, rotate, wipe and then check */
+    bool behind; /* the bytes; else before them */
+    size_t far; /* from the bytes; SIZE_MAX: as far as slack goes */
+    unsigned how; /* check, close, rotate, wipe and then check */
 };
 
 static void damage(void *with)
@@ -284,14 +285,16 @@ static void damage(void *with)
 
 TEST(damage_is_found)
 {
-    static const struct { size_t size, align; } shapes[] = {
-        {1, 1}, {32, 1}, {4095, 1}, {4097, 1}, {33, 64}, {100, 4096}, {5000, 16}, {5000, 4096},
-        {70001, 1}, {70001, 32}, {300001, 16}};
+    static const struct {
+        size_t size, align;
+    } shapes[] = {{1, 1},     {32, 1},      {4095, 1},  {4097, 1},   {33, 64},    {100, 4096},
+                  {5000, 16}, {5000, 4096}, {70001, 1}, {70001, 32}, {300001, 16}};
     static const size_t far[] = {0, 1, 7, SIZE_MAX};
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
         for (size_t k = 0; k < 4; k++)
             for (unsigned behind = 0; behind < 2; behind++) {
-                struct damage d = {shapes[i].size, shapes[i].align, behind, far[k], (unsigned)(i + k) % 3};
+                struct damage d = {shapes[i].size, shapes[i].align, behind, far[k],
+                                   (unsigned)(i + k) % 3};
                 size_t tail = (d.align - d.size % d.align) % d.align;
                 size_t pages = (d.size + tail + page() - 1) / page(), class = 1;
                 while (class < pages && class < 16)

@@ -72,8 +72,7 @@ static void sha256_block(uint32_t state[8], const uint8_t *p)
         w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 |
                (uint32_t)p[4 * i + 2] << 8 | p[4 * i + 3];
     for (int i = 16; i < 64; i++)
-        w[i] = w[i - 16] + w[i - 7] +
-               (turn(w[i - 15], 25) ^ turn(w[i - 15], 14) ^ w[i - 15] >> 3) +
+        w[i] = w[i - 16] + w[i - 7] + (turn(w[i - 15], 25) ^ turn(w[i - 15], 14) ^ w[i - 15] >> 3) +
                (turn(w[i - 2], 15) ^ turn(w[i - 2], 13) ^ w[i - 2] >> 10);
     memcpy(v, state, sizeof v);
     for (int i = 0; i < 64; i++) {
@@ -113,7 +112,8 @@ static const struct {
 } vectors[] = {
     /* zero key, zero nonce; first 32 bytes equal the first output of Rust rand's StdRng (ChaCha12) from a zero seed */
     {{0},
-     {0}, 128,
+     {0},
+     128,
      "9bf49a6a0755f953811fce125f2683d50429c3bb49e074147e0089a52eae155f0564f879d27ae3c0"
      "2ce82834acfa8c793a629f2ca0de6919610be82f411326be0bd58841203e74fe86fc71338ce0173d"
      "c628ebb719bdcbcc151585214cc089b442258dcda14cf111c602b8971b8cc843e91e46ca905151c0"
@@ -121,7 +121,8 @@ static const struct {
      "1a6778cb8834c9ed3f546a76dfdd8961b5804957cf9ad2a1f1a571197320c938"},
     /* key 01 00.. */
     {{1},
-     {0}, 128,
+     {0},
+     128,
      "12056e595d56b0f6eef090f0cd25a20949248c2790525d0f930218ff0b4ddd10a6002239d9a454e2"
      "9e107a7d06fefdfef0210feba044f9f29b1772c960dc29c00c7366c5cbc604240e665eb02a69372a"
      "7af979b26fbb78092ac7c4b88029a7c854513bc217bbfc7d90432e308eba15afc65aeb48ef100d56"
@@ -129,26 +130,31 @@ static const struct {
      "7276730bec390277d2e973d4e3a521181295eb8c2d8d6439fa0847bfad5596c6"},
     /* nonce 01 00.. */
     {{0},
-     {1}, 128,
+     {1},
+     128,
      "64b8bdf87b828c4b6dbaf7ef698de03df8b33f635714418f9836ade59be1296946c953a0f38ecffc"
      "9ecb98e81d5d99a5edfc8f9a0a45b9e41ef3b31f028f1d0f559db4a7f222c442fe23b9a2596a8828"
      "5122ee4f1363896ea77ca150912ac723bff04b026a2f807e03b29c02077d7b06fc1ab9827c13c801"
      "3a6d83bd3b52a26f",
      "07cf96b085fec2620c3da7d19012d55e419e4416058b8bb8b3f3cd854e629abc"},
     /* all ones */
-    {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-      0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-      0xff, 0xff, 0xff, 0xff},
-     {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 128,
+    {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+      0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+      0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
+     {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
+     128,
      "04bf88dae8e47a228fa47b7e6379434ba664a7d28f4dab84e5f8b464add20c3acaa69c5ab221a23a"
      "57eb5f345c96f4d1322d0a2ff7a9cd43401cd536639a615a5c9429b55ca3c1b55354559669a154ac"
      "a46cd761c41ab8ace385363b95675f068e18db5a673c11291bd4187892a9a3a33514f3712b26c130"
      "26103298ed76bc9a",
      "06de158347766e8dd82b8e28ffaefa306f825497c22ab7244531acb32864cd56"},
     /* key 00..1f, a whole noise buffer */
-    {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f, 0x10, 0x11, 0x12,
-      0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f},
-     {0}, 4096, NULL,
+    {{0,    1,    2,    3,    4,    5,    6,    7,    8,    9,    0x0a,
+      0x0b, 0x0c, 0x0d, 0x0e, 0x0f, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15,
+      0x16, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f},
+     {0},
+     4096,
+     NULL,
      "f56ae5423ec46fd385fbaebb7af02049c64fb6a7cc8d204d7d9b1febca90fcad"},
 };
 enum { VECTORS = sizeof vectors / sizeof vectors[0] };
@@ -205,9 +211,10 @@ TEST(any_count_any_alignment)
 /* The counter carries into its upper word and wraps at 2^64, also within four blocks. */
 TEST(counters)
 {
-    static const uint64_t starts[] = {0, 1, 0xfffffffb, 0xfffffffc, 0xfffffffd, 0xfffffffe,
-                                      0xffffffff, 0x100000000, 0x1fffffffe, UINT64_MAX - 9,
-                                      UINT64_MAX - 2, UINT64_MAX - 1, UINT64_MAX};
+    static const uint64_t starts[] = {
+        0,          1,           0xfffffffb,  0xfffffffc,     0xfffffffd,     0xfffffffe,
+        0xffffffff, 0x100000000, 0x1fffffffe, UINT64_MAX - 9, UINT64_MAX - 2, UINT64_MAX - 1,
+        UINT64_MAX};
     uint8_t have[64 * 9], want[64 * 9], key[32], nonce[8];
     for (size_t i = 0; i < sizeof starts / sizeof starts[0]; i++)
         for (size_t blocks = 1; blocks <= 9; blocks++) {

@@ -6,10 +6,12 @@
 #include "base/registers.h"
 
 enum { REGISTERS = 32, WIDEST = 64 };
-static _Alignas(WIDEST) uint8_t held[REGISTERS][WIDEST]; /* a register's part that is not looked at stays 0 */
+static _Alignas(
+    WIDEST) uint8_t held[REGISTERS][WIDEST]; /* a register's part that is not looked at stays 0 */
 
 #define PLAIN __attribute__((noinline, no_sanitize("thread", "address", "undefined")))
-#define EACH_16(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+#define EACH_16(X) \
+    X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
 #define UPPER_16(X) \
     X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31)
 
@@ -29,17 +31,17 @@ static void look_at_processor(void)
 #define READ_YMM(n) __asm__ __volatile__("vmovups %%ymm" #n ", %0" : "=m"(held[n]));
 #define READ_XMM(n) __asm__ __volatile__("movups %%xmm" #n ", %0" : "=m"(held[n]));
 
-#define WIDEST_THERE_IS(X)                                \
-    if (avx512) {                                         \
-        EACH_16(X##_ZMM) UPPER_16(X##_ZMM)                \
-    } else if (avx) {                                     \
-        EACH_16(X##_YMM)                                  \
-    } else {                                              \
-        EACH_16(X##_XMM)                                  \
+#define WIDEST_THERE_IS(X) \
+    if (avx512) { \
+        EACH_16(X##_ZMM) UPPER_16(X##_ZMM) \
+    } else if (avx) { \
+        EACH_16(X##_YMM) \
+    } else { \
+        EACH_16(X##_XMM) \
     }
 
-PLAIN static void fill(void) { WIDEST_THERE_IS(FILL) }
-PLAIN static void read_back(void) { WIDEST_THERE_IS(READ) }
+PLAIN static void fill(void){WIDEST_THERE_IS(FILL)} PLAIN
+    static void read_back(void){WIDEST_THERE_IS(READ)}
 
 PLAIN static void load(const uint8_t *from)
 {
@@ -54,9 +56,8 @@ static size_t all(void) { return avx512 ? 32 * 64 : avx ? 16 * 32 : 16 * 16; }
 #define CHANGED(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) UPPER_16(X)
 
 static void look_at_processor(void) {}
-PLAIN static void fill(void) { CHANGED(FILL_V) }
-PLAIN static void read_back(void) { CHANGED(READ_V) }
-PLAIN static void load(const uint8_t *from)
+PLAIN static void fill(void){CHANGED(FILL_V)} PLAIN
+    static void read_back(void){CHANGED(READ_V)} PLAIN static void load(const uint8_t *from)
 {
     __asm__ __volatile__("ldr q3, [%0]" ::"r"(from) : "v3");
 }
@@ -117,8 +118,16 @@ static void compare(void) { (void)ct_equal(one, sizeof one, other, sizeof other)
 static void order(void) { (void)ct_order(one, sizeof one, other, sizeof other); }
 static void hex(void) { codec_hex_encode(text, 600, 300); }
 static void base64(void) { codec_base64_encode(text, 400, 300, false); }
-static void from_hex(void) { size_t n; (void)codec_hex_decode(text, 600, &n); }
-static void from_base64(void) { size_t n; (void)codec_base64_decode(text, 400, false, &n); }
+static void from_hex(void)
+{
+    size_t n;
+    (void)codec_hex_decode(text, 600, &n);
+}
+static void from_base64(void)
+{
+    size_t n;
+    (void)codec_base64_decode(text, 400, false, &n);
+}
 
 TEST(nothing_stays_of_what_was_read)
 {

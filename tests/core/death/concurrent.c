@@ -4,7 +4,19 @@
 #include "storm.h"
 
 enum { THREADS = 3, SMALL = 600, LARGE = 70001 };
-enum work { ROTATE, ROTATE_LARGE, MAKE, MAKE_LARGE, WIPE, SEAL, REKEY, LOCKDOWN, POOL, STORE, WORKS };
+enum work {
+    ROTATE,
+    ROTATE_LARGE,
+    MAKE,
+    MAKE_LARGE,
+    WIPE,
+    SEAL,
+    REKEY,
+    LOCKDOWN,
+    POOL,
+    STORE,
+    WORKS
+};
 enum place { ITSELF, ANOTHER, SEVERAL, OUTSIDE, CHAINED, PLACES };
 
 static struct sa_arena small, large, own[THREADS];
@@ -75,8 +87,8 @@ static void store_from_outside(struct sa_arena *a)
         return;
     if (sa_export(a, true, &at) == SA_OK) {
         for (size_t i = 0; i < SMALL; i++)
-            ((volatile uint8_t *)at)[i] =
-                (uint8_t)((outside_halves[0] ^ outside_halves[1]) >> i % 8 * 8);
+            ((volatile uint8_t *)at)[i] = (uint8_t)((outside_halves[0] ^ outside_halves[1]) >>
+                                                    i % 8 * 8);
         sa_unexport(a);
     }
     (void)!sa_fill_end(a, true);
@@ -88,7 +100,8 @@ static void do_work(struct sa_arena *mine, int turn)
     struct sa_block block;
     size_t wiped;
     switch (work) {
-    case ROTATE: case ROTATE_LARGE: (void)!sa_rotate(mine, 0, &because); break;
+    case ROTATE:
+    case ROTATE_LARGE: (void)!sa_rotate(mine, 0, &because); break;
     case MAKE: make_and_close(SMALL, &small); break;
     case MAKE_LARGE: make_and_close(LARGE, &large); break;
     case WIPE:

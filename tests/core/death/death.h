@@ -36,12 +36,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define MUST(expression)                                                        \
-    do {                                                                        \
-        if (!(expression)) {                                                    \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #expression);    \
-            _exit(101);                                                         \
-        }                                                                       \
+#define MUST(expression) \
+    do { \
+        if (!(expression)) { \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #expression); \
+            _exit(101); \
+        } \
     } while (0)
 
 enum { MARKER = 3, VERDICT = 4, MOST = 300000 };
@@ -64,11 +64,14 @@ static inline char verdict(void)
     noise_wipe(noise, sizeof noise);
     bool secret = false, all_noise = true;
     for (size_t i = 0; i < size; i++) {
-        secret |= i + 8 <= size && !memcmp(bytes + i, (uint8_t[8]){
-            half[i] ^ other_half[i], half[i + 1] ^ other_half[i + 1], half[i + 2] ^ other_half[i + 2],
-            half[i + 3] ^ other_half[i + 3], half[i + 4] ^ other_half[i + 4],
-            half[i + 5] ^ other_half[i + 5], half[i + 6] ^ other_half[i + 6],
-            half[i + 7] ^ other_half[i + 7]}, 8);
+        secret |=
+            i + 8 <= size &&
+            !memcmp(bytes + i,
+                    (uint8_t[8]){half[i] ^ other_half[i], half[i + 1] ^ other_half[i + 1],
+                                 half[i + 2] ^ other_half[i + 2], half[i + 3] ^ other_half[i + 3],
+                                 half[i + 4] ^ other_half[i + 4], half[i + 5] ^ other_half[i + 5],
+                                 half[i + 6] ^ other_half[i + 6], half[i + 7] ^ other_half[i + 7]},
+                    8);
         all_noise &= bytes[i] == noise[(size_t)(bytes + i - data) % NOISE_BYTES];
     }
     return secret ? 'S' : all_noise || rekeyed ? 'N' : '?';
@@ -90,7 +93,6 @@ static inline bool is(int argc, char **argv, const char *what)
 
 static struct sa_arena *neighbours; /* 24 others, made or not */
 static bool made[24];
-
 
 /* Everything up to the fault. `expected`: see above; starts with the signal. */
 static inline void prepare(int argc, char **argv, int sig, const char *expected)

@@ -26,16 +26,13 @@ static int state_of(int sig)
     return -1;
 }
 
-static void begin(void)
-{
-    make(&arena, 200, 1, 3);
-}
+static void begin(void) { make(&arena, 200, 1, 3); }
 
 static bool is_whole(void) { return is_content(raw(&arena), 200, 3); }
 
 /* Valgrind does not deliver a signal that a handler queues again. */
-#define NEEDS_QUEUED_SIGNALS                              \
-    if (under_valgrind())                                 \
+#define NEEDS_QUEUED_SIGNALS \
+    if (under_valgrind()) \
     SKIP("valgrind does not deliver what is queued again")
 
 static void nothing(int sig) { (void)sig; }
@@ -870,8 +867,7 @@ TEST(the_mask_of_the_handler_of_before)
             sigsuspend(&none);
         SAME(times, 1);
         for (int n = 1; n < NSIG; n++)
-            SAME(sigismember(&inside, n) == 1,
-                 n == SIGABRT || n == SIGUSR1 || n == SIGUSR2);
+            SAME(sigismember(&inside, n) == 1, n == SIGABRT || n == SIGUSR1 || n == SIGUSR2);
         sa_close(&arena);
     }
 }

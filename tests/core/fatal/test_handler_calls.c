@@ -20,14 +20,21 @@ static const struct {
     long number;
     bool not_always; /* by chance alone, or not with every C library */
 } listed[] = {
-#define CALL(name) {#name, SYS_##name, false}
-#define SOME(name) {#name, SYS_##name, true}
-    CALL(getpid), CALL(rt_sigaction), CALL(gettid), CALL(rt_tgsigqueueinfo), CALL(rt_sigreturn),
-    CALL(fstat), CALL(pwritev2), SOME(newfstatat), CALL(sendto), CALL(rt_sigprocmask),
-    CALL(rt_sigpending), CALL(openat), CALL(write), CALL(close), CALL(fcntl),
-    CALL(rt_sigtimedwait), CALL(mprotect), CALL(mmap), CALL(munmap), CALL(mincore),
-    CALL(pread64), CALL(sysinfo),
-    SOME(sched_yield), CALL(sigaltstack), CALL(ioctl), CALL(tgkill), CALL(tkill), CALL(kill),
+#define CALL(name) \
+    { \
+        #name, SYS_##name, false \
+    }
+#define SOME(name) \
+    { \
+        #name, SYS_##name, true \
+    }
+    CALL(getpid),       CALL(rt_sigaction),   CALL(gettid),        CALL(rt_tgsigqueueinfo),
+    CALL(rt_sigreturn), CALL(fstat),          CALL(pwritev2),      SOME(newfstatat),
+    CALL(sendto),       CALL(rt_sigprocmask), CALL(rt_sigpending), CALL(openat),
+    CALL(write),        CALL(close),          CALL(fcntl),         CALL(rt_sigtimedwait),
+    CALL(mprotect),     CALL(mmap),           CALL(munmap),        CALL(mincore),
+    CALL(pread64),      CALL(sysinfo),        SOME(sched_yield),   CALL(sigaltstack),
+    CALL(ioctl),        CALL(tgkill),         CALL(tkill),         CALL(kill),
 #ifdef SYS_poll
     CALL(poll),
 #else
@@ -265,11 +272,11 @@ static void may_filter(void *unused)
     _exit(filter(SYS_getppid, SECCOMP_RET_ALLOW) ? 42 : 0);
 }
 
-#define NEEDS_FILTERS                                                                \
-    if (under_tool())                                                                \
-        SKIP("a tool's own calls would be refused, too");                            \
-    if (WEXITSTATUS(in_child(may_filter, NULL)) != 42)                               \
-    SKIP("filters of system calls cannot be had");                                   \
+#define NEEDS_FILTERS \
+    if (under_tool()) \
+        SKIP("a tool's own calls would be refused, too"); \
+    if (WEXITSTATUS(in_child(may_filter, NULL)) != 42) \
+        SKIP("filters of system calls cannot be had"); \
     SAME(pipe(ends), 0)
 
 /* ---- tests ---------------------------------------------------------------------------------- */

@@ -463,10 +463,7 @@ static void background(void *unused)
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-TEST(a_terminal_in_the_background)
-{
-    SAME(in_child(background, NULL), 0);
-}
+TEST(a_terminal_in_the_background) { SAME(in_child(background, NULL), 0); }
 
 /* ---- the description is shared ---------------------------------------------------------------- */
 

@@ -57,10 +57,7 @@ static void traps(void)
 #endif
 }
 
-static void raises(void)
-{
-    (void)syscall(SYS_kill, (long)status_number("Pid:"), SIGXCPU);
-}
+static void raises(void) { (void)syscall(SYS_kill, (long)status_number("Pid:"), SIGXCPU); }
 
 static const struct {
     int sig;
@@ -120,17 +117,16 @@ static void falls(void *with)
     _exit(98);
 }
 
-
 static void filters_once(void *unused)
 {
     (void)unused;
     _exit(filter(SYS_getppid, SECCOMP_RET_ALLOW) ? 42 : 0);
 }
 
-#define NEEDS_FILTERS                                                                \
-    if (under_tool())                                                                \
-        SKIP("a tool's own calls would be refused, too");                            \
-    if (WEXITSTATUS(in_child(filters_once, NULL)) != 42)                             \
+#define NEEDS_FILTERS \
+    if (under_tool()) \
+        SKIP("a tool's own calls would be refused, too"); \
+    if (WEXITSTATUS(in_child(filters_once, NULL)) != 42) \
     SKIP("filters of system calls cannot be had")
 
 /* How it ends, and how many markers it left. */

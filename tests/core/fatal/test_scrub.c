@@ -134,10 +134,7 @@ static void disarmed(void *unused)
     touched(unused);
 }
 
-TEST(disarmed_it_stays) /* the control */
-{
-    CHECK(left_by(disarmed) >= BURIED);
-}
+TEST(disarmed_it_stays) /* the control */ { CHECK(left_by(disarmed) >= BURIED); }
 
 static void never_touched(void *unused)
 {

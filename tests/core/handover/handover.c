@@ -31,24 +31,29 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MUST(expression)                                                        \
-    do {                                                                        \
-        if (!(expression)) {                                                    \
-            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #expression, \
-                    strerror(errno));                                           \
-            _exit(101);                                                         \
-        }                                                                       \
+#define MUST(expression) \
+    do { \
+        if (!(expression)) { \
+            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #expression, strerror(errno)); \
+            _exit(101); \
+        } \
     } while (0)
 
 enum { HANDLED = 42, REFUSED = 43 };
 enum disposition { DEFAULT, IGNORED, HANDLER, CALLS_ON, RAISES_ON, DISPOSITIONS };
 static const char *const dispositions[] = {
-    "default", "ignored", "earlier handler", "later handler that calls on",
+    "default",
+    "ignored",
+    "earlier handler",
+    "later handler that calls on",
     "later handler that raises anew",
 };
 enum thread { MAIN, TOUCHED, UNTOUCHED, INIT, THREADS };
 static const char *const kinds[] = {
-    "main", "thread", "thread without alternate stack", "main of process 1",
+    "main",
+    "thread",
+    "thread without alternate stack",
+    "main of process 1",
 };
 
 /* What parent and child tell each other. */
@@ -63,9 +68,16 @@ static int terminal = -1;
 
 /* ---- plans -------------------------------------------------------------------------- */
 
-enum { ON_THREADS = 1, NOT_AS_INIT = 2, ONLY_DEFAULT = 4, ABORTS = 8, DEBUGGED = 16, FORCED = 64,
+enum {
+    ON_THREADS = 1,
+    NOT_AS_INIT = 2,
+    ONLY_DEFAULT = 4,
+    ABORTS = 8,
+    DEBUGGED = 16,
+    FORCED = 64,
        /* It does not come again: as process 1 a later handler cannot pass it on. */
-       OVER = 32 };
+    OVER = 32
+};
 struct test {
     const char *name;
     int sig;
@@ -182,10 +194,26 @@ static void non_canonical(int sig)
     volatile uintptr_t nowhere = (uintptr_t)1 << 63;
     (void)*(volatile uint8_t *)nowhere;
 }
-static void privileged(int sig) { (void)sig; __asm__ __volatile__("hlt"); }
-static void illegal(int sig) { (void)sig; __asm__ __volatile__("ud2"); }
-static void breakpoint(int sig) { (void)sig; __asm__ __volatile__("int3"); }
-static void breakpoint_of_two(int sig) { (void)sig; __asm__ __volatile__(".byte 0xcd, 3"); }
+static void privileged(int sig)
+{
+    (void)sig;
+    __asm__ __volatile__("hlt");
+}
+static void illegal(int sig)
+{
+    (void)sig;
+    __asm__ __volatile__("ud2");
+}
+static void breakpoint(int sig)
+{
+    (void)sig;
+    __asm__ __volatile__("int3");
+}
+static void breakpoint_of_two(int sig)
+{
+    (void)sig;
+    __asm__ __volatile__(".byte 0xcd, 3");
+}
 static void divides(int sig)
 {
     (void)sig;
@@ -197,7 +225,9 @@ static void divides_by_sse(int sig)
     unsigned unmasked = 0x1f80 & ~0x200u;
     __asm__ __volatile__("ldmxcsr %0\n pcmpeqd %%xmm0, %%xmm0\n psrld $25, %%xmm0\n"
                          "pslld $23, %%xmm0\n xorps %%xmm1, %%xmm1\n divss %%xmm1, %%xmm0"
-                         : : "m"(unmasked) : "xmm0", "xmm1");
+                         :
+                         : "m"(unmasked)
+                         : "xmm0", "xmm1");
 }
 static void divides_by_x87(int sig)
 {
@@ -217,8 +247,16 @@ static void hardware_breakpoint(int sig)
     watched(); /* the tracer set the debug register */
 }
 #else
-static void illegal(int sig) { (void)sig; __asm__ __volatile__(".inst 0"); }
-static void breakpoint(int sig) { (void)sig; __asm__ __volatile__("brk #0"); }
+static void illegal(int sig)
+{
+    (void)sig;
+    __asm__ __volatile__(".inst 0");
+}
+static void breakpoint(int sig)
+{
+    (void)sig;
+    __asm__ __volatile__("brk #0");
+}
 #endif
 
 static void perf_breakpoint(int sig)
@@ -336,16 +374,32 @@ static void at_terminal(bool hang_up)
     for (int i = 0; i < 100 && waitpid(helper, NULL, WNOHANG) == 0; i++)
         usleep(2000);
 }
-static void quit_key(int sig) { (void)sig; at_terminal(false); }
-static void hangup(int sig) { (void)sig; at_terminal(true); }
+static void quit_key(int sig)
+{
+    (void)sig;
+    at_terminal(false);
+}
+static void hangup(int sig)
+{
+    (void)sig;
+    at_terminal(true);
+}
 
 static void without_room_for_signals(void)
 {
     struct rlimit none = {0, 0};
     MUST(setrlimit(RLIMIT_SIGPENDING, &none) == 0);
 }
-static void null_pointer_without_room(int sig) { without_room_for_signals(); null_pointer(sig); }
-static void kills_itself_without_room(int sig) { without_room_for_signals(); kills_itself(sig); }
+static void null_pointer_without_room(int sig)
+{
+    without_room_for_signals();
+    null_pointer(sig);
+}
+static void kills_itself_without_room(int sig)
+{
+    without_room_for_signals();
+    kills_itself(sig);
+}
 
 static const struct test forced[] = {
     {"null pointer", SIGSEGV, null_pointer, FORCED | ON_THREADS},
@@ -362,7 +416,8 @@ static const struct test forced[] = {
     {"unmasked SSE exception", SIGFPE, divides_by_sse, FORCED | ON_THREADS},
     {"unmasked x87 exception", SIGFPE, divides_by_x87, FORCED | ON_THREADS},
     {"single step", SIGTRAP, single_step, FORCED | ON_THREADS},
-    {"hardware breakpoint, debug register", SIGTRAP, hardware_breakpoint, FORCED | NOT_AS_INIT | DEBUGGED},
+    {"hardware breakpoint, debug register", SIGTRAP, hardware_breakpoint,
+     FORCED | NOT_AS_INIT | DEBUGGED},
 #endif
     {"hardware breakpoint, perf event", SIGTRAP, perf_breakpoint, ON_THREADS},
     {"null pointer, RLIMIT_SIGPENDING 0", SIGSEGV, null_pointer_without_room, FORCED | ON_THREADS},

@@ -98,7 +98,8 @@ TEST(clearing)
     memset(&registers, 0x5a, sizeof registers);
     macos_clear_registers(&context);
 #if defined(__x86_64__)
-    size_t first = (size_t)((const uint8_t *)registers.__fs.__fpu_stmm0 - bytes), end = sizeof registers;
+    size_t first = (size_t)((const uint8_t *)registers.__fs.__fpu_stmm0 - bytes),
+           end = sizeof registers;
 #else
     size_t first = (size_t)(registers.__ns.__v[0] - bytes), end = first + sizeof registers.__ns.__v;
 #endif
@@ -127,8 +128,8 @@ TEST(where_a_fault_was)
         unsigned trap, exception;
         bool fault;
     } table[] = {
-        {14, 0x24, true},  {14, 0x20, true},  {13, 0x22, true}, {6, 0, true}, {3, 0x3c, true},
-        {0, 0x2c, true},   {0x85, 0x15, false}, {0x80, 0x15, false},
+        {14, 0x24, true}, {14, 0x20, true}, {13, 0x22, true},    {6, 0, true},
+        {3, 0x3c, true},  {0, 0x2c, true},  {0x85, 0x15, false}, {0x80, 0x15, false},
     };
     registers.__ss.__rip = registers.__ss.__pc = 0x1234;
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {

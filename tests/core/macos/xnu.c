@@ -26,12 +26,13 @@ static _Atomic uintptr_t latest, latest_end; /* what was mapped last, wherever t
 
 /* One lock of the map over all of it: what is refused leaves all as it was (vm_map.c). */
 kern_return_t vm_map(mach_port_t task, vm_address_t *at, vm_size_t bytes, vm_address_t mask,
-                     int flags, mach_port_t object, vm_address_t offset, int copy,
-                     vm_prot_t now, vm_prot_t most, vm_inherit_t inherit)
+                     int flags, mach_port_t object, vm_address_t offset, int copy, vm_prot_t now,
+                     vm_prot_t most, vm_inherit_t inherit)
 {
     (void)task, (void)mask, (void)object, (void)offset, (void)copy, (void)now, (void)most;
-    int fixed = flags & VM_FLAGS_ANYWHERE ? 0
-                : flags & VM_FLAGS_OVERWRITE ? MAP_FIXED : MAP_FIXED_NOREPLACE;
+    int fixed = flags & VM_FLAGS_ANYWHERE    ? 0
+                : flags & VM_FLAGS_OVERWRITE ? MAP_FIXED
+                                             : MAP_FIXED_NOREPLACE;
     void *want = flags & VM_FLAGS_ANYWHERE ? NULL : (void *)*at;
     void *got = mmap(want, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANON | MAP_NORESERVE | fixed, -1, 0);
     if (got == MAP_FAILED)
@@ -96,9 +97,11 @@ kern_return_t vm_region_recurse_64(mach_port_t task, vm_address_t *at, vm_size_t
     *at = r.start;
     *bytes = r.end - r.start;
     *out = (struct vm_region_submap_info_64){
-        .protection = (r.access[0] == 'r' ? VM_PROT_READ : 0) | (r.access[1] == 'w' ? VM_PROT_WRITE : 0),
+        .protection = (r.access[0] == 'r' ? VM_PROT_READ : 0) |
+                      (r.access[1] == 'w' ? VM_PROT_WRITE : 0),
         .user_tag = r.start <= here && here < r.end ? VM_MEMORY_STACK
-                    : strstr(r.path, "[heap]") ? VM_MEMORY_MALLOC : 0,
+                    : strstr(r.path, "[heap]")      ? VM_MEMORY_MALLOC
+                                                    : 0,
         .user_wired_count = is_wired(&r),
         .share_mode = r.access[3] == 's' ? SM_SHARED : 0,
     };
@@ -192,8 +195,7 @@ static void *stack_of(pthread_t thread, size_t *bytes)
 {
     pthread_attr_t attributes;
     void *low;
-    if (pthread_getattr_np(thread, &attributes) ||
-        pthread_attr_getstack(&attributes, &low, bytes))
+    if (pthread_getattr_np(thread, &attributes) || pthread_attr_getstack(&attributes, &low, bytes))
         abort();
     pthread_attr_destroy(&attributes);
     return (char *)low + *bytes;
@@ -217,7 +219,9 @@ uintptr_t fault_address(const void *context)
 {
     const mcontext_t *machine = &((const ucontext_t *)context)->uc_mcontext;
 #if defined(__x86_64__)
-    return machine->gregs[REG_TRAPNO] < 32 && machine->gregs[REG_TRAPNO] ? (uintptr_t)machine->gregs[REG_RIP] : 0;
+    return machine->gregs[REG_TRAPNO] < 32 && machine->gregs[REG_TRAPNO]
+               ? (uintptr_t)machine->gregs[REG_RIP]
+               : 0;
 #else
     return (uintptr_t)machine->pc;
 #endif

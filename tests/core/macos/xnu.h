@@ -21,8 +21,13 @@ enum { KERN_SUCCESS = 0, KERN_INVALID_ADDRESS = 1, KERN_NO_SPACE = 3, KERN_INVAL
 enum { VM_FLAGS_FIXED = 0, VM_FLAGS_ANYWHERE = 1, VM_FLAGS_OVERWRITE = 0x4000 };
 enum { VM_PROT_NONE = 0, VM_PROT_READ = 1, VM_PROT_WRITE = 2 };
 enum { VM_INHERIT_COPY = 1, VM_INHERIT_NONE = 2, FALSE = 0, MACH_PORT_NULL = 0 };
-enum { VM_MEMORY_MALLOC = 1, VM_MEMORY_MALLOC_HUGE = 4, VM_MEMORY_MALLOC_LARGE_REUSABLE = 8,
-       VM_MEMORY_MALLOC_NANO = 11, VM_MEMORY_STACK = 30 };
+enum {
+    VM_MEMORY_MALLOC = 1,
+    VM_MEMORY_MALLOC_HUGE = 4,
+    VM_MEMORY_MALLOC_LARGE_REUSABLE = 8,
+    VM_MEMORY_MALLOC_NANO = 11,
+    VM_MEMORY_STACK = 30
+};
 enum { SM_SHARED = 4, SM_TRUESHARED = 5 };
 #define VM_REGION_SUBMAP_INFO_COUNT_64 1
 #define MACH_TASK_BASIC_INFO_COUNT 1
@@ -40,8 +45,8 @@ typedef void *vm_region_recurse_info_t, *task_info_t;
 
 #define mach_task_self() 1u
 kern_return_t vm_map(mach_port_t task, vm_address_t *at, vm_size_t bytes, vm_address_t mask,
-                     int flags, mach_port_t object, vm_address_t offset, int copy,
-                     vm_prot_t now, vm_prot_t most, vm_inherit_t inherit);
+                     int flags, mach_port_t object, vm_address_t offset, int copy, vm_prot_t now,
+                     vm_prot_t most, vm_inherit_t inherit);
 kern_return_t vm_region_recurse_64(mach_port_t task, vm_address_t *at, vm_size_t *bytes,
                                    natural_t *depth, vm_region_recurse_info_t info,
                                    mach_msg_type_number_t *count);

@@ -20,7 +20,7 @@ static void handler(int sig, siginfo_t *info, void *context)
         _exit(3);
 }
 
-static void catch(int sig)
+static void catch (int sig)
 {
     struct sigaction action = {.sa_flags = SA_SIGINFO | os_handler_flags()};
     action.sa_sigaction = handler;
@@ -34,7 +34,7 @@ static void catch_all(void)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP};
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
-        catch(faults[i]);
+        catch (faults[i]);
 }
 
 static bool blocks(int sig)
@@ -48,7 +48,7 @@ static bool blocks(int sig)
 static void sent(int sig)
 {
     sigset_t before;
-    catch(sig);
+    catch (sig);
     entries = handled = 0;
     for (int i = 0; i < 3; i++) {
         os_mask_all(&before);
@@ -74,7 +74,7 @@ TEST(sent_while_masked)
 TEST(sent_in_a_pass)
 {
     sigset_t before;
-    catch(SIGBUS);
+    catch (SIGBUS);
     os_keep_faults_off();
     SAME(raise(SIGBUS), 0);
     os_mask_sent(&before); /* as the marker does in there */

@@ -84,11 +84,11 @@ static bool may_lock(void)
     return p.granted & SA_LOCK;
 }
 
-#define NEED_LOCKS()                                                                             \
-    if (under_tool())                                                                            \
-        SKIP("tools have locks of their own");                                                   \
-    if (!may_lock())                                                                             \
-        SKIP("nothing can be locked here")
+#define NEED_LOCKS() \
+    if (under_tool()) \
+        SKIP("tools have locks of their own"); \
+    if (!may_lock()) \
+    SKIP("nothing can be locked here")
 
 TEST(before_5_18)
 {

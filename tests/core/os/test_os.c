@@ -219,7 +219,8 @@ TEST(reading_keeps_the_lock)
         struct vm_region_submap_info_64 info;
         mach_msg_type_number_t count = VM_REGION_SUBMAP_INFO_COUNT_64;
         SAME(vm_region_recurse_64(mach_task_self(), &place, &bytes, &depth,
-                                  (vm_region_recurse_info_t)&info, &count), 0);
+                                  (vm_region_recurse_info_t)&info, &count),
+             0);
         CHECK(info.user_wired_count > 0);
     }
 #endif
@@ -761,10 +762,7 @@ static void to_a_pipe(write_call *call, void (*pipes)(int))
     SAME(errno, 4711);
 }
 
-TEST(byte_to_a_pipe)
-{
-    to_a_pipe(os_write_byte, SIG_IGN);
-}
+TEST(byte_to_a_pipe) { to_a_pipe(os_write_byte, SIG_IGN); }
 
 TEST(byte_to_a_pipe_quietly)
 {

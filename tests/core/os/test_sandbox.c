@@ -12,14 +12,25 @@
 
 /* What everything below takes, the C library's part in it too. docs/platforms.md has the same
  * lists. */
-static const struct { const char *name; long number; } essential[] = {
-#define CALL(name) {#name, SYS_##name}
-    CALL(close), CALL(exit_group), CALL(fcntl), CALL(fstat), CALL(ftruncate), CALL(futex),
-    CALL(getpid), CALL(getrandom), CALL(gettid), CALL(lseek), CALL(madvise), CALL(mmap),
-    CALL(mprotect), CALL(mremap), CALL(munlock), CALL(munmap), CALL(newfstatat), CALL(openat),
-    CALL(pread64), CALL(prlimit64), CALL(read), CALL(recvmsg), CALL(rt_sigaction),
-    CALL(rt_sigpending), CALL(rt_sigprocmask), CALL(rt_sigreturn), CALL(rt_tgsigqueueinfo),
-    CALL(sched_yield), CALL(sendmsg), CALL(sigaltstack), CALL(write),
+static const struct {
+    const char *name;
+    long number;
+} essential[] = {
+#define CALL(name) \
+    { \
+        #name, SYS_##name \
+    }
+    CALL(close),          CALL(exit_group),   CALL(fcntl),
+    CALL(fstat),          CALL(ftruncate),    CALL(futex),
+    CALL(getpid),         CALL(getrandom),    CALL(gettid),
+    CALL(lseek),          CALL(madvise),      CALL(mmap),
+    CALL(mprotect),       CALL(mremap),       CALL(munlock),
+    CALL(munmap),         CALL(newfstatat),   CALL(openat),
+    CALL(pread64),        CALL(prlimit64),    CALL(read),
+    CALL(recvmsg),        CALL(rt_sigaction), CALL(rt_sigpending),
+    CALL(rt_sigprocmask), CALL(rt_sigreturn), CALL(rt_tgsigqueueinfo),
+    CALL(sched_yield),    CALL(sendmsg),      CALL(sigaltstack),
+    CALL(write),
 #ifdef SYS_poll
     CALL(poll),
 #else
@@ -27,9 +38,12 @@ static const struct { const char *name; long number; } essential[] = {
 #endif
 };
 /* What it does without, and of that what it asks a child about, which takes two more. */
-static const struct { const char *name; long number; } optional[] = {
-    {"memfd_secret", 447}, CALL(mlock2), CALL(pwritev2), CALL(mincore), CALL(capget), CALL(prctl), CALL(sysinfo),
-    CALL(process_vm_readv), CALL(ioctl),
+static const struct {
+    const char *name;
+    long number;
+} optional[] = {
+    {"memfd_secret", 447}, CALL(mlock2),  CALL(pwritev2),         CALL(mincore), CALL(capget),
+    CALL(prctl),           CALL(sysinfo), CALL(process_vm_readv), CALL(ioctl),
 };
 static const long asking[] = {SYS_clone, SYS_wait4};
 #undef CALL
@@ -68,7 +82,10 @@ static bool is_essential(long number)
 }
 
 /* Shared with the child, to whom every call may be fatal. */
-static struct { int stage; bool secretmem, locked; } *told;
+static struct {
+    int stage;
+    bool secretmem, locked;
+} *told;
 static int marker[2], ends[2];
 static struct sa_why why;
 static struct sa_arena small, large, pooled, other, work;
@@ -83,10 +100,7 @@ static void *gives(void *with)
     return sa_hand_over(&small, ends[0], 5000, &mine) ? NULL : with;
 }
 
-static bool never(void *context, size_t done, size_t total)
-{
-    return !context && done < total;
-}
+static bool never(void *context, size_t done, size_t total) { return !context && done < total; }
 
 static void everything(void)
 {
@@ -182,7 +196,10 @@ static void share(void)
     CHECK(told != MAP_FAILED);
 }
 
-struct one { long number; uint32_t answer; };
+struct one {
+    long number;
+    uint32_t answer;
+};
 
 static bool set_one(const void *with)
 {
@@ -195,7 +212,10 @@ static bool lives_without(long number, uint32_t answer)
     return lives(set_one, &(struct one){number, answer}, false);
 }
 
-struct some { long numbers[AT_ONCE]; unsigned count; };
+struct some {
+    long numbers[AT_ONCE];
+    unsigned count;
+};
 
 static bool set_some(const void *with)
 {

@@ -118,10 +118,10 @@ TEST(every_size)
 /* What no pages can be had for, up to the end of what a size_t holds. */
 TEST(impossible_sizes)
 {
-    static const size_t impossible[] = {(size_t)1 << 47,       PTRDIFF_MAX - 4096, PTRDIFF_MAX,
-                                        (size_t)PTRDIFF_MAX + 1, SIZE_MAX - 4096,    SIZE_MAX - 24,
-                                        SIZE_MAX - 23,         SIZE_MAX - 22,      SIZE_MAX - 8,
-                                        SIZE_MAX - 7,          SIZE_MAX};
+    static const size_t impossible[] = {
+        (size_t)1 << 47, PTRDIFF_MAX - 4096, PTRDIFF_MAX,   (size_t)PTRDIFF_MAX + 1,
+        SIZE_MAX - 4096, SIZE_MAX - 24,      SIZE_MAX - 23, SIZE_MAX - 22,
+        SIZE_MAX - 8,    SIZE_MAX - 7,       SIZE_MAX};
     struct sa_pool *pool = new_pool();
     struct sa_arena one;
     put(pool, &one, 32, 1);
@@ -343,10 +343,7 @@ static void writes_before(void *with)
     sa_close(&a); /* the one in front finds out */
 }
 
-TEST(damage_in_front_is_the_neighbours)
-{
-    SAME(death_of(in_child(writes_before, NULL)), SIGABRT);
-}
+TEST(damage_in_front_is_the_neighbours) { SAME(death_of(in_child(writes_before, NULL)), SIGABRT); }
 
 /* ---- wiping and closing --------------------------------------------------------------------- */
 
@@ -681,10 +678,7 @@ static void start(pthread_t *thread, void *(*body)(void *), void *with)
     SAME(pthread_create(thread, NULL, body, with), 0);
 }
 
-static void join(pthread_t thread)
-{
-    SAME(pthread_join(thread, NULL), 0);
-}
+static void join(pthread_t thread) { SAME(pthread_join(thread, NULL), 0); }
 
 TEST(threads_in_one_pool)
 {

@@ -87,8 +87,8 @@ TEST(while_others_work)
         size_t n = sa_census(seen, 4096), mine = 0;
         for (size_t i = 0; i < n; i++) {
             mine += seen[i].size == 77;
-            CHECK(seen[i].pooled || !seen[i].arenas || seen[i].size == 77 ||
-                  seen[i].size == 10 || seen[i].size == 100000);
+            CHECK(seen[i].pooled || !seen[i].arenas || seen[i].size == 77 || seen[i].size == 10 ||
+                  seen[i].size == 100000);
             if (seen[i].address)
                 CHECK(seen[i].address >= seen[i].pages &&
                       seen[i].address + seen[i].size <= seen[i].pages + seen[i].data);

@@ -99,7 +99,7 @@ TEST(nothing)
 TEST(every_form_everywhere)
 {
     static const size_t sizes[] = {8, 15, 16, 31, 100};
-    static const enum sa_form forms[] = {SA_PLAIN, SA_HEX,   SA_HEX_UPPER, SA_UTF16,
+    static const enum sa_form forms[] = {SA_PLAIN, SA_HEX,  SA_HEX_UPPER, SA_UTF16,
                                          SA_UTF32, SA_IPAD, SA_OPAD};
     uint8_t *region = map(1 << 17);
     size_t turn = 0;
@@ -124,8 +124,8 @@ TEST(every_form_everywhere)
 TEST(base64_at_three_places)
 {
     /* what b64encode of 0 to 2 bytes of 'q' and the secret "0123456789abcdef" is */
-    static const char *const texts[] = {"MDEyMzQ1Njc4OWFiY2RlZg==", "cTAxMjM0NTY3ODlhYmNkZWY=",
-                                        "cXEwMTIzNDU2Nzg5YWJjZGVm"};
+    static const char *const texts[] = {
+        "MDEyMzQ1Njc4OWFiY2RlZg==", "cTAxMjM0NTY3ODlhYmNkZWY=", "cXEwMTIzNDU2Nzg5YWJjZGVm"};
     static const size_t first[] = {0, 2, 3}, length[] = {21, 20, 21};
     uint8_t *region = map(4096);
     no_marker();
@@ -168,8 +168,8 @@ TEST(text)
 {
     static const uint8_t utf8[] = {0xc3, 0xa4, 'b', 0xc3, 0xb6, 'd', 0xc3, 0xa9,
                                    'f',  'g',  'h', 'i',  'j',  'k', 'l',  'm'};
-    static const uint8_t characters[] = {0xe4, 'b', 0xf6, 'd', 0xe9, 'f', 'g', 'h',
-                                         'i',  'j', 'k',  'l', 'm'};
+    static const uint8_t characters[] = {0xe4, 'b', 0xf6, 'd', 0xe9, 'f', 'g',
+                                         'h',  'i', 'j',  'k', 'l',  'm'};
     uint8_t *region = map(4096);
     no_marker();
     OK(sa_arena_make(&secret, sizeof utf8, 1, &why));
@@ -185,8 +185,9 @@ TEST(text)
         for (size_t k = 0; k < count; k++)
             found |= copies[k].address == (uintptr_t)region + 3 &&
                      copies[k].length == width * sizeof characters &&
-                     copies[k].form ==
-                         (width == 1 ? SA_LATIN1 : width == 2 ? SA_UTF16 : SA_UTF32);
+                     copies[k].form == (width == 1   ? SA_LATIN1
+                                        : width == 2 ? SA_UTF16
+                                                     : SA_UTF32);
         CHECK(found);
     }
 }
@@ -358,8 +359,7 @@ TEST(a_file_cut_short)
     FILE *file = tmpfile();
     CHECK(file);
     SAME(ftruncate(fileno(file), (off_t)(20 * page)), 0);
-    uint8_t *region =
-        mmap(NULL, 20 * page, PROT_READ | PROT_WRITE, MAP_SHARED, fileno(file), 0);
+    uint8_t *region = mmap(NULL, 20 * page, PROT_READ | PROT_WRITE, MAP_SHARED, fileno(file), 0);
     CHECK(region != MAP_FAILED);
     make_secret(24);
     memset(region, 1, 20 * page);
@@ -430,8 +430,7 @@ TEST(lockdown_meanwhile)
             (void)!sa_fill_end(&work, true);
         }
         last = 0;
-        enum sa_code code =
-            sa_find(&secret, &work, true, copies, ROOM, &count, told, &last, &why);
+        enum sa_code code = sa_find(&secret, &work, true, copies, ROOM, &count, told, &last, &why);
         CHECK(code == SA_OK || code == SA_WIPED);
         wiped += code == SA_WIPED;
     }

@@ -13,12 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHECK(what)                                                   \
-    do {                                                              \
-        if (!(what)) {                                                \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #what);         \
-            exit(1);                                                  \
-        }                                                             \
+#define CHECK(what) \
+    do { \
+        if (!(what)) { \
+            printf("%s:%d: %s\n", __FILE__, __LINE__, #what); \
+            exit(1); \
+        } \
     } while (0)
 
 /* The compiler knows malloc and free by name, and drops stores that nobody reads. */

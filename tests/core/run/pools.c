@@ -29,12 +29,12 @@ enum { CLASS = 40, LAST = 36 };
 enum { CLASS = 36, LAST = 44 };
 #endif
 
-#define CHECK(what)                                                   \
-    do {                                                              \
-        if (!(what)) {                                                \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #what);         \
-            exit(1);                                                  \
-        }                                                             \
+#define CHECK(what) \
+    do { \
+        if (!(what)) { \
+            printf("%s:%d: %s\n", __FILE__, __LINE__, #what); \
+            exit(1); \
+        } \
     } while (0)
 
 static struct arena_allocator arenas;
@@ -82,7 +82,7 @@ static void *take(void *ctx, size_t bytes)
     if (!classes[class].pool || HEADER + (classes[class].used + 1) * size > POOL) {
         classes[class].pool = new_pool();
         classes[class].used = 0;
-        put(classes[class].pool + CLASS, (uint32_t)class);
+        put(classes[class].pool + CLASS, (uint32_t) class);
         put(classes[class].pool + LAST, (uint32_t)(POOL - size));
     }
     put(classes[class].pool, ++classes[class].used);

@@ -29,10 +29,7 @@ static void *gives(void *with)
     return NULL;
 }
 
-static void pair(int ends[2])
-{
-    SAME(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-}
+static void pair(int ends[2]) { SAME(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0); }
 
 static bool has_secretmem(void)
 {
@@ -231,8 +228,14 @@ TEST(offers_that_do_not_fit)
         uint64_t offset, size;
         char answer;
     } tries[] = {
-        {0, 100, 'D'}, {1, 4095, 'D'}, {1, 4096, 'R'}, {4096, 0, 'D'}, {4096, 1, 'R'},
-        {UINT64_MAX, 1, 'R'}, {UINT64_MAX - 99, 100, 'R'}, {100, 5000, 'R'},
+        {0, 100, 'D'},
+        {1, 4095, 'D'},
+        {1, 4096, 'R'},
+        {4096, 0, 'D'},
+        {4096, 1, 'R'},
+        {UINT64_MAX, 1, 'R'},
+        {UINT64_MAX - 99, 100, 'R'},
+        {100, 5000, 'R'},
     };
     if (page != 4096)
         SKIP("made for pages of 4 KiB");

@@ -160,11 +160,11 @@ static bool have(size_t pages)
     return true;
 }
 
-#define NEED(pages)                                                                              \
-    if (under_valgrind())                                                                        \
-        SKIP("valgrind knows no secretmem");                                                     \
-    if (!have(pages))                                                                            \
-        SKIP("there is no secretmem, or a kernel that charges it by length limits it")
+#define NEED(pages) \
+    if (under_valgrind()) \
+        SKIP("valgrind knows no secretmem"); \
+    if (!have(pages)) \
+    SKIP("there is no secretmem, or a kernel that charges it by length limits it")
 
 /* Another process of the user takes all the pages that are left, or gives them back. */
 static pid_t other;
@@ -202,10 +202,7 @@ static void others_give(void)
     }
 }
 
-static unsigned of(struct sa_arena *a)
-{
-    return sa_protection_of(a) & (SA_LOCK | SA_SECRETMEM);
-}
+static unsigned of(struct sa_arena *a) { return sa_protection_of(a) & (SA_LOCK | SA_SECRETMEM); }
 
 /* ---- tests ----------------------------------------------------------------------------------- */
 
@@ -422,7 +419,9 @@ TEST(large_arenas)
     OK(sa_arena_make(&a, HUGE_BYTES, 1, &why));
     CHECK(!(of(&a) & SA_SECRETMEM));
     unsigned char some[64];
-    SAME(mincore((void *)((uintptr_t)arena_bytes(&a) / page() * page() + page()), 64 * page(), some), 0);
+    SAME(
+        mincore((void *)((uintptr_t)arena_bytes(&a) / page() * page() + page()), 64 * page(), some),
+        0);
     if (of(&a) & SA_LOCK)
         CHECK(is_all(some, 64, 0)); /* none is touched */
 }

@@ -48,7 +48,8 @@ TEST(across_pages)
     }
     /* Part of what was laid is whole as well: ranges begin and end anywhere. */
     for (size_t at = 3; at < BYTES - 5; at += 61)
-        CHECK(canary_whole(memory + at, memory + BYTES - 5) && canary_whole(memory + 3, memory + at));
+        CHECK(canary_whole(memory + at, memory + BYTES - 5) &&
+              canary_whole(memory + 3, memory + at));
 }
 
 /* A run of one byte, or a canary copied from another page, does not pass. */

@@ -52,8 +52,7 @@ static _Noreturn void look(void)
     FILE *maps = fopen("/proc/self/maps", "re");
     uintptr_t from, end;
     while (maps && fgets(line, sizeof line, maps))
-        if (strstr(line, "secretmem") &&
-            sscanf(line, "%" SCNxPTR "-%" SCNxPTR, &from, &end) == 2) {
+        if (strstr(line, "secretmem") && sscanf(line, "%" SCNxPTR "-%" SCNxPTR, &from, &end) == 2) {
             seen = 1;
             if (mprotect((void *)from, end - from, PROT_READ) == 0 &&
                 holds_secret((uint8_t *)from, end - from))

@@ -457,7 +457,8 @@ static bool none_blocked(void)
 {
     sigset_t now;
     pthread_sigmask(SIG_SETMASK, NULL, &now);
-    return !sigismember(&now, SIGSEGV) && !sigismember(&now, SIGTERM) && !sigismember(&now, SIGUSR1);
+    return !sigismember(&now, SIGSEGV) && !sigismember(&now, SIGTERM) &&
+           !sigismember(&now, SIGUSR1);
 }
 
 /* Refused, and nothing of it is left. */

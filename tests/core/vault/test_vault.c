@@ -165,8 +165,13 @@ TEST(impossible_sizes)
 {
     OK(vault_enter(&why));
     struct sa_status before = status();
-    const size_t sizes[] = {SIZE_MAX, SIZE_MAX - 1, SIZE_MAX - page(), SIZE_MAX - 3 * page(),
-                            SIZE_MAX / 2 + 1, PTRDIFF_MAX, (size_t)PTRDIFF_MAX - 2 * page(),
+    const size_t sizes[] = {SIZE_MAX,
+                            SIZE_MAX - 1,
+                            SIZE_MAX - page(),
+                            SIZE_MAX - 3 * page(),
+                            SIZE_MAX / 2 + 1,
+                            PTRDIFF_MAX,
+                            (size_t)PTRDIFF_MAX - 2 * page(),
                             (size_t)1 << 62};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         for (size_t align = 1; align <= page(); align *= 16) {

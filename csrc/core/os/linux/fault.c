@@ -12,8 +12,8 @@ SA_HOT bool os_is_forced(int sig, const siginfo_t *info, const void *context, bo
     /* QUIT, HUP and XCPU carry positive codes too, and force nothing. A set, as a switch
      * becomes a jump through a pointer. */
     const uint64_t faults = UINT64_C(1) << SIGSEGV | UINT64_C(1) << SIGTRAP |
-                            UINT64_C(1) << SIGBUS | UINT64_C(1) << SIGILL |
-                            UINT64_C(1) << SIGFPE | UINT64_C(1) << SIGSYS;
+                            UINT64_C(1) << SIGBUS | UINT64_C(1) << SIGILL | UINT64_C(1) << SIGFPE |
+                            UINT64_C(1) << SIGSYS;
     int notice = sig == SIGSEGV ? LATE_TAG_CHECK : sig == SIGTRAP ? PERF_EVENT : 0;
 #ifdef BUS_MCEERR_AO /* a memory error found elsewhere */
     notice = sig == SIGBUS ? BUS_MCEERR_AO : notice;

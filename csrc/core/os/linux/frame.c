@@ -113,8 +113,14 @@ void os_learn_frame(void) {}
  * the matrix and table of SME (5.19, 6.3). Gives the record that continues elsewhere. */
 static const uint8_t *clear_records(uint8_t *at, size_t room)
 {
-    enum { FPSIMD = 0x46508001, SVE = 0x53564501, ZA = 0x54366345, ZT = 0x5a544e01,
-           EXTRA = 0x45585401, HEAD = 16 };
+    enum {
+        FPSIMD = 0x46508001,
+        SVE = 0x53564501,
+        ZA = 0x54366345,
+        ZT = 0x5a544e01,
+        EXTRA = 0x45585401,
+        HEAD = 16
+    };
     const uint8_t *more = NULL;
     for (;;) {
         struct {

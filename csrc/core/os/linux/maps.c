@@ -175,8 +175,14 @@ static int held_by_scan(struct os_maps *walk, uintptr_t from, uintptr_t to, uint
 {
     struct page_run run = {0};
     struct scan_pages ask = {
-        .size = sizeof ask, .start = from, .end = to, .vec = (uint64_t)(uintptr_t)&run,
-        .vec_len = 1, .inverted = ZERO_PAGE, .all_of = ZERO_PAGE, .any_of = PRESENT | SWAPPED,
+        .size = sizeof ask,
+        .start = from,
+        .end = to,
+        .vec = (uint64_t)(uintptr_t)&run,
+        .vec_len = 1,
+        .inverted = ZERO_PAGE,
+        .all_of = ZERO_PAGE,
+        .any_of = PRESENT | SWAPPED,
         .returned = PRESENT,
     };
     /* past ioctl(), whose second argument is of another type in each C library */
@@ -241,8 +247,8 @@ static bool held_by_asking(struct os_maps *walk, ask_pages *ask, uintptr_t from,
     return false;
 }
 
-bool os_maps_held(struct os_maps *walk, const struct os_map *map, uintptr_t from,
-                  uintptr_t *start, uintptr_t *end)
+bool os_maps_held(struct os_maps *walk, const struct os_map *map, uintptr_t from, uintptr_t *start,
+                  uintptr_t *end)
 {
     if (from >= map->end)
         return false;

@@ -317,8 +317,7 @@ int os_unplace_pages(void *at, size_t bytes, bool *hole)
 int os_drop_pages(void *at, size_t bytes)
 {
     int before = errno, error = 0;
-    if (mmap(at, bytes, PROT_NONE, RESERVED | MAP_FIXED, -1, 0) == MAP_FAILED &&
-        munmap(at, bytes))
+    if (mmap(at, bytes, PROT_NONE, RESERVED | MAP_FIXED, -1, 0) == MAP_FAILED && munmap(at, bytes))
         error = errno;
     errno = before;
     return error;

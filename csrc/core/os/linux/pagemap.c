@@ -14,8 +14,8 @@ static int look_at_pagemap(uintptr_t at, size_t pages, unsigned char *vec)
     enum { AT_ONCE = 64 }; /* 512 bytes of a signal stack that may be small */
     uint64_t entries[AT_ONCE];
     uintptr_t first = at / os_page_size();
-    long fd = os_syscall(SYS_openat, AT_FDCWD, (long)"/proc/self/pagemap", O_RDONLY | O_CLOEXEC,
-                         0, 0, 0);
+    long fd = os_syscall(SYS_openat, AT_FDCWD, (long)"/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0,
+                         0, 0);
     int error = fd < 0 ? (int)-fd : 0;
     for (size_t done = 0; done < pages && !error;) {
         size_t count = pages - done < AT_ONCE ? pages - done : AT_ONCE;
@@ -35,8 +35,8 @@ static int look_at_pagemap(uintptr_t at, size_t pages, unsigned char *vec)
 static bool has_swap(void)
 {
     struct sysinfo info;
-    return !os_may_call_now(OS_SYSINFO) ||
-           os_syscall(SYS_sysinfo, (long)&info, 0, 0, 0, 0, 0) || info.totalswap;
+    return !os_may_call_now(OS_SYSINFO) || os_syscall(SYS_sysinfo, (long)&info, 0, 0, 0, 0, 0) ||
+           info.totalswap;
 }
 
 int os_touched_ever(void *at, size_t bytes, unsigned char *vec)

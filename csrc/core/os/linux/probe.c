@@ -55,35 +55,18 @@ static void make(enum os_call call)
 {
     struct iovec none = {0};
     switch (call) {
-    case OS_MEMFD_SECRET:
-        (void)os_syscall(SYS_memfd_secret, O_CLOEXEC, 0, 0, 0, 0, 0);
-        break;
-    case OS_MLOCK2:
-        (void)os_syscall(SYS_mlock2, 0, 0, MLOCK_ONFAULT, 0, 0, 0);
-        break;
-    case OS_PWRITEV2:
-        (void)os_syscall(SYS_pwritev2, -1, (long)&none, 1, -1, -1, 0);
-        break;
-    case OS_MINCORE:
-        (void)os_syscall(SYS_mincore, 0, 0, 0, 0, 0, 0);
-        break;
-    case OS_CAPGET:
-        (void)os_syscall(SYS_capget, 0, 0, 0, 0, 0, 0);
-        break;
-    case OS_SYSINFO:
-        (void)os_syscall(SYS_sysinfo, 0, 0, 0, 0, 0, 0);
-        break;
-    case OS_PRCTL:
-        (void)os_syscall(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0, 0);
-        break;
-    case OS_IOCTL:
-        (void)os_syscall(SYS_ioctl, -1, 0, 0, 0, 0, 0);
-        break;
+    case OS_MEMFD_SECRET: (void)os_syscall(SYS_memfd_secret, O_CLOEXEC, 0, 0, 0, 0, 0); break;
+    case OS_MLOCK2: (void)os_syscall(SYS_mlock2, 0, 0, MLOCK_ONFAULT, 0, 0, 0); break;
+    case OS_PWRITEV2: (void)os_syscall(SYS_pwritev2, -1, (long)&none, 1, -1, -1, 0); break;
+    case OS_MINCORE: (void)os_syscall(SYS_mincore, 0, 0, 0, 0, 0, 0); break;
+    case OS_CAPGET: (void)os_syscall(SYS_capget, 0, 0, 0, 0, 0, 0); break;
+    case OS_SYSINFO: (void)os_syscall(SYS_sysinfo, 0, 0, 0, 0, 0, 0); break;
+    case OS_PRCTL: (void)os_syscall(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0, 0); break;
+    case OS_IOCTL: (void)os_syscall(SYS_ioctl, -1, 0, 0, 0, 0, 0); break;
     case OS_PROCESS_VM_READV:
         (void)os_syscall(SYS_process_vm_readv, os_process(), 0, 0, 0, 0, 0);
         break;
-    case OS_CALLS:
-        break;
+    case OS_CALLS: break;
     }
 }
 
@@ -152,10 +135,7 @@ static void ask(unsigned calls)
             record(1u << call, child_lives(1u << call) ? MAY : MAY_NOT);
 }
 
-void os_probe_in_child(bool may)
-{
-    atomic_store(&no_children, !may);
-}
+void os_probe_in_child(bool may) { atomic_store(&no_children, !may); }
 
 void os_probe(void)
 {

@@ -13,23 +13,23 @@
 bool os_ends_process(int sig)
 {
     switch (sig) {
-    case SIGKILL: case SIGSTOP: case SIGCHLD: case SIGCONT: case SIGTSTP: case SIGTTIN:
-    case SIGTTOU: case SIGURG: case SIGWINCH:
-        return false;
+    case SIGKILL:
+    case SIGSTOP:
+    case SIGCHLD:
+    case SIGCONT:
+    case SIGTSTP:
+    case SIGTTIN:
+    case SIGTTOU:
+    case SIGURG:
+    case SIGWINCH: return false;
     default: /* between the two kinds are those that the C library keeps for itself */
         return (sig > 0 && sig < 32) || (sig >= SIGRTMIN && sig <= SIGRTMAX);
     }
 }
 
-SA_HOT long os_process(void)
-{
-    return os_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
-}
+SA_HOT long os_process(void) { return os_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0); }
 
-bool os_is_init(void)
-{
-    return getpid() == 1;
-}
+bool os_is_init(void) { return getpid() == 1; }
 
 int os_requeue(int sig, siginfo_t *info)
 {

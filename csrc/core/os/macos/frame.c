@@ -11,10 +11,7 @@
  * as do traps of arm64: brk leaves the counter in place. */
 #if defined(__x86_64__)
 /* Where a trap that does not come again by itself is sent. */
-static void trap_again(void)
-{
-    __asm__ __volatile__("int3");
-}
+static void trap_again(void) { __asm__ __volatile__("int3"); }
 
 /* int3 and the two-byte int 3 are over when their signal comes; so is what a
  * hardware breakpoint or single step (trap 1) stopped behind. */
@@ -81,7 +78,8 @@ uintptr_t fault_address(const void *context)
     enum { SYSTEM_CALL = 0x15 };
     mcontext_t machine = ((const ucontext_t *)context)->uc_mcontext;
     return machine->__es.__esr >> 26 != SYSTEM_CALL
-               ? (uintptr_t)arm_thread_state64_get_pc(machine->__ss) : 0;
+               ? (uintptr_t)arm_thread_state64_get_pc(machine->__ss)
+               : 0;
 }
 #else
 #error "secalloc supports macOS on arm64 and x86-64"

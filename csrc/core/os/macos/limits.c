@@ -8,10 +8,7 @@
 #include <sys/sysctl.h>
 #include <unistd.h>
 
-size_t os_map_limit(void)
-{
-    return SIZE_MAX;
-}
+size_t os_map_limit(void) { return SIZE_MAX; }
 
 /* RLIMIT_AS bounds the size of the whole map, shared libraries included. */
 size_t os_address_space_left(void)

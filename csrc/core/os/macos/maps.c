@@ -56,7 +56,7 @@ bool os_maps_next(struct os_maps *walk, struct os_map *out)
     for (natural_t depth = 0;;) { /* into what processes have in common */
         mach_msg_type_number_t count = VM_REGION_SUBMAP_INFO_COUNT_64;
         if (vm_region_recurse_64(mach_task_self(), &at, &size, &depth,
-                                   (vm_region_recurse_info_t)&info, &count))
+                                 (vm_region_recurse_info_t)&info, &count))
             return false;
         if (!info.is_submap)
             break;
@@ -76,8 +76,8 @@ bool os_maps_next(struct os_maps *walk, struct os_map *out)
     return true;
 }
 
-bool os_maps_held(struct os_maps *walk, const struct os_map *map, uintptr_t from,
-                  uintptr_t *start, uintptr_t *end)
+bool os_maps_held(struct os_maps *walk, const struct os_map *map, uintptr_t from, uintptr_t *start,
+                  uintptr_t *end)
 {
     (void)walk;
     enum { AT_ONCE = 512 };

@@ -18,9 +18,8 @@ enum { REPLACING = VM_FLAGS_FIXED | VM_FLAGS_OVERWRITE };
 /* Inaccessible pages of zeros, never executable. */
 static int map_nothing(vm_address_t *at, size_t bytes, int flags, vm_inherit_t inherit)
 {
-    kern_return_t result =
-        vm_map(mach_task_self(), at, bytes, 0, flags, MACH_PORT_NULL, 0, FALSE, VM_PROT_NONE,
-               VM_PROT_READ | VM_PROT_WRITE, inherit);
+    kern_return_t result = vm_map(mach_task_self(), at, bytes, 0, flags, MACH_PORT_NULL, 0, FALSE,
+                                  VM_PROT_NONE, VM_PROT_READ | VM_PROT_WRITE, inherit);
     if (result == KERN_SUCCESS)
         return 0;
     return result == KERN_INVALID_ADDRESS || result == KERN_INVALID_ARGUMENT ? EINVAL : ENOMEM;
@@ -44,10 +43,7 @@ int os_reserve_at(void *at, size_t bytes)
 
 /* ---- data pages ------------------------------------------------------------ */
 
-unsigned os_known_protections(void)
-{
-    return SA_GUARD | SA_LOCK | SA_NOFORK;
-}
+unsigned os_known_protections(void) { return SA_GUARD | SA_LOCK | SA_NOFORK; }
 
 /* Lock inaccessible pages. mlock touches each of them, for which they must be
  * accessible; the lock outlasts the way back. */
@@ -131,7 +127,8 @@ int os_place_pages(void *from, size_t bytes, void *onto, bool *hole)
     if (error)
         return error;
     vm_address_t place = (vm_address_t)onto;
-    error = map_nothing(&place, bytes, REPLACING, VM_INHERIT_NONE); /* an object of its own, freed with it */
+    error = map_nothing(&place, bytes, REPLACING,
+                        VM_INHERIT_NONE); /* an object of its own, freed with it */
     if (error)
         return error;
     if (locked) {
@@ -142,7 +139,8 @@ int os_place_pages(void *from, size_t bytes, void *onto, bool *hole)
         }
         if (error) {
             (void)lock_pages(from, bytes); /* it was, a moment ago */
-            (void)map_nothing(&place, bytes, REPLACING, VM_INHERIT_NONE); /* inaccessible and empty anyway */
+            (void)map_nothing(&place, bytes, REPLACING,
+                              VM_INHERIT_NONE); /* inaccessible and empty anyway */
             return error;
         }
     }

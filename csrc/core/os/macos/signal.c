@@ -8,23 +8,24 @@
 bool os_ends_process(int sig)
 {
     switch (sig) {
-    case SIGKILL: case SIGSTOP: case SIGCHLD: case SIGCONT: case SIGTSTP: case SIGTTIN:
-    case SIGTTOU: case SIGURG: case SIGWINCH: case SIGIO: case SIGINFO:
-        return false;
-    default:
-        return sig > 0 && sig < NSIG;
+    case SIGKILL:
+    case SIGSTOP:
+    case SIGCHLD:
+    case SIGCONT:
+    case SIGTSTP:
+    case SIGTTIN:
+    case SIGTTOU:
+    case SIGURG:
+    case SIGWINCH:
+    case SIGIO:
+    case SIGINFO: return false;
+    default: return sig > 0 && sig < NSIG;
     }
 }
 
-long os_process(void)
-{
-    return (long)getpid();
-}
+long os_process(void) { return (long)getpid(); }
 
-bool os_is_init(void)
-{
-    return getpid() == 1;
-}
+bool os_is_init(void) { return getpid() == 1; }
 
 /* The siginfo cannot be queued, only the signal; a fault's is not blocked by itself. The
  * library's lock is not taken for a thread's own handle. ENOTSUP and ESRCH on a dispatch

@@ -57,8 +57,7 @@ static int write_now(int fd, const struct stat *what, const char *byte)
     int error = file ? (file_is_full(fd, what) ? EFBIG : 0) : has_room(fd);
     if (error)
         return error;
-    ssize_t wrote = S_ISSOCK(what->st_mode) ? send(fd, byte, 1, MSG_NOSIGNAL)
-                                            : write(fd, byte, 1);
+    ssize_t wrote = S_ISSOCK(what->st_mode) ? send(fd, byte, 1, MSG_NOSIGNAL) : write(fd, byte, 1);
     return wrote == 1 ? 0 : wrote < 0 ? errno : EIO;
 }
 
