@@ -59,7 +59,8 @@ class Build(build_ext):
                 sorted(glob("csrc/run/*.c")),
                 self.build_temp,
                 [(SYSTEM_MACRO, "1")],
-                depends=glob("csrc/run/*.h"),
+                include_dirs=["csrc/core"],
+                depends=[*glob("csrc/run/*.h"), "csrc/core/face/lend.h"],
                 extra_postargs=FLAGS,
             )
             self.compiler.link_shared_object(objects, self._preloaded(), extra_postargs=LINKED)

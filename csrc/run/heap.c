@@ -4,14 +4,12 @@
  * calls by these names. Memory still comes from glibc's malloc and goes back to it, by way
  * of its caches. Blocks that were mapped each by itself go back to the kernel, which gives
  * their pages to nobody else unwiped. */
+#include "behind.h"
 #include "overwrite.h"
+#include "shelter.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -19,48 +17,8 @@
 #pragma GCC visibility push(default)
 void free(void *block);
 void *realloc(void *block, size_t bytes);
+void *reallocarray(void *block, size_t count, size_t bytes);
 #pragma GCC visibility pop
-
-/* Exported by glibc since 2.0 for just this purpose. */
-void *__libc_malloc(size_t bytes);
-void __libc_free(void *block);
-void *__libc_realloc(void *block, size_t bytes);
-
-/* ---- whose the heap is ----------------------------------------------------------------- */
-
-static _Atomic(uintptr_t) next_malloc, next_free, next_realloc;
-
-/* dlsym itself may free: what comes meanwhile is left alone. */
-static uintptr_t next(_Atomic(uintptr_t) *known, const char *name)
-{
-    static _Thread_local bool asking;
-    if (!*known && !asking) {
-        asking = true;
-        *known = (uintptr_t)dlsym(RTLD_NEXT, name);
-        asking = false;
-    }
-    return *known;
-}
-
-/* Another allocator may come behind us, whose blocks look different. The address of malloc does
- * not tell: where the program takes it, and has a fixed place, it is one in the program. Nor does
- * __libc_malloc, which others define too. */
-static bool is_glibcs(void)
-{
-    enum { UNKNOWN, GLIBCS, ANOTHERS };
-    static _Atomic int whose;
-    static _Atomic(uintptr_t) next_of_glibc;
-    int known = atomic_load_explicit(&whose, memory_order_relaxed);
-    if (known != UNKNOWN)
-        return known == GLIBCS;
-    Dl_info heap, glibc;
-    uintptr_t there = next(&next_malloc, "malloc");
-    uintptr_t sure = next(&next_of_glibc, "gnu_get_libc_version");
-    if (!there || !sure || !dladdr((void *)there, &heap) || !dladdr((void *)sure, &glibc))
-        return false;
-    whose = heap.dli_fbase == glibc.dli_fbase ? GLIBCS : ANOTHERS;
-    return whose == GLIBCS;
-}
 
 /* ---- glibc's blocks -------------------------------------------------------------------- */
 
@@ -125,17 +83,30 @@ static bool is_cached(const void *block)
 
 /* ---- the two functions ----------------------------------------------------------------- */
 
-void free(void *block)
+static void another_free(void *block)
 {
-    if (!is_glibcs()) {
-        uintptr_t there = next(&next_free, "free");
-        if (there)
-            ((void (*)(void *))there)(block);
-        return;
-    }
+    uintptr_t there = behind_is_early(block) ? 0 : behind(BEHIND_FREE);
+    if (there)
+        ((void (*)(void *))there)(block);
+}
+
+/* One of glibc's. */
+static void let_go(void *block)
+{
     if (block && !is_cached(block))
         overwrite(block, room(block));
     __libc_free(block);
+}
+
+void free(void *block)
+{
+    const struct lent *by = shelter_of(block);
+    if (by)
+        by->give(block);
+    else if (!behind_is_glibcs() || behind_is_early(block))
+        another_free(block);
+    else
+        let_go(block);
 }
 
 /* What a block that grew has over, so that it need not move each time: one that grows by a
@@ -199,12 +170,53 @@ static void *mapped_resized(void *block, size_t bytes)
     return to;
 }
 
-void *realloc(void *block, size_t bytes)
+static void *another_realloc(void *block, size_t bytes)
 {
-    if (!is_glibcs()) {
-        uintptr_t there = next(&next_realloc, "realloc");
-        return there ? ((void *(*)(void *, size_t))there)(block, bytes) : NULL;
+    uintptr_t there = behind(BEHIND_REALLOC);
+    return there ? ((void *(*)(void *, size_t))there)(block, bytes) : NULL;
+}
+
+static void *early_resized(void *block, size_t bytes)
+{
+    enum { MOST = 4096 }; /* of all of them; what lies behind is not secret */
+    const char *end = (const char *)block;
+    size_t there = 0;
+    void *to = malloc(bytes);
+    while (there < bytes && there < MOST && behind_is_early(end + there))
+        there++;
+    return to ? memcpy(to, block, there) : NULL;
+}
+
+/* A block from the C library, or none, in a sheltered call: it goes to the heap there. */
+static void *brought_in(const struct lent *by, void *block, size_t bytes)
+{
+    void *to = by->take(bytes, ALIGNED, false);
+    size_t had = block ? malloc_usable_size(block) : 0;
+    if (!to) {
+        errno = ENOMEM;
+        return NULL;
     }
+    if (block) {
+        memcpy(to, block, had < bytes ? had : bytes);
+        let_go(block);
+    }
+    return to;
+}
+
+/* A block of the heap, which it stays. */
+static void *lent_resized(const struct lent *by, void *block, size_t bytes)
+{
+    void *to = bytes ? by->resize(block, bytes) : NULL;
+    if (!bytes)
+        by->give(block);
+    else if (!to)
+        errno = ENOMEM;
+    return to;
+}
+
+/* One of glibc's, which it stays. */
+static void *plainly_resized(void *block, size_t bytes)
+{
     if (block && is_mapped(block))
         return mapped_resized(block, bytes);
     size_t had = block && !is_cached(block) ? room(block) : 0;
@@ -215,4 +227,32 @@ void *realloc(void *block, size_t bytes)
     if (had)
         overwrite((char *)block + bytes, had - bytes);
     return __libc_realloc(block, bytes);
+}
+
+static void *resized(const void *caller, void *block, size_t bytes)
+{
+    const struct lent *by = shelter_of(block);
+    if (by)
+        return lent_resized(by, block, bytes);
+    if (behind_is_early(block))
+        return early_resized(block, bytes);
+    if (!behind_is_glibcs())
+        return another_realloc(block, bytes);
+    if (shelter_takes(caller) && (bytes || !block))
+        return brought_in(atomic_load(&shelter_lent), block, bytes);
+    return plainly_resized(block, bytes);
+}
+
+void *realloc(void *block, size_t bytes)
+{
+    return resized(__builtin_return_address(0), block, bytes);
+}
+
+void *reallocarray(void *block, size_t count, size_t bytes)
+{
+    size_t all;
+    if (!__builtin_mul_overflow(count, bytes, &all))
+        return resized(__builtin_return_address(0), block, all);
+    errno = ENOMEM;
+    return NULL;
 }

@@ -176,7 +176,8 @@ def built(source: str, to: Path, *flags: str) -> str:
         pytest.skip("needs a C compiler")
     file = Path(__file__).parents[1] / "core" / "run" / source
     made = str(to / (source + "".join(flags)))
-    common = ["-std=gnu11", "-O1", "-w", "-rdynamic", "-pthread", "-o", made, str(file)]
+    core = f"-I{Path(__file__).parents[2] / 'csrc' / 'core'}"
+    common = ["-std=gnu11", "-O1", "-w", "-rdynamic", "-pthread", core, "-o", made, str(file)]
     subprocess.run([compiler, *flags, *common], check=True)  # noqa: S603
     return made
 
@@ -217,6 +218,15 @@ def test_blocks_of_another_allocator(tmp_path: Path) -> None:
         assert (end.returncode, end.stdout, end.stderr) == (0, "ok\n", ""), loaded
     end = start([program, "another"], env={"LD_PRELOAD": str(ours)})
     assert end.returncode == 1, "the control: those of the C library do not"
+
+
+@by_library
+def test_blocks_in_a_sheltered_call(tmp_path: Path) -> None:
+    """From a heap that the library is lent; each way to take one, and what is left out."""
+    program, heap = (built("lent.c", tmp_path, *f) for f in ((), ("-DHEAP", "-shared", "-fPIC")))
+    end = start([program, heap], env={"LD_PRELOAD": str(library())})
+    assert (end.returncode, end.stdout, end.stderr) == (0, "ok\n", "")
+    assert start([program, heap]).returncode == 1, "the control: without it nothing is lent"
 
 
 @by_library

@@ -46,16 +46,26 @@ static inline bool try_hold(void)
                                                    memory_order_acquire, memory_order_relaxed);
 }
 
-static inline void hold(void)
+bool heap_is_held(void)
 {
-    for (unsigned turn = 0; !try_hold(); turn++)
+    return atomic_load_explicit(&holder, memory_order_relaxed) == os_thread();
+}
+
+/* False: the thread has it already. It runs an atfork handler, or a signal's. */
+static inline bool hold(void)
+{
+    for (unsigned turn = 0; !try_hold(); turn++) {
+        if (heap_is_held())
+            return false;
         os_wait(turn);
+    }
+    return true;
 }
 
 bool heap_hold(void)
 {
     enum { TURNS = 64 + 30000 }; /* a fork of a large process takes seconds */
-    if (atomic_load_explicit(&holder, memory_order_relaxed) == os_thread())
+    if (heap_is_held())
         return false;
     for (unsigned turn = 0; turn < TURNS; os_wait(turn++))
         if (try_hold())
@@ -219,12 +229,14 @@ static void *take_whole(size_t bytes)
     return atomic_load(&s->at);
 }
 
-void *heap_take(size_t bytes, bool zeroed)
+void *heap_take(size_t bytes, bool zeroed) { return heap_take_aligned(bytes, STEP, zeroed); }
+
+void *heap_take_aligned(size_t bytes, size_t alignment, bool zeroed)
 {
-    if (bytes > PTRDIFF_MAX)
+    if (bytes > PTRDIFF_MAX || alignment > os_page_size() || !hold())
         return NULL;
-    hold();
-    void *block = bytes <= LARGEST ? take_cell(class_of(bytes)) : take_whole(bytes);
+    bool small = bytes <= LARGEST && alignment <= STEP;
+    void *block = small ? take_cell(class_of(bytes)) : take_whole(bytes);
     heap_let_go();
     if (zeroed && block)
         memset(block, 0, bytes);
@@ -275,10 +287,19 @@ static struct span *span_of(const void *block)
     return s;
 }
 
+size_t heap_size(const void *block)
+{
+    const struct span *s = span_of(block);
+    return s->cell ? s->cell : s->block;
+}
+
 void heap_give(void *block)
 {
     struct span *s = span_of(block);
-    hold();
+    if (!hold()) {
+        memset(block, 0, heap_size(block)); /* and it stays: who has the heap counts on its lists */
+        return;
+    }
     if (s->cell) {
         give_cell(s, block);
     } else {
@@ -303,9 +324,8 @@ static void shrink(struct span *s, uint8_t *block, size_t bytes)
     size_t had = s->cell ? s->cell : s->block;
     if (bytes < had)
         memset(block + bytes, 0, had - bytes);
-    if (s->cell)
+    if (s->cell || !hold())
         return;
-    hold();
     bytes_in_use += bytes - s->block;
     s->block = bytes;
     heap_let_go();
@@ -315,8 +335,7 @@ void *heap_resize(void *block, size_t bytes)
 {
     struct span *s = span_of(block);
     size_t had = s->cell ? s->cell : s->block, room = s->cell ? s->cell : s->bytes;
-    if (s->cell) {
-        hold(); /* whose neighbours come and go */
+    if (s->cell && hold()) { /* whose neighbours come and go */
         (void)index_of(s, block);
         heap_let_go();
     }
@@ -338,15 +357,17 @@ void *heap_resize(void *block, size_t bytes)
 
 void heap_count(size_t *block_count, size_t *bytes)
 {
-    hold();
+    bool held = hold();
     *block_count = blocks;
     *bytes = bytes_in_use;
-    heap_let_go();
+    if (held)
+        heap_let_go();
 }
 
 void heap_trim(void)
 {
-    hold();
+    if (!hold())
+        return;
     (void)give_idle();
     heap_let_go();
 }

@@ -59,6 +59,8 @@ unsigned hooks_leave(void)
 
 unsigned hooks_depth(void) { return depth; }
 
+const _Atomic unsigned *hooks_threads(void) { return &inside_now; }
+
 void hooks_forked(void) { atomic_store(&inside_now, depth != 0); }
 
 /* ---- what stands before ------------------------------------------------------------------- */

@@ -18,4 +18,7 @@ unsigned hooks_leave(void);
 unsigned hooks_depth(void);
 void hooks_forked(void); /* [atfork child] */
 
+/* How many threads are in one. [any] */
+const _Atomic unsigned *hooks_threads(void);
+
 #endif

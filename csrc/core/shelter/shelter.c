@@ -5,6 +5,7 @@
 #include "shelter/fork.h"
 #include "shelter/heap.h"
 #include "shelter/hooks.h"
+#include "shelter/lend.h"
 #include "shelter/stack.h"
 #include "vault/vault.h"
 
@@ -28,6 +29,7 @@ enum sa_code sa_shelter_begin(struct sa_why *why)
         *why = (struct sa_why){.call = "dlsym(PyMem_SetAllocator)"};
         return SA_OS_ERROR;
     }
+    lend_heap();
     hooks_enter();
     return SA_OK;
 }
