@@ -113,8 +113,9 @@ def checks(key, file, texts):
     assert libc.pthread_getspecific(key) == 5 and libc.fgetc(file) > 0
     assert all(ctypes.string_at(at) == b"x" * n for at, n in zip(texts, range(1, 3000, 100)))
 stop = threading.Event()
+def take(): [libc.free(libc.strdup(b"y" * 200)) for _ in range(99)]
 def busy():
-    while not stop.is_set(): shelter(lambda: [libc.free(libc.strdup(b"y" * 200)) for _ in range(99)])
+    while not stop.is_set(): shelter(take)
 threads = [threading.Thread(target=busy) for _ in range(2)]
 for thread in threads: thread.start()
 held = shelter(takes)
