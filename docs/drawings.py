@@ -139,6 +139,7 @@ ROOMS = {
     "process": "lockdown, status, census",
     "residue": "search for copies",
     "transfer": "handing over",
+    "outlet": "pipes and files to others",
     "shelter": "a heap that is wiped",
     "pool": "many small arenas on shared pages",
     "arena": "one secret: make, fill, seal, rotate, replace, close",

@@ -16,8 +16,8 @@ overwritten with noise before anything else runs.
         stream.readinto(view)
 
 Come in: `Arena`, `random`, `take`, `concat`, `getpass`, `getenv`, `read`, `fromhex`,
-`b64decode`, `encode`; go out as text: `hexlify`, `b64encode`; many small secrets on few
-pages: `Pool`.
+`b64decode`, `encode`; go out as text: `hexlify`, `b64encode`; to other programs, and to what
+insists on a path: `pipe`, `as_path`; many small secrets on few pages: `Pool`.
 Wipe: `clear`, `lockdown`, `rekey`, `rotate`.  Ask: `is_secure`, `compare_digest`, `status`.
 Arrange: `require`, `configure`, `trim`, `arm`, `disarm`, `set_lockdown_fd`, `harden`.
 Shelter what insists on bytes or str: `shelter`, `sheltered`, `capture`, `capturing`,
@@ -97,6 +97,7 @@ if TYPE_CHECKING:
     from secalloc._terminal.ask import getpass as getpass
     from secalloc._values import Hardening, Protection, Sheltered, Status
     from secalloc.channel import LockdownChannel, LockdownChild, LockdownEvent, LockdownKind
+    from secalloc.outlets import as_path, pipe
     from secalloc.sources import getenv, read
 
 __version__ = "0.1.0"
@@ -120,6 +121,7 @@ __all__ = [
     "WipedError",
     "adopt",
     "arm",
+    "as_path",
     "b64decode",
     "b64encode",
     "capture",
@@ -137,6 +139,7 @@ __all__ = [
     "is_secure",
     "is_sheltered",
     "lockdown",
+    "pipe",
     "read",
     "rekey",
     "require",
@@ -160,6 +163,7 @@ _LAZY = {
     "channel": ("LockdownChannel", "LockdownChild", "LockdownEvent", "LockdownKind"),
     "map": (),
     "residue": (),
+    "outlets": ("as_path", "pipe"),
     "sources": ("getenv", "read"),
 }
 _importing = _RLock()

@@ -13,6 +13,7 @@
 
 #include "face/arena.h"
 #include "face/fatal.h"
+#include "face/outlet.h"
 #include "face/pool.h"
 #include "face/process.h"
 #include "face/residue.h"

@@ -84,14 +84,16 @@ static int module_exec(PyObject *module)
         !(state->block_type = add_type(module, &py_block_spec)) ||
         !(state->pool_type = add_type(module, &py_pool_spec)) ||
         !(state->listener_type = add_type(module, &py_listener_spec)) ||
-        !(state->waiter_type = add_type(module, &py_waiter_spec)))
+        !(state->waiter_type = add_type(module, &py_waiter_spec)) ||
+        !(state->outlet_type = add_type(module, &py_outlet_spec)))
         return -1;
     if (defer_numpy(state->arena_type) < 0 || defer_numpy(state->view_type) < 0)
         return -1;
     if (PyModule_AddType(module, state->arena_type) < 0 ||
         PyModule_AddType(module, state->view_type) < 0 ||
         PyModule_AddType(module, state->listener_type) < 0 ||
-        PyModule_AddType(module, state->waiter_type) < 0)
+        PyModule_AddType(module, state->waiter_type) < 0 ||
+        PyModule_AddType(module, state->outlet_type) < 0)
         return -1;
     return PyModule_AddType(module, state->pool_type);
 }
@@ -105,6 +107,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->pool_type);
     Py_VISIT(state->listener_type);
     Py_VISIT(state->waiter_type);
+    Py_VISIT(state->outlet_type);
     Py_VISIT(state->wiped_error);
     Py_VISIT(state->sealed_error);
     Py_VISIT(state->forked_error);
@@ -125,6 +128,7 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->pool_type);
     Py_CLEAR(state->listener_type);
     Py_CLEAR(state->waiter_type);
+    Py_CLEAR(state->outlet_type);
     Py_CLEAR(state->wiped_error);
     Py_CLEAR(state->sealed_error);
     Py_CLEAR(state->forked_error);

@@ -133,6 +133,20 @@ try: secalloc.adopt("x")
 except secalloc.AdoptError: pass""",
     "arm": "secalloc.arm(); secalloc.arm(signals=[11]); secalloc.arm()",
     "disarm": "secalloc.disarm(); secalloc.disarm(); secalloc.arm()",
+    "as_path": """
+for seekable in (False, True):
+    for given in (a, large):
+        with secalloc.as_path(given, seekable=seekable) as path: os.read(path.fds[0], 10)
+b = secret(); b.clear()
+try: secalloc.as_path(b, seekable=True).__enter__()
+except secalloc.WipedError: pass
+secalloc.as_path(a, seekable=True).__enter__(); secalloc.as_path(large).__enter__()""",
+    "pipe": """
+for given in (a, a[3:], large):
+    with secalloc.pipe(given) as fd: os.read(fd, 10)
+try: secalloc.pipe(b"x")
+except TypeError: pass
+secalloc.pipe(large).__enter__()""",
     "b64decode": """
 secalloc.b64decode("QUJD"); secalloc.b64decode(b"QUJD", urlsafe=True)
 for bad in ("QUI", "QU D", b"=QQQ"):

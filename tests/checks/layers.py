@@ -31,13 +31,13 @@ CORE = (
     ("fatal", "slab"),
     ("arena",),
     ("pool",),
-    ("process", "residue", "transfer", "shelter"),
+    ("process", "residue", "transfer", "outlet", "shelter"),
 )
 GLUE = (("objects",), ("functions", "types"), ("module.c",))
 PACKAGE = (
     ("_values", "_original"),
     ("_core",),
-    ("_channel", "_shelter", "_terminal", "residue", "sources"),
+    ("_channel", "_shelter", "_terminal", "outlets", "residue", "sources"),
     ("channel",),
     ("__init__",),
     ("_commands",),

@@ -57,6 +57,14 @@ def pool():
     with secalloc.Pool() as pool:
         assert pool.alloc(b"x") == b"x"
 
+def paths():
+    try:
+        with secalloc.as_path(kept) as path: assert os.read(path.fds[0], 10) == b"kept"
+    except FileNotFoundError: pass  # there is no /dev/fd here
+
+def piped():
+    with secalloc.pipe(kept) as fd: assert os.read(fd, 10) == b"kept"
+
 def found():
     try: return secalloc.residue.find(secalloc.random(64))
     except FileNotFoundError: pass  # there is no /proc here
@@ -89,6 +97,7 @@ calls = {
     "WipedError": lambda: raises(secalloc.WipedError, clear_and_read),
     "adopt": lambda: raises(secalloc.AdoptError, secalloc.adopt, "none"),
     "arm": lambda: secalloc.arm(),
+    "as_path": paths,
     "b64decode": lambda: secalloc.b64decode("YWJj"),
     "b64encode": lambda: secalloc.b64encode(kept),
     "capture": sheltered(lambda: secalloc.capture(bytes, 5)),
@@ -108,6 +117,7 @@ calls = {
     "is_sheltered": lambda: secalloc.is_sheltered(b"outside"),
     "lockdown": lambda: secalloc.lockdown(),
     "map": lambda: secalloc.map.draw(io.StringIO()),
+    "pipe": piped,
     "random": lambda: secalloc.random(3),
     "read": read,
     "rekey": lambda: secalloc.rekey(),

@@ -29,6 +29,8 @@ static struct slack slack_of(struct sa_arena *a)
     struct slot s = arena_slot(a);
     uint8_t *bytes = arena_bytes(a), *from = slot_data(s);
     size_t n = s.region->data;
+    if (s.region->is_file)
+        return (struct slack){bytes, bytes, bytes, bytes};
     if (a->slab)
         from = slab_cell_at(a->slab, a->cell, &n);
     return (struct slack){from, bytes, bytes + a->size, from + n};

@@ -140,6 +140,28 @@ int os_read_page(int fd, void *page, size_t n, size_t *got);
 
 void os_close(int fd); /* [any] */
 
+/* ---- what other programs read from ------------------------------------------- */
+
+/* A pipe: its end for reading, and the one for writing, which does not wait. Both are
+ * close-on-exec, and none is a standard stream's. [any] */
+int os_pipe(int ends[2]);
+
+/* A descriptor more of the same, likewise. [any] */
+int os_duplicate(int fd, int *copy);
+
+/* Write what a pipe takes at once. EAGAIN: nothing. The caller blocks SIGPIPE, or reads from it
+ * itself. [any] */
+int os_pipe_write(int fd, const void *bytes, size_t n, size_t *sent);
+
+/* Read what there is in it now, up to `n` bytes. 0 bytes: nothing is, or its end. [any] */
+int os_pipe_read(int fd, void *bytes, size_t n, size_t *got);
+
+/* Map a file in memory of `size` bytes and as many pages as `bytes` are, as os_map_pages does, but
+ * fetched, and give a descriptor of it for reading. Its size never changes, and only through these
+ * pages can it be written (before Linux 5.1 by its owner, too). Both sizes 0: nothing is mapped.
+ * ENOTSUP: there is no such thing. Failing, nothing is left open. [any] */
+int os_map_file(size_t size, size_t bytes, unsigned least, struct os_pages *out, int *fd);
+
 /* ---- hardening --------------------------------------------------------------- */
 
 /* Each returns whether it holds from here on, and is harmless when repeated; if not, why

@@ -25,13 +25,17 @@ static enum sa_code reserve(size_t data, uint8_t **base, struct sa_why *why)
     return SA_NO_MEMORY;
 }
 
-/* Pages between the guards; failing, what was reserved went back. */
-static enum sa_code place(uint8_t *base, size_t data, unsigned least, unsigned *granted,
-                          struct sa_why *why)
+/* Pages between the guards; failing, all that was mapped went back. */
+static enum sa_code place(uint8_t *base, size_t data, unsigned least, const struct os_pages *given,
+                          unsigned *granted, struct sa_why *why)
 {
     struct os_pages pages;
     size_t one = 1;
-    enum sa_code code = mapping_slots(data, &one, least, true, &pages, why);
+    enum sa_code code = SA_OK;
+    if (given)
+        pages = *given;
+    else
+        code = mapping_slots(data, &one, least, true, &pages, why);
     if (code) {
         (void)os_release(base, data + 2 * vault.page); /* nothing in it yet */
         return code;
@@ -58,6 +62,7 @@ static void enter(struct sa_region *r, uint8_t *base, size_t data, unsigned gran
     r->data = data;
     r->given = 0;
     r->slots = 1;
+    r->is_file = false;
     atomic_store(&r->used, 1);
     if (!r->words) { /* once: wipers read it */
         _Atomic(struct sa_arena *) *owners = (void *)(vault.large_words + LARGES);
@@ -73,19 +78,29 @@ static void enter(struct sa_region *r, uint8_t *base, size_t data, unsigned gran
 
 enum { MAPS = 4 }; /* that one counts for */
 
-enum sa_code large_take(size_t data, unsigned least, struct slot *out, struct sa_why *why)
+/* An entry of the table, and address space for it. */
+static enum sa_code make_room(size_t data, struct sa_region **r, uint8_t **base, struct sa_why *why)
 {
-    uint8_t *base;
-    unsigned granted;
     enum sa_code code = mapping_allows(MAPS, why);
     if (code)
         return code;
-    struct sa_region *r = free_entry();
-    if (!r) {
+    if (!(*r = free_entry())) {
         *why = (struct sa_why){.hint = "close some of the large arenas"};
         return SA_NO_MEMORY;
     }
-    if ((code = reserve(data, &base, why)) || (code = place(base, data, least, &granted, why)))
+    return reserve(data, base, why);
+}
+
+enum sa_code large_take(size_t data, unsigned least, const struct os_pages *given, struct slot *out,
+                        struct sa_why *why)
+{
+    struct sa_region *r;
+    uint8_t *base;
+    unsigned granted;
+    enum sa_code code = make_room(data, &r, &base, why);
+    if (code && given)
+        (void)os_release(given->at, data); /* nothing in it yet */
+    if (code || (code = place(base, data, least, given, &granted, why)))
         return code;
     enter(r, base, data, granted);
     vault.maps += MAPS;

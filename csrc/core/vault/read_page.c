@@ -1,5 +1,8 @@
-/* Reads from a descriptor by way of a page of its own, where the kernel cannot store into
- * secretmem. */
+/* Reads from a descriptor by way of a page of its own: where the kernel cannot store into
+ * secretmem, and what nobody wants. */
+#include "vault/read_page.h"
+
+#include "base/wipe.h"
 #include "vault/mapping.h"
 #include "vault/noise.h"
 #include "base/registers.h"
@@ -54,4 +57,25 @@ enum sa_code sa_read_by_page(int fd, void *to, size_t n, size_t *got, struct sa_
         return SA_OK;
     *why = (struct sa_why){.call = "read", .error = error};
     return SA_OS_ERROR;
+}
+
+size_t read_page_drop(int fd)
+{
+    enum { LITTLE = 256 };
+    uint8_t little[LITTLE]; /* where no page is to be had: it has to go all the same */
+    struct sa_why unused;
+    size_t got;
+    int which = scratch_take();
+    uint8_t *page = NULL;
+    if (which >= 0 && (scratch_page(which) || map(which, &unused) == SA_OK))
+        page = scratch_page(which);
+    if (os_pipe_read(fd, page ? page : little, page ? vault.page : LITTLE, &got))
+        got = 0; /* not to be read: whoever has the other end has it still */
+    if (page)
+        noise_wipe(page, vault.page);
+    else
+        wipe_scratch(little, sizeof little);
+    if (which >= 0)
+        scratch_give(which);
+    return got;
 }

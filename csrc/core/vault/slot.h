@@ -19,6 +19,8 @@ struct sa_region {
     _Atomic size_t bytes;     /* all of it */
     _Atomic size_t data;      /* bytes of data in a slot */
     size_t given;             /* bytes at the end that were moved elsewhere */
+    bool is_file;             /* others read its pages by a descriptor, or map them: no canary is
+                                 laid that they would see, and could damage */
     uint32_t slots;
     _Atomic uint32_t used;    /* slots that were ever handed out; the rest is untouched */
     struct slot_words *words; /* two a slot; a child process sees zeros */

@@ -11,6 +11,14 @@ static void set_owned_access(struct slot s, enum os_access access)
     atomic_store(slot_word(s), word_with(atomic_load(slot_word(s)), access, access));
 }
 
+int vault_open_owned(struct slot s)
+{
+    int error = os_protect(slot_data(s), s.region->data, OS_WRITE);
+    if (!error)
+        set_owned_access(s, OS_WRITE);
+    return error;
+}
+
 enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *out, bool *zeroed,
                         struct sa_why *why)
 {
@@ -28,7 +36,7 @@ enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *
     while (!large && (size_t)1 << class < pages)
         class ++;
     lock_take(LOCK_VAULT);
-    enum sa_code code = large ? large_take(data, least, out, why)
+    enum sa_code code = large ? large_take(data, least, NULL, out, why)
                               : pages_take(class, least, out, why);
     if (!code) {
         vault.live++;
@@ -38,11 +46,9 @@ enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *
     if (code)
         return code;
     *zeroed = large;
-    int error = os_protect(slot_data(*out), out->region->data, OS_WRITE);
-    if (!error) {
-        set_owned_access(*out, OS_WRITE);
+    int error = vault_open_owned(*out);
+    if (!error)
         return SA_OK;
-    }
     *why = slot_refused(error);
     vault_put(*out, size, true);
     return SA_NO_MEMORY;

@@ -44,6 +44,9 @@ uint32_t vault_epoch(void);
 SA_MUST_USE enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *out,
                                     bool *zeroed, struct sa_why *why);
 
+/* Make the pages of a slot that is owned, and was just taken, accessible. 0 or an errno. [any] */
+SA_MUST_USE int vault_open_owned(struct slot s);
+
 /* Of LOCK, SECRETMEM and NODUMP those that new pages have as long as no limit is met, and
  * what to ask for after `ask` was refused, on the way down to `least`. [any] */
 unsigned vault_wanted(void);

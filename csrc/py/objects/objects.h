@@ -44,6 +44,14 @@ struct pool_data {
     } idle[SHARDS];
 };
 
+enum outlet_phase { OUTLET_NEW, OUTLET_BUSY, OUTLET_OPEN, OUTLET_ENDED };
+struct outlet_data {
+    PyObject *source; /* strong; an Arena or an ArenaView */
+    bool seekable;
+    _Atomic int phase;
+    struct sa_outlet core; /* reads from the arena, which `source` holds */
+};
+
 #ifdef PY_ABI3T
 /* The types are final and have no base of ours: their payload is all there is. */
 #define PY_PAYLOAD(kind, o) ((struct kind##_data *)PyObject_GetTypeData(o, Py_TYPE(o)))
@@ -66,6 +74,9 @@ struct block_object {
 struct pool_object {
     PyObject_HEAD struct pool_data data;
 };
+struct outlet_object {
+    PyObject_HEAD struct outlet_data data;
+};
 #define PY_PAYLOAD(kind, o) (&((struct kind##_object *)(o))->data)
 #define PY_BASICSIZE(kind) ((int)sizeof(struct kind##_object))
 #define PY_WEAKREFS(kind) \
@@ -79,6 +90,7 @@ static inline struct arena_data *arena_data(PyObject *o) { return PY_PAYLOAD(are
 static inline struct view_data *view_data(PyObject *o) { return PY_PAYLOAD(view, o); }
 static inline struct block_data *block_data(PyObject *o) { return PY_PAYLOAD(block, o); }
 static inline struct pool_data *pool_data(PyObject *o) { return PY_PAYLOAD(pool, o); }
+static inline struct outlet_data *outlet_data(PyObject *o) { return PY_PAYLOAD(outlet, o); }
 
 static inline struct sa_arena *py_core_of(PyObject *arena) { return &arena_data(arena)->core; }
 

@@ -17,6 +17,7 @@ struct py_state {
     PyTypeObject *pool_type;
     PyTypeObject *listener_type;
     PyTypeObject *waiter_type;
+    PyTypeObject *outlet_type;
     PyObject *wiped_error;
     PyObject *sealed_error;
     PyObject *forked_error;

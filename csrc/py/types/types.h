@@ -10,6 +10,7 @@ extern PyType_Spec py_block_spec;
 extern PyType_Spec py_pool_spec;
 extern PyType_Spec py_listener_spec;
 extern PyType_Spec py_waiter_spec;
+extern PyType_Spec py_outlet_spec;
 
 /* One open(mode) of an Arena or a Pool, not entered yet. NULL with an exception. */
 PyObject *py_block_new(struct py_state *state, PyObject *target, PyObject *mode, double timeout_ms);

@@ -1,5 +1,6 @@
 /* Linux: the address space, and the pages that hold secrets. */
 #include "os/linux/budget.h"
+#include "os/linux/pages.h"
 #include "os/linux/probe.h"
 
 #include <errno.h>
@@ -157,7 +158,7 @@ static void *map_secretmem(size_t bytes, struct os_pages *out)
 }
 
 /* Nobody else is to have them: no child, no core file. Returns an errno. */
-static int keep_to_us(void *at, size_t bytes, struct os_pages *out)
+int os_keep_to_us(void *at, size_t bytes, struct os_pages *out)
 {
     if (madvise(at, bytes, MADV_DONTFORK)) { /* 2.6.16 */
         int error = errno;
@@ -198,7 +199,7 @@ static int fetch_all(void *at, size_t bytes, struct os_pages *out)
 
 /* Lock each page as it comes. A refusal is no failure; returns an errno where the pages
  * could not be made inaccessible again. */
-static int lock_anonymous(void *at, size_t bytes, struct os_pages *out)
+int os_lock_mapped(void *at, size_t bytes, struct os_pages *out)
 {
     const char *call = "mlock2";
     int error = os_lock_on_fault(at, bytes) ? errno : 0;
@@ -230,7 +231,7 @@ static int lock_anonymous(void *at, size_t bytes, struct os_pages *out)
 
 static int finish_secretmem(void *at, size_t bytes, struct os_pages *out)
 {
-    int error = keep_to_us(at, bytes, out);
+    int error = os_keep_to_us(at, bytes, out);
     if (!error)
         error = fetch_all(at, bytes, out);
     if (!error)
@@ -246,8 +247,8 @@ static int finish_anonymous(void *at, size_t bytes, struct os_pages *out)
     /* In a process that said PR_SET_MEMORY_MERGE (6.4) all is merged with what holds the same,
      * which another process can tell by the time that a store takes. EINVAL: no KSM. (2.6.32) */
     (void)madvise(at, bytes, MADV_UNMERGEABLE);
-    int error = keep_to_us(at, bytes, out);
-    return error ? error : lock_anonymous(at, bytes, out);
+    int error = os_keep_to_us(at, bytes, out);
+    return error ? error : os_lock_mapped(at, bytes, out);
 }
 
 int os_map_pages(size_t bytes, bool secretmem, unsigned least, struct os_pages *out)
