@@ -92,7 +92,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from secalloc import map as map
     from secalloc import residue as residue
-    from secalloc._channel.handover import AdoptError, adopt
+    from secalloc._channel.handover import AdoptError, adopt, on_offer
     from secalloc._shelter import capture, capturing, sheltered
     from secalloc._terminal.ask import getpass as getpass
     from secalloc._values import Hardening, Protection, Sheltered, Status
@@ -139,6 +139,7 @@ __all__ = [
     "is_secure",
     "is_sheltered",
     "lockdown",
+    "on_offer",
     "pipe",
     "read",
     "rekey",
@@ -158,7 +159,7 @@ __all__ = [
 _LAZY = {
     "_shelter": ("capture", "capturing", "sheltered"),
     "_values": ("Hardening", "Protection", "Sheltered", "Status"),
-    "_channel.handover": ("AdoptError", "adopt"),
+    "_channel.handover": ("AdoptError", "adopt", "on_offer"),
     "_terminal.ask": ("getpass",),
     "channel": ("LockdownChannel", "LockdownChild", "LockdownEvent", "LockdownKind"),
     "map": (),

@@ -10,17 +10,19 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from secalloc._channel.callback import deliver
-from secalloc._channel.child import Copy, LockdownChild, PopenArgs, Record, socket_pair
+from secalloc._channel.child import Copy, LockdownChild, PopenArgs, Record
 from secalloc._channel.events import LockdownEvent, LockdownKind, event
 from secalloc._channel.loops import Loops
-from secalloc._channel.watch import Watch, blocks, milliseconds
+from secalloc._channel.offer import Offer
+from secalloc._channel.patched import blocks, milliseconds
+from secalloc._channel.serve import Server
+from secalloc._channel.watch import Watch
+from secalloc._channel.wire import socket_pair
+from secalloc._channel.workers import Workers
 from secalloc._core import Arena, ForkedError, _Listener, _Waiter
-
-if TYPE_CHECKING:
-    from secalloc._channel.handover import Offer
 
 __all__ = ["LockdownChannel", "LockdownChild", "LockdownEvent", "LockdownKind"]
 
@@ -42,7 +44,9 @@ class LockdownChannel(_Waiter[LockdownEvent]):
         watch = Watch()
         self._listener = watch.listener
         self._records: dict[int, Record] = {}
-        self._offers: dict[int, Offer] = {}
+        self._offers: dict[Record, Offer] = {}
+        self._workers = Workers(watch, self._records)
+        self._server = Server(self._workers.enrol, self._workers.adopted)
         self._unspawned: list[weakref.ref[Copy]] = []
         self._loops = Loops(watch)
         self._made = 0
@@ -57,22 +61,29 @@ class LockdownChannel(_Waiter[LockdownEvent]):
         *,
         secrets: Mapping[str, Arena] | None = None,
         timeout: float | None = 60,
+        uses: int | None = 1,
+        any_namespace: bool = False,
     ) -> LockdownChild:
         """A new child's ends, to be passed on with popen_args(), fds and env, or as an
         argument of a multiprocessing.Process.
 
         `secrets`: what the child may get with adopt(name), once each, until `timeout`
-        seconds (None: no limit) after its start. OSError: no descriptors are left.
+        seconds (None: no limit) after its start. `uses`: how many processes may come with these
+        ends (None: any number), one after another or at once; each gets every secret, and is
+        heard of by itself. `any_namespace`: also where another PID namespace hides which process
+        it is. OSError: no descriptors are left. ValueError, WipedError: a closed or wiped arena.
         """
+        if uses is not None and (not isinstance(uses, int) or isinstance(uses, bool)):
+            raise TypeError(f"uses is a number of processes, or None, not {type(uses)!r}")
+        if uses is not None and uses < 1:
+            raise ValueError("uses is a number of processes, at least 1, or None")
         offer = None
-        if secrets is not None:
-            from secalloc._channel.handover import Offer  # noqa: PLC0415 - only when it is wanted
-
-            offer = Offer(secrets, timeout)
+        if secrets is not None or uses != 1:
+            offer = Offer(secrets or {}, timeout, uses, any_namespace=any_namespace)
         with self._listener:
             self._watch.check()
             self._made += 1
-            record = Record(f"child-{self._made}" if name is None else str(name))
+            record = Record(f"child-{self._made}" if name is None else str(name), uses)
             try:
                 read, copy = self._open(record, offer)
             except OSError as error:
@@ -86,8 +97,26 @@ class LockdownChannel(_Waiter[LockdownEvent]):
                 ) from None
             self._records[read] = record
             if offer is not None:
-                self._offers[read] = offer
+                self._offers[record] = offer
             return LockdownChild(record, copy)
+
+    def offer(
+        self,
+        secrets: Mapping[str, Arena],
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+        any_namespace: bool = False,
+    ) -> LockdownChild:
+        """What workers that another library starts are given, as an argument or by fork: each
+        calls its install(), and then adopt().
+
+        As child(), for any number of processes and any time. Keep what it returns as long as
+        workers are started; it can be pickled while multiprocessing starts one.
+        """
+        return self.child(
+            name, secrets=secrets, timeout=timeout, uses=None, any_namespace=any_namespace
+        )
 
     def _open(self, record: Record, offer: "Offer | None") -> tuple[int, Copy]:
         """The pipe, and the socket for the secrets."""
@@ -97,7 +126,8 @@ class LockdownChannel(_Waiter[LockdownEvent]):
             if offer:
                 ours, theirs = socket_pair()
                 fds.append(theirs.detach())
-                offer.connect(ours, record)
+                offer.record, record.giver = record, weakref.ref(offer)
+                self._server.add(ours, offer)
             os.set_blocking(read, False)
             self._listener.expect(read, event(LockdownKind.FATAL, record))
             self._watch.poller.add(read)
@@ -106,9 +136,9 @@ class LockdownChannel(_Waiter[LockdownEvent]):
             for fd in (read, *fds):
                 os.close(fd)
             if offer:
-                offer.close()
+                self._server.remove(offer)
             raise
-        copy = Copy(fds, offer.start if offer else None)
+        copy = Copy(fds, offer.start if offer else None, kept=record.uses != 1)
         self._unspawned = [ref for ref in self._unspawned if ref()]
         self._unspawned.append(weakref.ref(copy))
         return read, copy
@@ -174,12 +204,17 @@ class LockdownChannel(_Waiter[LockdownEvent]):
     def _said(self, fd: int, byte: bytes) -> LockdownEvent | None:
         """With the lock held: what a byte says but for a fatal marker, or b"" of the end;
         None: nothing new."""
+        if fd == self._workers.fd:
+            return self._workers.said()
         record = self._records.get(fd)
         if record is None:  # closed meanwhile, by a signal's handler
             return None
         if byte == b"L":
             self._listener.expect(fd, event(LockdownKind.FATAL, record))
             return event(LockdownKind.LOCKDOWN, record)
+        told = None if byte else self._workers.before(record)
+        if told:  # the end can be heard once more
+            return told
         fell = self._drop(fd) is None
         if fell and not byte:
             return None
@@ -189,10 +224,10 @@ class LockdownChannel(_Waiter[LockdownEvent]):
         me = threading.get_ident()
         with self._listener:
             copies = [(ref, ref()) for ref in self._unspawned]
-            self._unspawned = [ref for ref, copy in copies if copy and copy.thread != me]
-        for _, copy in copies:
-            if copy and copy.thread == me:
-                copy.close()
+            mine = [copy for _, copy in copies if copy and copy.thread == me and not copy.kept]
+            self._unspawned = [ref for ref, copy in copies if copy and copy not in mine]
+        for copy in mine:
+            copy.close()
 
     def fileno(self) -> int:
         """A descriptor that is readable while there may be an event, for selectors and
@@ -263,6 +298,10 @@ class LockdownChannel(_Waiter[LockdownEvent]):
             watch.closed = True
             for fd in list(self._records):
                 self._drop(fd)
+            for offer in list(self._offers.values()):
+                self._server.remove(offer)
+            self._offers.clear()
+            self._workers.close()
             copies = [ref() for ref in self._unspawned]
             self._unspawned.clear()
             watch.end()
@@ -308,19 +347,19 @@ class LockdownChannel(_Waiter[LockdownEvent]):
         fall = self._listener.forget(fd)
         if record is None:  # by a signal's handler, meanwhile
             return fall
-        offer = self._offers.pop(fd, None)
         self._watch.poller.remove(fd)
         os.close(fd)
-        if offer:
-            offer.close()
+        self._workers.left(fd)
+        if record.uses == 1 and record in self._offers:  # else others may be there
+            self._server.remove(self._offers.pop(record))
         return fall
 
     def _forked(self) -> None:
         """In a child: give up what is the parent's, and touch nothing that is shared."""
         self._watch.forked()
         fds = list(self._records)
-        for offer in self._offers.values():
-            offer.forked()
+        self._server.forked()
+        fds += self._workers.forked()
         self._records.clear()
         self._offers.clear()
         self._loops.forked()

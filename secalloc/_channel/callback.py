@@ -4,27 +4,28 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from typing import TypeVar
 
-from secalloc._channel.events import LockdownEvent
+_T = TypeVar("_T")
 
 
-def deliver(channel: Iterable[LockdownEvent], callback: Callable[[LockdownEvent], object]) -> None:
+def deliver(channel: Iterable[_T], callback: Callable[[_T], object]) -> None:
     """Call back with each event until the channel is closed, whatever the callback raises."""
     for event in _until_closed(channel):
         try:
             callback(event)
         except BaseException:
-            _report()
+            report()
 
 
-def _until_closed(channel: Iterable[LockdownEvent]) -> Iterator[LockdownEvent]:
+def _until_closed(channel: Iterable[_T]) -> Iterator[_T]:
     try:
         yield from channel
     except ValueError:
         return  # closed, or another process, before the first
 
 
-def _report() -> None:
+def report() -> None:
     """The exception being handled goes where a thread's do, and never further."""
     try:
         threading.excepthook(

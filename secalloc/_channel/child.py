@@ -1,17 +1,14 @@
 """A child's ends of a channel, on their way from the parent to the child."""
 
-import _socket
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Self, TypedDict
+from typing import Any, Protocol, Self, TypedDict
 
 from secalloc._channel import takeover
-
-_SO_NOSIGPIPE = 0x1022
-"""From sys/socket.h of macOS: Python's module has no name for it."""
+from secalloc._channel.handover import enrol
+from secalloc._core import Arena
 
 
 class Copy:
@@ -20,11 +17,15 @@ class Copy:
     As long as it is open the parent cannot see that the child is gone.
     """
 
-    __slots__ = ("__weakref__", "_fds", "_process", "_serve", "thread")
+    __slots__ = ("__weakref__", "_fds", "_process", "_serve", "kept", "thread")
 
-    def __init__(self, fds: Iterable[int], serve: Callable[[], None] | None) -> None:
+    def __init__(
+        self, fds: Iterable[int], serve: Callable[[], None] | None, *, kept: bool = False
+    ) -> None:
+        """`kept`: for several children, until the caller closes it."""
         self._fds = list(fds)
         self._serve = serve
+        self.kept = kept
         self._process = os.getpid()
         self.thread = threading.get_ident()
         pending.add(self)
@@ -97,15 +98,35 @@ class PopenArgs(TypedDict):
     pass_fds: tuple[int, ...]
 
 
+class Giver(Protocol):
+    """What a child is given by, as far as it is asked of here."""
+
+    def give(self, name: str, arena: Arena, seconds: float | None, to: Any) -> None:
+        """Offer one more."""
+
+    def expect(self, pid: int, *, more: bool) -> None:
+        """Serve that process, and none that is not expected."""
+
+    def expect_any(self) -> None:
+        """Serve who comes first."""
+
+    def holders(self) -> dict[int, tuple[str, ...]]:
+        """Which processes asked, and what each has."""
+
+
 class Record:
     """What the parent knows of one child."""
 
-    __slots__ = ("__weakref__", "name", "pid", "process")
+    __slots__ = ("__weakref__", "asker", "giver", "name", "origin", "pid", "process", "uses")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, uses: int | None = 1) -> None:
         self.name = name
+        self.uses = uses
         self.pid: int | None = None
         self.process = os.getpid()
+        self.giver: weakref.ref[Giver] | None = None
+        self.origin: Record | None = None
+        self.asker: object = None  # who it is to the giver
 
 
 class LockdownChild:
@@ -130,12 +151,73 @@ class LockdownChild:
 
     @property
     def pid(self) -> int | None:
-        """Its process, where the caller set it: secrets then go to no other."""
+        """Its process, where the caller set it, secrets then go to no other; else the first
+        that asked for one, or the one whose markers these are."""
+        if self._record.pid is None:
+            return next(iter(self.holders), None)
         return self._record.pid
 
     @pid.setter
     def pid(self, pid: int | None) -> None:
+        giver = self._giver()
+        if giver and pid is None:
+            giver.expect_any()
+        elif giver and pid is not None:
+            giver.expect(pid, more=False)
         self._record.pid = pid
+
+    @property
+    def origin(self) -> "LockdownChild | None":
+        """Whose ends it came with, where they are for several: what child(uses=...) or offer()
+        returned. None: it has ends of its own."""
+        origin = self._record.origin
+        return None if origin is None else LockdownChild(origin, None)
+
+    @property
+    def holders(self) -> dict[int, tuple[str, ...]]:
+        """The processes that asked for secrets over these ends, each with the names of those
+        that it adopted."""
+        giver = self._giver()
+        holders = giver.holders() if giver else {}
+        if self._record.origin is None:
+            return holders
+        return {pid: names for pid, names in holders.items() if pid == self._record.pid}
+
+    def expect(self, pid: int) -> None:
+        """Give secrets to that process, and to none that is not expected; called again, to one
+        more, up to `uses`.
+
+        ValueError: so many are expected already.
+        """
+        giver = self._giver()
+        if giver:
+            giver.expect(pid, more=True)
+        if self._record.pid is None:
+            self._record.pid = pid
+
+    def give(self, name: str, arena: Arena, *, timeout: float | None = 60) -> None:
+        """Offer a secret to a child that runs, in place of one by that name or besides: its
+        adopt(name) returns it, and its on_offer() callbacks are told.
+
+        To all processes that these ends are for, later ones too, or to the one that an event
+        names. It is on offer for `timeout` seconds (None: no limit), and the arena must stay as
+        it is so long, or until ADOPTED tells that it is not needed any more. ValueError: the
+        child is gone, was made without `secrets`, or the arena is closed. WipedError: it is
+        wiped.
+        """
+        record = self._record
+        if record.giver is None:
+            raise ValueError(
+                f"{record.name!r} was made without secrets: child(secrets={{}}) makes one that "
+                "can be given some later"
+            )
+        giver = self._giver()
+        if giver is None:
+            raise ValueError(f"{record.name!r} is gone, or its channel closed")
+        giver.give(name, arena, timeout, record.asker)
+
+    def _giver(self) -> Giver | None:
+        return self._record.giver() if self._record.giver else None
 
     @property
     def fds(self) -> tuple[int, ...]:
@@ -163,6 +245,8 @@ class LockdownChild:
         }
         if len(fds) > 1:
             variables[takeover.SECRETS_FD] = str(fds[1])
+            if self._record.uses != 1:
+                variables[takeover.SECRETS_USES] = str(self._record.uses or "any")
         return variables
 
     @property
@@ -220,7 +304,10 @@ class LockdownChild:
         self._record.process = process
         for other in list(pending):
             other.close()
-        takeover.take(fds[0], fds[1] if len(fds) > 1 else None)
+        several = self._record.uses != 1
+        takeover.take(fds[0], fds[1] if len(fds) > 1 else None, uses=several)
+        if several and len(fds) > 1:
+            enrol()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LockdownChild):
@@ -238,20 +325,14 @@ class LockdownChild:
         from multiprocessing import context, reduction  # noqa: PLC0415 - only for its users
 
         context.assert_spawning(self)
-        return _installed, (self.name, *[reduction.DupFd(fd) for fd in self.fds])
+        ends = [reduction.DupFd(fd) for fd in self.fds]
+        return _installed, (self.name, self._record.uses, *ends)
 
 
-def _installed(name: str, *fds: Any) -> LockdownChild:
+def _installed(name: str, uses: int | None, *fds: Any) -> LockdownChild:
     """In a child that multiprocessing spawned."""
     own = [int(fd.detach()) for fd in fds]
-    takeover.take(own[0], own[1] if len(own) > 1 else None)
-    return LockdownChild(Record(name), None)
-
-
-def socket_pair() -> tuple[_socket.socket, _socket.socket]:
-    """A stream in both directions whose writer gets an error, not SIGPIPE, at its end."""
-    pair = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    if sys.platform == "darwin":
-        for end in pair:
-            end.setsockopt(_socket.SOL_SOCKET, _SO_NOSIGPIPE, 1)
-    return pair
+    takeover.take(own[0], own[1] if len(own) > 1 else None, uses=uses != 1)
+    if uses != 1 and len(own) > 1:
+        enrol()
+    return LockdownChild(Record(name, uses), None)

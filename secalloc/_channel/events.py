@@ -19,6 +19,8 @@ class LockdownKind(StrEnum):
     its descriptor. After a lockdown too: that was no word of its end."""
     GARBAGE = "GARBAGE"
     """The child wrote something else. It is not listened to any more."""
+    ADOPTED = "ADOPTED"
+    """A process adopted a secret: whose ends are for several, or what child.give() gave."""
 
 
 class LockdownEvent(NamedTuple):
@@ -27,9 +29,39 @@ class LockdownEvent(NamedTuple):
     kind: LockdownKind
     """What became of them; compares equal to its name, as "FATAL"."""
     child: LockdownChild
-    """Whose they were: equal to what child() returned."""
+    """Whose they were: equal to what child() returned, or one of those that came with its
+    ends, whose `origin` that is."""
+
+    @property
+    def secret(self) -> str | None:
+        """Of ADOPTED, the name of what was; else None."""
+        return None
+
+
+class _Adopted(LockdownEvent):
+    """The same pair, and the name beside it."""
+
+    name: str
+
+    @property
+    def secret(self) -> str:
+        """As the class it is of says."""
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, secret={self.name!r})"
+
+
+_Adopted.__name__ = _Adopted.__qualname__ = "LockdownEvent"
 
 
 def event(kind: LockdownKind, record: Record) -> LockdownEvent:
     """What is told of the child that a record is of."""
     return LockdownEvent(kind, LockdownChild(record, None))
+
+
+def adopted(record: Record, name: str) -> LockdownEvent:
+    """That a process has a secret by that name."""
+    told = _Adopted(LockdownKind.ADOPTED, LockdownChild(record, None))
+    told.name = name
+    return told

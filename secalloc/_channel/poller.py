@@ -23,6 +23,10 @@ if sys.platform == "linux":
             """Before it is closed: a copy of it in a forked child would keep it in the set."""
             self._set.unregister(fd)
 
+        def wait(self) -> list[int]:
+            """Which can be read, or are at their end; waits for one."""
+            return [fd for fd, _ in self._set.poll(None, 16)]
+
         def fileno(self) -> int:
             """The descriptor of the set."""
             return int(self._set.fileno())
@@ -56,6 +60,10 @@ else:
 
         def _change(self, fd: int, flags: int) -> None:
             self._set.control([_kevent(fd, _READ, flags)], 0)
+
+        def wait(self) -> list[int]:
+            """Which can be read, or are at their end; waits for one."""
+            return [event.ident for event in self._set.control(None, 16, None)]
 
         def fileno(self) -> int:
             """The descriptor of the set."""

@@ -12,12 +12,18 @@ from secalloc._core import _leave_lockdown_fd, _take_lockdown_fd, _warn_later
 LOCKDOWN_FD = "SECALLOC_LOCKDOWN_FD"
 LOCKDOWN_FILE = "SECALLOC_LOCKDOWN_FILE"
 SECRETS_FD = "SECALLOC_SECRETS_FD"
+SECRETS_USES = "SECALLOC_SECRETS_USES"
+"""Set where several processes come with the same ends."""
 
 _lockdown_fd: int | None = None
 _lockdown_file = ""
 _secrets_fd: int | None = None
 _came: dict[str, str] = {}
 _hooked = False
+shared = False
+"""Whether other processes have these ends, too: forks of this one keep the socket."""
+alone = False
+"""Whether this process's markers go where no other's do."""
 owner = 0
 """The process that took over; 0: none did."""
 had_secrets = False
@@ -55,13 +61,14 @@ def from_environment() -> None:
 
     A bad value is warned of at the first arena, and the default stays.
     """
-    global _secrets_fd  # noqa: PLW0603
-    for name in (LOCKDOWN_FD, LOCKDOWN_FILE, SECRETS_FD):
+    global _secrets_fd, shared  # noqa: PLW0603
+    for name in (LOCKDOWN_FD, LOCKDOWN_FILE, SECRETS_FD, SECRETS_USES):
         if name in os.environ:
             _came[name] = os.environ[name]
     text = os.environ.pop(LOCKDOWN_FD, None)
     files = (os.environ.pop(LOCKDOWN_FILE, None) or "").split(",")
     secrets = os.environ.pop(SECRETS_FD, None)
+    shared = os.environ.pop(SECRETS_USES, None) is not None
     files += [""] * (2 - len(files))
     for name, value, file in (
         (LOCKDOWN_FD, text, files[0]),
@@ -81,20 +88,41 @@ def from_environment() -> None:
             _warn_later(f"{name}={value[:40]!r} is not used: {error}")
 
 
-def take(fd: int, secrets_fd: int | None) -> None:
-    """Send this process's markers to `fd`, which it owns from now on.
+def take(fd: int, secrets_fd: int | None, *, uses: bool = False) -> None:
+    """Send this process's markers to `fd`, which it owns from now on. `uses`: the ends are
+    those of other processes, too.
 
     OSError: not an open descriptor.
     """
-    global _lockdown_fd, _lockdown_file, _secrets_fd  # noqa: PLW0603
+    global _lockdown_fd, _lockdown_file, _secrets_fd, shared, alone  # noqa: PLW0603
     os.set_inheritable(fd, False)
     if secrets_fd is not None:
         os.set_inheritable(secrets_fd, False)
     _take_lockdown_fd(fd)
     _lockdown_fd, _lockdown_file = fd, identity(fd)
+    alone = False
     if secrets_fd is not None:
         _secrets_fd = secrets_fd
+        shared = uses
     _own()
+
+
+def take_own(fd: int) -> None:
+    """Send this process's markers to `fd`, where no other's go, and not to the shared one."""
+    global _lockdown_fd, _lockdown_file, alone
+    before, file = _lockdown_fd, _lockdown_file
+    _take_lockdown_fd(fd)
+    _lockdown_fd, _lockdown_file, alone = fd, identity(fd), True
+    if before is not None:
+        _close_own(before, file)
+
+
+def _close_own(fd: int, file: str) -> None:
+    try:
+        if identity(fd) == file:
+            os.close(fd)
+    except OSError:
+        pass  # the program closed it before
 
 
 def _own() -> None:
@@ -129,15 +157,15 @@ def drop_secrets() -> None:
 
 def _forked() -> None:
     """A child of this process, without exec: the channel is not its own. Its copies are
-    closed, or the parent would not see when the process itself is gone."""
-    global _lockdown_fd
+    closed, or the parent would not see when the process itself is gone. Of ends that are for
+    several processes it may be one of them, and keeps what it asks by."""
+    global _lockdown_fd, owner, alone  # noqa: PLW0603
     fd, _lockdown_fd = _lockdown_fd, None
+    alone = False
     if fd is not None:
         _leave_lockdown_fd(fd)
-        try:
-            if identity(fd) == _lockdown_file:
-                os.close(fd)
-        except OSError:
-            pass  # the program closed it before
-    if _secrets_fd is not None:
+        _close_own(fd, _lockdown_file)
+    if shared and _secrets_fd is not None:
+        owner = os.getpid()
+    elif _secrets_fd is not None:
         drop_secrets()

@@ -1,11 +1,9 @@
 """What all who wait on a channel share: its lock, its set of descriptors, and their end."""
 
-import math
 import os
-import select
-from types import BuiltinFunctionType
 
 from secalloc._channel.events import LockdownEvent
+from secalloc._channel.patched import let_others_run
 from secalloc._channel.poller import Poller
 from secalloc._core import ForkedError, _Listener
 
@@ -57,12 +55,7 @@ class Watch:
             self.check()
             self.listener.count(1)
         try:
-            if hasattr(select, "poll"):  # which takes any descriptor; eventlet has none
-                poller = select.poll()
-                poller.register(self._set, select.POLLIN)
-                poller.poll(None if timeout is None else milliseconds(timeout))
-            else:
-                select.select([self._set], [], [], timeout)
+            let_others_run(self._set, timeout)
         finally:
             self.leave()
 
@@ -89,13 +82,3 @@ class Watch:
         self._woken = -1  # nothing is left to destroy
         for fd in fds:
             os.close(fd)
-
-
-def blocks() -> bool:
-    """Whether select() is the standard library's: nothing else runs in this thread meanwhile."""
-    return isinstance(select.select, BuiltinFunctionType)
-
-
-def milliseconds(timeout: float | None) -> int:
-    """Rounded up, and not past what the kernel takes; -1: no limit."""
-    return -1 if timeout is None else math.ceil(min(max(timeout, 0), 1e6) * 1000)

@@ -100,6 +100,15 @@ with secalloc.LockdownChannel() as c: c.child(); d = c.child(); e = c.popen_args
 c.close()""",
     "LockdownChannel.closed": "channel.closed",
     "LockdownChannel.fileno": "channel.fileno()",
+    "LockdownChannel.offer": """
+with secalloc.LockdownChannel() as c:
+    d = c.offer({"a": a}, name="workers")
+    d.expect(1); d.give("b", a); d.holders; repr(d)
+del c, d
+for _ in range(2000):
+    if not any(os.path.exists(f"/proc/self/task/{t}") for t in os.listdir("/proc/self/task")
+        if int(t) != os.getpid()): break
+    time.sleep(0.001)""",
     "LockdownChannel.on_event": """
 with secalloc.LockdownChannel() as c: t = c.on_event(print)
 t.join()""",
@@ -130,6 +139,9 @@ try: Arena(1, align=3)
 except ValueError: pass""",
     "adopt": """
 try: secalloc.adopt("x")
+except secalloc.AdoptError: pass""",
+    "on_offer": """
+try: secalloc.on_offer(print)
 except secalloc.AdoptError: pass""",
     "arm": "secalloc.arm(); secalloc.arm(signals=[11]); secalloc.arm()",
     "disarm": "secalloc.disarm(); secalloc.disarm(); secalloc.arm()",

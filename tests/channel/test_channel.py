@@ -44,7 +44,7 @@ from support import GUARD_FAULT, LINUX, TRIALS, check, linux_only
 
 import secalloc
 from secalloc import ForkedError, LockdownChannel, LockdownEvent
-from secalloc._channel import child as child_ends
+from secalloc._channel import wire
 from secalloc._core import _Listener, _Waiter
 
 # ---- what is heard ------------------------------------------------------------------
@@ -99,6 +99,7 @@ def test_kinds_read_as_their_names() -> None:
         "LOCKDOWN",
         "CLOSED",
         "GARBAGE",
+        "ADOPTED",
     ]
 
 
@@ -963,7 +964,7 @@ def test_a_write_to_an_ended_socket_raises_no_signal_on_macos(
 
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(_socket, "socketpair", lambda *_: (End(), End()))
-    child_ends.socket_pair()
+    wire.socket_pair()
     assert told == [(socket.SOL_SOCKET, 0x1022, 1)] * 2
 
 

@@ -116,6 +116,7 @@ calls = {
     "is_secure": lambda: secalloc.is_secure(kept),
     "is_sheltered": lambda: secalloc.is_sheltered(b"outside"),
     "lockdown": lambda: secalloc.lockdown(),
+    "on_offer": lambda: raises(secalloc.AdoptError, secalloc.on_offer, print),
     "map": lambda: secalloc.map.draw(io.StringIO()),
     "pipe": piped,
     "random": lambda: secalloc.random(3),

@@ -1,0 +1,339 @@
+"""The parent's threads that answer its children: one takes requests, and each is served by
+another, for as long as it takes."""
+
+import os
+import time
+from _socket import SHUT_RDWR, socket
+from collections.abc import Callable
+from contextlib import suppress
+
+from secalloc._channel import wire
+from secalloc._channel.offer import Asker, Offer, Refused, hand_over
+from secalloc._channel.peer import peer
+from secalloc._channel.poller import Poller
+from secalloc._core import SealedError, WipedError
+
+LINGER = 0.05
+"""Seconds that a thread waits for a process's next question, before another would be begun."""
+
+
+class Connection:
+    """A process's own pair of sockets: the parent's of them."""
+
+    __slots__ = ("answered", "asker", "end", "offer", "watching")
+
+    def __init__(self, end: socket, offer: Offer) -> None:
+        self.end = end
+        self.offer = offer
+        self.asker: Asker | None = None
+        self.answered = False
+        self.watching = False
+
+
+class Server:
+    """What a channel's children ask, answered. Its lock guards the sets of what is open.
+
+    The thread that takes requests ends when there is nothing to wait for any more.
+    """
+
+    def __init__(
+        self,
+        enrol: Callable[[Offer, Asker], int],
+        adopted: Callable[[Offer, Asker, str, bool], None],
+    ) -> None:
+        """`enrol` gives the descriptor for a process's markers, which is the caller's;
+        `adopted` is told what a process got, and whether it was given while it ran."""
+        self._enrol = enrol
+        self._adopted = adopted
+        self._lock = wire.rlock()
+        self._ends: dict[int, tuple[socket, Offer]] = {}
+        self._open: dict[Connection, None] = {}
+        self._parked: dict[int, Connection] = {}
+        self._sent: set[int] = set()  # the other ends of pipes, until they are
+        self._poller: Poller | None = None
+        self._wake: tuple[int, int] | None = None
+
+    # ---- from the channel ----------------------------------------------------------------
+
+    def add(self, end: socket, offer: Offer) -> None:
+        """The parent's end of a child, which is the server's from here on."""
+        with self._lock:
+            self._ends[end.fileno()] = (end, offer)
+            if self._poller:
+                self._poller.add(end.fileno())
+            offer.serve = self._start
+
+    def _start(self, offer: Offer) -> None:
+        """Take requests from now on."""
+        with self._lock:
+            if self._poller or all(known is not offer for _, known in self._ends.values()):
+                return
+            poller, wake = Poller(), os.pipe()
+            poller.add(wake[0])
+            for fd in (*self._ends, *self._parked):
+                poller.add(fd)
+            self._poller, self._wake = poller, wake
+            try:
+                wire.start_thread(self._listen, (poller, wake[0]))
+            except RuntimeError:  # no thread to be had, as at the interpreter's end
+                self._stop()
+                self._finish(poller, wake[0])
+
+    def remove(self, offer: Offer) -> None:
+        """The child is gone, or not to be served any more."""
+        offer.close()
+        with self._lock:
+            for fd, (end, known) in list(self._ends.items()):
+                if known is offer:
+                    self._drop_end(fd, end)
+            for connection in [one for one in self._open if one.offer is offer]:
+                self._hang_up(connection)
+            if not self._ends and not self._parked:
+                self._stop()
+
+    def forked(self) -> None:
+        """In a child: close what is the parent's, without a word to the other side."""
+        self._lock = wire.rlock()
+        poller, wake = self._poller, self._wake
+        self._poller = self._wake = None
+        if poller:
+            poller.forked()
+        for fd in wake or ():
+            os.close(fd)
+        for end, offer in self._ends.values():
+            offer.forked()
+            end.close()
+        for connection in self._open:
+            connection.end.close()
+        for fd in self._sent:
+            os.close(fd)
+        self._ends.clear()
+        self._open.clear()
+        self._parked.clear()
+        self._sent.clear()
+
+    # ---- with the lock held --------------------------------------------------------------
+
+    def _drop_end(self, fd: int, end: socket) -> None:
+        del self._ends[fd]
+        if self._poller:
+            self._poller.remove(fd)
+        end.close()
+
+    def _hang_up(self, connection: Connection) -> None:
+        """A thread that serves it wakes up, and closes it; else it is closed here."""
+        with suppress(OSError):
+            connection.end.shutdown(SHUT_RDWR)
+        if connection.end.fileno() in self._parked:
+            self._unpark(connection)
+            self._close(connection)
+
+    def _unpark(self, connection: Connection) -> None:
+        fd = connection.end.fileno()
+        del self._parked[fd]
+        if self._poller:
+            self._poller.remove(fd)
+
+    def _close(self, connection: Connection) -> None:
+        self._open.pop(connection, None)
+        if connection.asker:
+            connection.offer.unwatch(connection.asker, connection.end)
+            connection.offer.left(connection.asker)
+        connection.end.close()
+
+    def _stop(self) -> None:
+        """The thread that takes requests is to end; its poller is its own to close."""
+        wake, self._wake, self._poller = self._wake, None, None
+        if wake:
+            os.close(wake[1])
+
+    @staticmethod
+    def _finish(poller: Poller, woken: int) -> None:
+        poller.close()
+        os.close(woken)
+
+    # ---- the thread that takes requests ------------------------------------------------------
+
+    def _listen(self, poller: Poller, woken: int) -> None:
+        try:
+            while True:
+                for fd in poller.wait():
+                    if fd == woken:
+                        return
+                    self._look(fd)
+                with self._lock:
+                    if self._poller is poller and not self._ends and not self._parked:
+                        self._stop()
+        finally:
+            self._finish(poller, woken)
+
+    def _look(self, fd: int) -> None:
+        """At a descriptor that can be read, or is at its end."""
+        with self._lock:
+            parked = self._parked.get(fd)
+            if parked:
+                self._unpark(parked)
+            known = self._ends.get(fd)
+        if parked:
+            self._begin(parked)
+        elif known:
+            self._take(fd, *known)
+
+    def _take(self, fd: int, end: socket, offer: Offer) -> None:
+        """One message over a child's end: a connection, or nonsense, or the end of all who
+        had it."""
+        with wire.gate.lock:
+            try:
+                anything, fds = wire.receive_end(end)
+            except BlockingIOError:
+                return
+            except OSError:
+                anything, fds = False, []
+            connection = self._connection(fds, offer)
+        if not anything:
+            offer.close()
+            with self._lock:
+                if fd in self._ends:
+                    self._drop_end(fd, end)
+        if connection:
+            self._meet(connection)
+
+    def _connection(self, fds: list[int], offer: Offer) -> Connection | None:
+        end = None
+        if len(fds) == 1:
+            with suppress(OSError):  # no socket
+                end = socket(fileno=fds[0])
+        if end is None:
+            for fd in fds:
+                os.close(fd)
+            return None
+        connection = Connection(end, offer)
+        with self._lock:
+            self._open[connection] = None
+        return connection
+
+    def _meet(self, connection: Connection) -> None:
+        """Look who it is, before a thread is begun."""
+        try:
+            wire.tell_sender(connection.end)
+            connection.asker = connection.offer.admit(peer(connection.end), None)
+        except Refused as refused:
+            self._refuse(connection, refused)
+        except OSError:  # nothing that a process could ask by, or it is gone
+            with self._lock:
+                self._close(connection)
+        else:
+            self._begin(connection)
+
+    def _refuse(self, connection: Connection, refused: Refused) -> None:
+        with suppress(OSError):
+            connection.end.settimeout(0)
+            wire.send(connection.end, _answer(refused.verdict, 0, 0, str(refused)))
+        with self._lock:
+            self._close(connection)
+
+    def _begin(self, connection: Connection) -> None:
+        try:
+            wire.start_thread(self._serve, (connection,))
+        except RuntimeError:
+            self._refuse(connection, Refused(wire.GONE, "the parent can start no thread"))
+
+    # ---- a thread for each request -----------------------------------------------------------
+
+    def _serve(self, connection: Connection) -> None:
+        patience, park = wire.PATIENCE, False
+        try:
+            while self._answer(connection, patience):
+                connection.answered, patience = True, LINGER
+            park = connection.watching
+        except TimeoutError:
+            park = connection.answered
+        except (OSError, ValueError):
+            pass  # it is gone, or closed in between
+        finally:
+            with self._lock:
+                park = park and self._may_park(connection)
+                if park:
+                    self._parked[connection.end.fileno()] = connection
+                elif connection in self._open:
+                    self._close(connection)
+        if park and connection.watching and connection.asker:
+            connection.offer.watch(connection.asker, connection.end)
+
+    def _may_park(self, connection: Connection) -> bool:
+        if connection.offer.closed or connection not in self._open or self._poller is None:
+            return False
+        self._poller.add(connection.end.fileno())
+        return True
+
+    def _answer(self, connection: Connection, patience: float) -> bool:
+        """One question; False: no other is to come, or not soon."""
+        end, offer = connection.end, connection.offer
+        until = time.monotonic() + patience
+        question, senders, _ = wire.receive(end, wire.QUESTION.size, until)
+        hello, verb, token, name = wire.QUESTION.unpack(question)
+        if hello != wire.HELLO:
+            return False
+        end.settimeout(wire.PATIENCE)
+        try:
+            asker = connection.asker
+            if asker is None:
+                asker = connection.asker = offer.admit(peer(end), token)
+                assert asker  # noqa: S101 - it came with its token
+            if senders and senders != {asker.peer.pid}:
+                raise Refused(wire.NOT_MEANT, "another process asks on this connection")
+            if verb == wire.ASK:
+                return self._give(connection, asker, name)
+            if verb not in (wire.ENROL, wire.WATCH):
+                return False
+            self._say(connection, asker, wire.WELCOME, 0, "")
+            connection.watching = verb == wire.WATCH
+            return not connection.watching
+        except Refused as refused:
+            wire.send(end, _answer(refused.verdict, 0, 0, str(refused)))
+            return refused.verdict in (wire.UNKNOWN, wire.TAKEN, wire.UNUSABLE, wire.GONE)
+
+    def _say(
+        self, connection: Connection, asker: Asker, verdict: bytes, size: int, text: str
+    ) -> int:
+        """With where its markers go, the first time; returns how many it could still have."""
+        offer, fd = connection.offer, None
+        if offer.uses != 1 and offer.first(asker):
+            try:
+                with wire.gate.lock:
+                    fd = self._enrol(offer, asker)
+                    self._sent.add(fd)
+            except BaseException:
+                asker.enrolled = False
+                raise
+        left = len(offer.waiting(asker))
+        try:
+            wire.send(connection.end, _answer(verdict, size, left, text), fd)
+        finally:
+            if fd is not None:
+                self._sent.discard(fd)
+                os.close(fd)
+        return left
+
+    def _give(self, connection: Connection, asker: Asker, name: bytes) -> bool:
+        offer = connection.offer
+        try:
+            entry = offer.verdict(asker, name)
+        except Refused as refused:
+            self._say(connection, asker, refused.verdict, 0, str(refused))
+            return True
+        given = False
+        try:
+            left = self._say(connection, asker, wire.OFFERED, entry.arena.size, "")
+            hand_over(entry.arena, connection.end)
+            given = True
+        except (WipedError, SealedError):
+            return True  # the child was told
+        finally:
+            offer.given(asker, name, entry, well=given)
+        self._adopted(offer, asker, name.decode(), entry.given)
+        return left > 0
+
+
+def _answer(verdict: bytes, size: int, left: int, text: str) -> bytes:
+    return wire.ANSWER.pack(wire.HELLO, verdict, size, left, wire.text_bytes(text))
