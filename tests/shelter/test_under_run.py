@@ -93,7 +93,8 @@ def test_what_c_libraries_take() -> None:
 
 
 FORKS = """
-import ctypes, json, os, secalloc, threading
+import ctypes, json, os, secalloc, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
 from secalloc import shelter
 libc = ctypes.CDLL(None)
 libc.strdup.restype = libc.fopen.restype = ctypes.c_void_p
