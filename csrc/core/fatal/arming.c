@@ -16,8 +16,9 @@ static _Atomic bool disarmed;              /* by the user */
 static int arm_one(int sig)
 {
     struct sigaction now;
-    if (sigaction(sig, NULL, &now))
-        return errno;
+    int error = os_action(sig, NULL, &now);
+    if (error)
+        return error;
     if (fatal_level(&now) < LEVELS)
         return 0;
     bool ignored = levels_is_plain(&now, SIG_IGN);
@@ -37,10 +38,9 @@ static int arm_one(int sig)
     unsigned before = atomic_load(&levels[sig].on);
     atomic_store(&levels[sig].late[level], 0);
     atomic_store(&levels[sig].on, (before & ((1u << level) - 1)) | 1u << level);
-    if (!sigaction(sig, &ours, NULL))
-        return 0;
-    int error = errno;
-    atomic_store(&levels[sig].on, before);
+    error = os_action(sig, &ours, NULL);
+    if (error)
+        atomic_store(&levels[sig].on, before);
     return error;
 }
 
@@ -100,13 +100,14 @@ enum sa_code sa_disarm(struct sa_why *why)
     lock_take(LOCK_SIGNALS);
     for (int sig = 1; sig < LEVELS_SIGNALS; sig++) {
         struct sigaction now;
-        if (!atomic_load(&levels[sig].used) || sigaction(sig, NULL, &now))
+        if (!atomic_load(&levels[sig].used) || os_action(sig, NULL, &now))
             continue;
         unsigned level = fatal_level(&now);
         if (level == LEVELS)
             continue;
-        if (sigaction(sig, levels_before(sig, level), NULL))
-            error = errno;
+        int failed = os_action(sig, levels_before(sig, level), NULL);
+        if (failed)
+            error = failed;
         else
             atomic_fetch_and(&levels[sig].on, (1u << level) - 1);
     }
@@ -121,7 +122,7 @@ enum sa_code sa_disarm(struct sa_why *why)
 static enum sa_handler_state state_of(int sig)
 {
     struct sigaction now;
-    bool known = sigaction(sig, NULL, &now) == 0;
+    bool known = os_action(sig, NULL, &now) == 0;
     if (known && fatal_level(&now) < LEVELS)
         return SA_HANDLER_ARMED;
     /* Nobody chains to us where nobody handles it. */

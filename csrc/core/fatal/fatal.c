@@ -45,7 +45,7 @@ enum caller {
 static enum caller who_called(int sig, unsigned level, const struct sigaction *next)
 {
     struct sigaction now;
-    if (sigaction(sig, NULL, &now))
+    if (os_action(sig, NULL, &now))
         return UNKNOWN;
     if (now.sa_flags & SA_SIGINFO && now.sa_sigaction == fatal_entries[level])
         return KERNEL;

@@ -5,8 +5,6 @@
 #include "os/os.h"
 #include "vault/vault.h"
 
-#include <errno.h>
-
 struct levels levels[LEVELS_SIGNALS];
 _Atomic uint64_t levels_to_arm = LEVELS_DEFAULTS;
 
@@ -30,8 +28,9 @@ bool levels_same(const struct sigaction *a, const struct sigaction *b)
 
 int levels_put_back(int sig, unsigned level, const struct sigaction *next)
 {
-    if (sigaction(sig, next, NULL))
-        return errno;
+    int error = os_action(sig, next, NULL);
+    if (error)
+        return error;
     /* A child that shares our memory (vfork) changes its own action only: the
      * token is whole there. */
     if (!vault_is_ours() && vault_started())

@@ -304,6 +304,10 @@ void os_let_faults_in(void);
 /* What sa_flags are to have for that. [any] */
 int os_handler_flags(void);
 
+/* sigaction(), without a lock of the C library's, for any signal that ends a process. 0, or an
+ * errno: nothing is changed. [signal] */
+SA_MUST_USE int os_action(int sig, const struct sigaction *next, struct sigaction *before);
+
 /* Queue the siginfo that a handler received to the calling thread again, to be
  * taken when the handler returns. [signal] */
 int os_requeue(int sig, siginfo_t *info);

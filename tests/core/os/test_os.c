@@ -294,6 +294,48 @@ TEST(requeue_comes_again)
 #endif
 }
 
+static bool same_action(const struct sigaction *a, const struct sigaction *b)
+{
+    for (int n = 1; n < NSIG; n++)
+        if (sigismember(&a->sa_mask, n) != sigismember(&b->sa_mask, n))
+            return false;
+    return a->sa_flags == b->sa_flags && a->sa_handler == b->sa_handler;
+}
+
+/* What is set by the one way is what the other tells, and a handler returns. */
+TEST(actions)
+{
+    static const int sigs[] = {SIGUSR1, SIGABRT, SIGSEGV};
+    for (size_t i = 0; i < sizeof sigs / sizeof *sigs; i++) {
+        struct sigaction wanted = {.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
+        struct sigaction now, told;
+        wanted.sa_sigaction = note;
+        os_fill_mask(&wanted.sa_mask);
+        sigdelset(&wanted.sa_mask, SIGTERM);
+        SAME(os_action(sigs[i], NULL, &told), 0);
+        CHECK(told.sa_handler == SIG_DFL);
+        SAME(os_action(sigs[i], &wanted, NULL), 0);
+        SAME(sigaction(sigs[i], NULL, &now), 0);
+        SAME(os_action(sigs[i], NULL, &told), 0);
+        CHECK(same_action(&now, &told) && now.sa_sigaction == note);
+        CHECK(sigismember(&now.sa_mask, SIGHUP) == 1 && sigismember(&now.sa_mask, SIGTERM) == 0);
+        SAME(now.sa_flags & (SA_SIGINFO | SA_RESTART | SA_ONSTACK | SA_NODEFER),
+             SA_SIGINFO | SA_RESTART | SA_ONSTACK);
+        times = 0;
+        SAME(raise(sigs[i]), 0);
+        pause_ms(1);
+        SAME(times, 1);
+        wanted = (struct sigaction){.sa_handler = SIG_IGN};
+        SAME(sigaction(sigs[i], &wanted, NULL), 0);
+        SAME(os_action(sigs[i], &now, &told), 0);
+        CHECK(told.sa_handler == SIG_IGN);
+        SAME(os_action(sigs[i], NULL, &told), 0);
+        CHECK(same_action(&now, &told));
+    }
+    SAME(os_action(SIGKILL, NULL, NULL), 0);
+    SAME(os_action(9999, NULL, NULL), EINVAL);
+}
+
 TEST(consume_takes_one)
 {
     catch_signal(SIGUSR1);
@@ -870,6 +912,7 @@ int main(int argc, char **argv)
     RUN(tables_are_empty_in_a_child);
     RUN(signal_stacks);
     RUN(requeue_comes_again);
+    RUN(actions);
     RUN(consume_takes_one);
     RUN(masks);
     RUN(wait_keeps_errno);

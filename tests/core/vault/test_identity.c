@@ -9,9 +9,6 @@
 #ifdef __linux__
 #include "linux.h"
 #endif
-#ifdef __GLIBC__
-#include <gnu/libc-version.h>
-#endif
 
 static struct sa_why why;
 static struct sa_arena arenas[5];
@@ -392,22 +389,11 @@ TEST(raw_clone)
     parent_is_whole();
 }
 
-/* That of SIGABRT, against abort(): musl's does, and glibc's since 2.41. */
-static bool sigaction_locks(void)
-{
-#ifdef __GLIBC__
-    return atoi(gnu_get_libc_version() + strlen("2.")) >= 41;
-#else
-    return true;
-#endif
-}
-
-/* Its parent's locks may be held for ever, and no handler of fork resets them. */
+/* Its parent's locks may be held for ever, and no handler of fork resets them; nor the one that
+ * musl's sigaction() has for SIGABRT, against abort(), and glibc's since 2.41. */
 TEST(raw_clone_while_a_thread_asks)
 {
     pthread_t thread;
-    if (sigaction_locks())
-        SKIP("this C library's sigaction has a lock of its own, which a raw clone takes along");
     if (UNDER_TSAN || under_valgrind())
         SKIP("neither tool follows a raw clone of a process with threads");
     make_all();

@@ -65,6 +65,11 @@ bool os_is_process(long process)
     return os_process() == process; /* a sandbox never refuses to say */
 }
 
+int os_action(int sig, const struct sigaction *next, struct sigaction *before)
+{
+    return sigaction(sig, next, before) ? errno : 0;
+}
+
 _Noreturn void os_end(void)
 {
     (void)kill(getpid(), SIGKILL);
