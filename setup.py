@@ -27,7 +27,8 @@ else:
 SYSTEM_MACRO = "_DARWIN_C_SOURCE" if OTHER == "linux" else "_GNU_SOURCE"
 # No debugging information, which names the directory that it was built in.
 FLAGS = ["-std=c11", "-O3", "-g0", "-fvisibility=hidden", "-Wfatal-errors"]
-LINKED = ["-Wl,-z,relro", "-Wl,-z,now"] if sys.platform == "linux" else []
+# Before glibc 2.34 dlsym is in a library of its own.
+LINKED = ["-Wl,-z,relro", "-Wl,-z,now", "-ldl"] if sys.platform == "linux" else []
 
 
 def has_glibc():
@@ -63,7 +64,9 @@ class Build(build_ext):
                 depends=[*glob("csrc/run/*.h"), "csrc/core/face/lend.h"],
                 extra_postargs=FLAGS,
             )
-            self.compiler.link_shared_object(objects, self._preloaded(), extra_postargs=LINKED)
+            # Any program's symbols may be asked for, none taken for granted.
+            alone = ["-Wl,-z,defs", *LINKED]
+            self.compiler.link_shared_object(objects, self._preloaded(), extra_postargs=alone)
 
     def get_outputs(self):
         return [*super().get_outputs(), *([self._preloaded()] if self.preloaded else [])]

@@ -12,7 +12,7 @@ is one and it works; else what the allocators themselves offer, at a higher pric
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from secalloc import _core
@@ -36,7 +36,7 @@ _WAS = "_SECALLOC_RUN_"
 _NAMES = ("PYTHONPATH", "PYTHONMALLOC", "GLIBC_TUNABLES", "LD_PRELOAD")
 _BY_LIBRARY = "_SECALLOC_RUN_BY_LIBRARY"  # set while ours is tried
 _PERTURB = "glibc.malloc.perturb"
-_SLOWLY = "its library does not work in this Python; freed memory is overwritten more slowly"
+_SLOWLY = "its library does not work %s; freed memory is overwritten more slowly"
 # Free blocks go neither to the thread's cache nor to the fast bins, which do not overwrite.
 _TUNABLES = {_PERTURB: "255", "glibc.malloc.tcache_count": "0", "glibc.malloc.mxfast": "0"}
 
@@ -73,6 +73,36 @@ def library() -> str | None:
     path = os.path.join(os.path.dirname(_HERE), "_run.so")
     usable = os.path.exists(path) and not sys.flags.dev_mode and " " not in path
     return path if usable else None
+
+
+def _switched_on(value: str) -> bool:
+    try:
+        return int(value or "0", 0) != 0
+    except ValueError:
+        return value.strip("0") != ""  # 010, which glibc takes
+
+
+def unfit(environ: Mapping[str, str], glibc: tuple[int, ...], machine: str) -> str | None:
+    """What of an environment gives the C library's blocks another shape than `library` knows.
+
+    None: nothing. Before glibc 2.34 its malloc itself can check blocks, by a byte behind each
+    (later a library of glibc's does, which is seen to be another allocator); on AArch64 it can
+    give pointers a tag that the word before a block has not (man 7 arm-mte).
+    """
+    tunables = dict(t.partition("=")[::2] for t in environ.get("GLIBC_TUNABLES", "").split(":"))
+    if glibc < (2, 34):
+        if _switched_on(environ.get("MALLOC_CHECK_", "")):
+            return "under MALLOC_CHECK_"
+        if _switched_on(tunables.get("glibc.malloc.check", "")):
+            return "under glibc.malloc.check"
+    if machine == "aarch64" and _switched_on(tunables.get("glibc.mem.tagging", "")):
+        return "under glibc.mem.tagging"
+    return None
+
+
+def _glibc() -> tuple[int, ...]:
+    version = os.confstr("CS_GNU_LIBC_VERSION") or ""  # "glibc 2.36"
+    return tuple(int(part) for part in version.split()[-1].split(".")[:2])
 
 
 def _interpreter_options() -> list[str]:
@@ -122,7 +152,13 @@ def main(program: Sequence[str]) -> int:
 
 def _replace(program: Sequence[str]) -> NoReturn:
     """Put an interpreter that runs the program in the place of this one."""
-    _start([sys.orig_argv[0], *_interpreter_options(), *program], library())
+    ours = library()
+    why = unfit(os.environ, _glibc(), os.uname().machine) if ours else None
+    if why:
+        sys.stderr.write(f"secalloc run: {_SLOWLY % why}\n")
+        sys.stderr.flush()
+        ours = None
+    _start([sys.orig_argv[0], *_interpreter_options(), *program], ours)
 
 
 def _start(command: Sequence[str], ours: str | None) -> NoReturn:
@@ -168,7 +204,7 @@ def begin(directory: str) -> None:
             os.environ[name] = was
     overwritten = _core._frees_are_overwritten()
     if os.environ.pop(_BY_LIBRARY, None) and not overwritten:
-        sys.stderr.write("secalloc run: " + _SLOWLY + "\n")
+        sys.stderr.write(f"secalloc run: {_SLOWLY % 'in this Python'}\n")
         _start(sys.orig_argv, None)
     refused = list(_core.harden().refused)
     if not overwritten:

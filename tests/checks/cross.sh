@@ -63,7 +63,7 @@ build() { # target, system's macro, the other system, options to link the extens
     fi
     if [[ $target = *-gnu* ]]; then # what `run` loads
         compile "$to/run" -fPIC -fvisibility=hidden -Wconversion -- csrc/run/*.c
-        "${zig[@]}" -shared -o "$to/_run.so" "$to"/run/*.o
+        "${zig[@]}" -shared -Wl,-z,defs -o "$to/_run.so" "$to"/run/*.o -ldl
     fi
     echo "ok: $target, ${#core[@]} files of the core, $(find csrc/py -name '*.c' | wc -l) of the extension, ${#tests[@]} tests"
 }

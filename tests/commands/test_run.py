@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import select
 import shutil
 import signal
@@ -16,7 +17,7 @@ import pytest
 from support import linux_only
 
 import secalloc
-from secalloc._commands.run import allocator, has_glibc, library
+from secalloc._commands.run import allocator, has_glibc, library, unfit
 
 PLAIN = [sys.executable, "-P"]
 RUN = [*PLAIN, "-m", "secalloc", "run"]
@@ -287,6 +288,64 @@ def test_a_library_that_does_not_work(another_place: Path) -> None:
         event = channel.wait(20)
         assert event is not None
         assert event.kind == "LOCKDOWN"
+
+
+@pytest.mark.parametrize(
+    ("environ", "glibc", "machine", "why"),
+    [
+        ({}, (2, 28), "aarch64", None),
+        ({"MALLOC_CHECK_": "3"}, (2, 33), "x86_64", "MALLOC_CHECK_"),
+        ({"MALLOC_CHECK_": "0"}, (2, 33), "x86_64", None),
+        ({"MALLOC_CHECK_": "3"}, (2, 34), "x86_64", None),
+        ({"GLIBC_TUNABLES": "a.b=1:glibc.malloc.check=1"}, (2, 28), "x86_64", "malloc.check"),
+        ({"GLIBC_TUNABLES": "glibc.malloc.check=1"}, (2, 36), "x86_64", None),
+        ({"GLIBC_TUNABLES": "glibc.mem.tagging=03"}, (2, 36), "aarch64", "mem.tagging"),
+        ({"GLIBC_TUNABLES": "glibc.mem.tagging=0x1:"}, (2, 41), "aarch64", "mem.tagging"),
+        ({"GLIBC_TUNABLES": "glibc.mem.tagging=0:x"}, (2, 41), "aarch64", None),
+        ({"GLIBC_TUNABLES": "glibc.mem.tagging=3"}, (2, 41), "x86_64", None),
+    ],
+)
+def test_what_gives_blocks_another_shape(
+    environ: dict[str, str], glibc: tuple[int, ...], machine: str, why: str | None
+) -> None:
+    said = unfit(environ, glibc, machine)
+    assert said == why or (why and said and said.endswith(why))
+
+
+OLD_GLIBC = """
+import os
+real = os.confstr
+os.confstr = lambda name: "glibc 2.33" if name == "CS_GNU_LIBC_VERSION" else real(name)
+"""
+
+
+@by_library
+def test_a_heap_that_checks_itself(tmp_path: Path) -> None:
+    """As before glibc 2.34, by a byte behind each block, which the library would overwrite."""
+    env = {"MALLOC_CHECK_": "1", "PYTHONPATH": str(tmp_path)}
+    said = "secalloc run: its library does not work under MALLOC_CHECK_; "
+    said += "freed memory is overwritten more slowly\n"
+    for by_ours, told in (True, ""), (False, said):
+        end = start([*RUN, "-c", REPORTED, "x"], env=env)
+        assert end.stdout.startswith(f"[] {by_ours} True ['-c', 'x'] some\ninput"), end
+        assert end.stderr == told
+        (tmp_path / "sitecustomize.py").write_text(OLD_GLIBC)
+
+
+@by_library
+@pytest.mark.skipif(
+    not (platform.machine() == "aarch64" and " mte" in Path("/proc/cpuinfo").read_text()),
+    reason="only AArch64 with MTE tags memory",
+)
+def test_tagged_memory() -> None:
+    """By the allocators: the C library's pointers have tags that its own words have not."""
+    env = {"GLIBC_TUNABLES": "glibc.mem.tagging=3"}
+    end = start([*RUN, "-c", REPORTED, "x"], env=env)
+    assert end.stdout.startswith("[] False True ['-c', 'x'] some\ninput"), end
+    assert end.stderr == (
+        "secalloc run: its library does not work under glibc.mem.tagging; "
+        "freed memory is overwritten more slowly\n"
+    )
 
 
 @by_library
