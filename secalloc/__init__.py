@@ -44,6 +44,8 @@ try:
     from secalloc._core import (
         Arena,
         ArenaView,
+        ClosedError,
+        Error,
         ForkedError,
         Pool,
         ProtectionError,
@@ -105,6 +107,8 @@ __all__ = [
     "AdoptError",
     "Arena",
     "ArenaView",
+    "ClosedError",
+    "Error",
     "ForkedError",
     "Hardening",
     "LockdownChannel",

@@ -66,36 +66,60 @@ def sheltered(
     return decorate if f is None else decorate(f)
 
 
-def _into_arena(f: Callable[..., Any], args: Any, kwargs: Any, require: Protection | None) -> Arena:
+def _into_arena(
+    f: Callable[..., Any], args: Any, kwargs: Any, require: Protection | None, name: str | None
+) -> Arena:
     made = f(*args, **kwargs)
     if isinstance(made, str):
-        return encode(made)
+        return encode(made, require=require, name=name)
     try:
         memoryview(made)
     except TypeError:
         raise TypeError(
             f"capture() takes what returns str or a bytes-like object, not {type(made).__name__}"
         ) from None
-    return Arena(made, require=require)
+    return Arena(made, require=require, name=name)
 
 
 def capture(f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Arena:
     """A new Arena of the str, as UTF-8, or bytes-like object that f returns.
 
     f is called sheltered, with the arguments that follow it:
-    `capture(keyring.get_password, "service", "me")`. TypeError: it returns something else;
-    other errors as of shelter() and Arena().
+    `capture(keyring.get_password, "service", "me")`; capturing() is for an arena with a
+    requirement or a name. TypeError: it returns something else; other errors as of shelter()
+    and Arena().
     """
-    return shelter(_into_arena, f, args, kwargs, None)
+    return shelter(_into_arena, f, args, kwargs, None, None)
 
 
-def capturing(f: Callable[P, Any], /, *, require: Protection | None = None) -> Callable[P, Arena]:
-    """f as a function that returns what capture(f) does; `require` as for Arena()."""
-    if not callable(f):
-        raise TypeError(f"capturing() takes what can be called, not {type(f).__name__}")
+@overload
+def capturing(
+    f: Callable[P, Any], /, *, require: Protection | None = None, name: str | None = None
+) -> Callable[P, Arena]: ...
+@overload
+def capturing(
+    f: None = None, /, *, require: Protection | None = None, name: str | None = None
+) -> Callable[[Callable[P, Any]], Callable[P, Arena]]: ...
+def capturing(
+    f: Callable[P, Any] | None = None,
+    /,
+    *,
+    require: Protection | None = None,
+    name: str | None = None,
+) -> Callable[P, Arena] | Callable[[Callable[P, Any]], Callable[P, Arena]]:
+    """Make of a function one that returns what capture() does; require and name as for Arena().
 
-    @wraps(f)
-    def call(*args: P.args, **kwargs: P.kwargs) -> Arena:
-        return shelter(_into_arena, f, args, kwargs, require)
+    As `capturing(f)`, or with options, `capturing(name="token")(f)`, as a decorator, too.
+    """
 
-    return call
+    def decorate(f: Callable[P, Any]) -> Callable[P, Arena]:
+        if not callable(f):
+            raise TypeError(f"capturing() takes what can be called, not {type(f).__name__}")
+
+        @wraps(f)
+        def call(*args: P.args, **kwargs: P.kwargs) -> Arena:
+            return shelter(_into_arena, f, args, kwargs, require, name)
+
+        return call
+
+    return decorate if f is None else decorate(f)

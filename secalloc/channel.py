@@ -33,7 +33,7 @@ class LockdownChannel(_Waiter[LockdownEvent]):
     Give each child an end with popen_args() or child(); then wait(), iterate, `async for`,
     on_event(), or watch fileno(). An event goes to one of those who wait. Thread-safe. A
     context manager: leaving it closes the channel. In a forked child it raises ForkedError;
-    after close(), ValueError.
+    after close(), ClosedError.
     """
 
     _watch = Watch.__new__(Watch)  # a closed one, until all is there

@@ -48,6 +48,8 @@ class Pages(NamedTuple):
     """The pages can be read."""
     may_write: bool
     """They can be written to."""
+    name: str | None = None
+    """The arena's; of a pool's pages none is told."""
 
     @property
     def state(self) -> str:
@@ -67,15 +69,21 @@ def census() -> list[Pages]:
     Not of one instant: what other threads make or close meanwhile may be left out.
     """
     found = []
-    for *numbers, protection, pooled, wiped, sealed, may_read, may_write in _core._census():
+    for *numbers, protection, pooled, wiped, sealed, may_read, may_write, name in _core._census():
         pages, data, address, size, arenas, exports = numbers
         found.append(
-            Pages(
+            Pages(  # mypy knows no more of a star among others
                 *(pages, data, address, size, arenas, exports),
-                *(Protection(protection), pooled, wiped, sealed, may_read, may_write),
+                protection=Protection(protection),
+                pooled=pooled,
+                wiped=wiped,
+                sealed=sealed,
+                may_read=may_read,
+                may_write=may_write,
+                name=name,
             )
         )
-    return sorted(found)
+    return sorted(found, key=lambda entry: entry.pages)
 
 
 _COLOURS = {"usable": "green", "read-only": "cyan", "sealed": "cyan", "wiped": "yellow"}
@@ -131,7 +139,8 @@ def _words(entry: Pages) -> str:
     if entry.pooled:
         many = _number(entry.arenas, "arena")
         return f"{where}  a pool's: {many}, {_bytes(entry.size)} in {_bytes(entry.data)}"
-    words = f"{where}  {_bytes(entry.size)} in {_bytes(entry.data)}"
+    called = "" if entry.name is None else f"{entry.name!r}, "
+    words = f"{where}  {called}{_bytes(entry.size)} in {_bytes(entry.data)}"
     if entry.sealed and entry.state != "sealed":
         words += ", a sealed one, open"
     if entry.exports:

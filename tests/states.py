@@ -39,6 +39,8 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     ".wiped": lambda a, v: a.wiped,
     ".closed": lambda a, v: a.closed,
     ".sealed": lambda a, v: a.sealed,
+    ".name": lambda a, v: repr(a.name),
+    ".name = text": lambda a, v: setattr(a, "name", "called"),
     ".protection": lambda a, v: bool(a.protection),
     ".address": lambda a, v: a.address > 0,
     "a[i]": lambda a, v: a[3],
@@ -48,6 +50,24 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "a[:] = data": lambda a, v: whole(a),
     "bytes": lambda a, v: len(bytes(a)),
     "memoryview": lambda a, v: memoryview(a).release(),
+    "reveal": lambda a, v: len(a.reveal()),
+    "reveal(encoding)": lambda a, v: len(a.reveal("latin-1")),
+    "find": lambda a, v: a.find(SECRET[5:9]),
+    "index": lambda a, v: a.index(SECRET[7]),
+    "rfind": lambda a, v: a.rfind(SECRET[5:9]),
+    "rindex": lambda a, v: a.rindex(SECRET[7:]),
+    "count": lambda a, v: a.count(SECRET[5:9]),
+    "startswith": lambda a, v: a.startswith(SECRET[:2]),
+    "endswith": lambda a, v: a.endswith((b"?", SECRET[-2:])),
+    "strip": lambda a, v: len(a.strip(SECRET[:2])),
+    "lstrip": lambda a, v: len(a.lstrip(SECRET[:2])),
+    "rstrip": lambda a, v: len(a.rstrip()),
+    "removeprefix": lambda a, v: len(a.removeprefix(SECRET[:3])),
+    "removesuffix": lambda a, v: len(a.removesuffix(SECRET[-3:])),
+    "split": lambda a, v: len(a.split(SECRET[5:9])),
+    "rsplit": lambda a, v: len(a.rsplit(SECRET[5:9], 1)),
+    "partition": lambda a, v: len(a.partition(SECRET[5:9])[0]),
+    "rpartition": lambda a, v: len(a.rpartition(SECRET[5:9])[0]),
     "a == a": lambda a, v: a == a,  # noqa: PLR0124
     "a == bytes": lambda a, v: a == SECRET,
     "a != other": lambda a, v: a != secret(),
@@ -91,6 +111,11 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "v[:] = data": lambda a, v: operator.setitem(v, slice(None), b"abcd"),
     "bytes(v)": lambda a, v: len(bytes(v)),
     "memoryview(v)": lambda a, v: memoryview(v).release(),
+    "v.reveal": lambda a, v: len(v.reveal()),
+    "v.find": lambda a, v: v.find(SECRET[5:6]),
+    "v.strip": lambda a, v: len(v.strip(SECRET[4:5])),
+    "v.split": lambda a, v: len(v.split(SECRET[5:6])),
+    "v.startswith": lambda a, v: v.startswith(SECRET[4:6]),
     "v == bytes": lambda a, v: v == SECRET[4:8],
     "v < bytes": lambda a, v: v < b"\xff",
     "v + bytes": lambda a, v: len(v + b"x"),
@@ -101,7 +126,7 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 N = len(SECRET)
-W, S, V, F = "WipedError", "SealedError", "ValueError", "ForkedError"
+W, S, V, F = "WipedError", "SealedError", "ClosedError", "ForkedError"
 B = "BufferError"
 REFUSED = ("TypeError",) * 8
 
@@ -129,6 +154,8 @@ TABLE: dict[str, tuple[object, ...]] = {
     ".wiped": (False, True, True, False, False, False, True, True),
     ".closed": (False,) * 6 + (True, True),
     ".sealed": (False,) * 3 + (True,) + (False,) * 4,
+    ".name": ("None",) * 8,
+    ".name = text": (None,) * 8,
     ".protection": always(True),
     ".address": always(True),
     "a[i]": read(SECRET[3]),
@@ -138,6 +165,14 @@ TABLE: dict[str, tuple[object, ...]] = {
     "a[:] = data": (None, None, B, S, S, None, V, F),
     "bytes": read(N),
     "memoryview": read(None),
+    **dict.fromkeys(("reveal", "reveal(encoding)", "rstrip"), read(N)),
+    **dict.fromkeys(("find", "rfind", "partition", "rpartition"), read(5)),
+    **dict.fromkeys(("index", "rindex"), read(7)),
+    "count": read(1),
+    **dict.fromkeys(("startswith", "endswith"), read(True)),
+    **dict.fromkeys(("strip", "lstrip"), read(N - 2)),
+    **dict.fromkeys(("removeprefix", "removesuffix"), read(N - 3)),
+    **dict.fromkeys(("split", "rsplit"), read(2)),
     "a == a": (True,) * 8,
     "a == bytes": (True, False, False, False, True, True, False, False),
     "a != other": (False, True, True, True, False, False, True, True),
@@ -175,6 +210,11 @@ TABLE: dict[str, tuple[object, ...]] = {
     "v[:] = data": write(None),
     "bytes(v)": read(4),
     "memoryview(v)": read(None),
+    "v.reveal": read(4),
+    "v.find": read(1),
+    "v.strip": read(3),
+    "v.split": read(2),
+    "v.startswith": read(True),
     "v == bytes": (True, False, False, False, True, True, False, False),
     "v < bytes": read(True),
     "v + bytes": read(5),
@@ -185,7 +225,7 @@ TABLE: dict[str, tuple[object, ...]] = {
 }
 
 POOLED = {
-    **{("seal", state): V for state in STATES if state != "forked"},
+    **{("seal", state): "ValueError" for state in STATES if state not in ("closed", "forked")},
     **{(f"open {mode}", "sealed"): S for mode in ("r", "rw", "w")},
     ("open w", "open r"): S,
     ("open w", "open rw"): None,

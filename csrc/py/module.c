@@ -108,8 +108,10 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->listener_type);
     Py_VISIT(state->waiter_type);
     Py_VISIT(state->outlet_type);
+    Py_VISIT(state->error);
     Py_VISIT(state->wiped_error);
     Py_VISIT(state->sealed_error);
+    Py_VISIT(state->closed_error);
     Py_VISIT(state->forked_error);
     Py_VISIT(state->protection_error);
     Py_VISIT(state->protection_warning);
@@ -129,8 +131,10 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->listener_type);
     Py_CLEAR(state->waiter_type);
     Py_CLEAR(state->outlet_type);
+    Py_CLEAR(state->error);
     Py_CLEAR(state->wiped_error);
     Py_CLEAR(state->sealed_error);
+    Py_CLEAR(state->closed_error);
     Py_CLEAR(state->forked_error);
     Py_CLEAR(state->protection_error);
     Py_CLEAR(state->protection_warning);

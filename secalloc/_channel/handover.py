@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from secalloc._channel import takeover, wire
 from secalloc._channel.patched import blocks, let_others_run
-from secalloc._core import Arena, ForkedError, ProtectionError, WipedError, _take_over
+from secalloc._core import Arena, Error, ForkedError, ProtectionError, WipedError, _take_over
+from secalloc._kind import Kind
+from secalloc._values import Protection
 
 if TYPE_CHECKING:
     import threading
@@ -31,7 +33,7 @@ _REASONS = {
 }
 
 
-class AdoptError(ValueError):
+class AdoptError(Error, ValueError):
     """A secret was not adopted; nothing of it was received, unless it says so.
 
     `reason` is "unknown" (the parent offers none of that name), "taken" (adopted before),
@@ -77,20 +79,30 @@ _mine = _Mine()
 os.register_at_fork(after_in_child=_mine.forked)
 
 
-def adopt(name: str, *, size: int | None = None, timeout: float = wire.PATIENCE) -> Arena:
+def adopt(
+    offered: str,
+    /,
+    *,
+    size: int | None = None,
+    timeout: float = wire.PATIENCE,
+    require: Protection | None = None,
+    name: str | None = None,
+) -> Arena:
     """The secret that the parent offers this process by that name, as a new Arena.
 
     The copy is this process's own. Each can be adopted once, and again when the parent gives a
     new one by that name. With `size` in bytes any other size is refused, and can be adopted
     still. AdoptError: see its reason; also where this process was given no secrets. ForkedError:
     they were given to the process that this one was forked from. MemoryError, ProtectionError:
-    as for Arena(size), and the secret can be adopted still. TimeoutError: the parent did not
-    answer within `timeout` seconds. ValueError: a name of more than 255 bytes, or a timeout that
-    is endless or not above 0.
+    as for Arena(size), and the secret can be adopted still; require and name too are as there.
+    TimeoutError: the parent did not answer within `timeout` seconds. ValueError: a name of more
+    than 255 bytes, or a timeout that is endless or not above 0.
     """
-    asked = wire.name_bytes(name)
+    asked = wire.name_bytes(offered)
     if not 0 < timeout < math.inf:
         raise ValueError("the timeout is a number of seconds above 0")
+    kind = Kind(require, name)
+    kind.arena(0).close()  # what cannot be had costs no secret
     until = time.monotonic() + timeout
     if not _mine.lock.acquire(timeout=min(timeout, wire.LONGEST)):
         raise TimeoutError(
@@ -98,12 +110,12 @@ def adopt(name: str, *, size: int | None = None, timeout: float = wire.PATIENCE)
         )
     lock = _mine.lock
     try:
-        return _adopt(asked, size, timeout, until)
+        return _adopt(asked, size, kind, timeout, until)
     finally:
         lock.release()
 
 
-def _adopt(asked: bytes, size: int | None, timeout: float, until: float) -> Arena:
+def _adopt(asked: bytes, size: int | None, kind: Kind, timeout: float, until: float) -> Arena:
     name = asked.decode()
     fd = _end()
     verdict, offered, left, text, end = _asked(fd, wire.ASK, asked, timeout, until)
@@ -117,9 +129,10 @@ def _adopt(asked: bytes, size: int | None, timeout: float, until: float) -> Aren
             raise AdoptError(f"{name!r} has {offered} bytes, not {size}", "size")
         if offered > sys.maxsize:
             raise AdoptError("the other end offers more than there is memory", "gone")
-        Arena(offered).close()  # fails as this one would, while the secret can stay
+        kind.arena(offered).close()  # fails as this one would, while the secret can stay
         ms = math.ceil(max(until - time.monotonic(), 0.001) * 1000)
-        arena = _take_over(offered, end.fileno(), min(ms, 2**31 - 1))
+        ms = min(ms, 2**31 - 1)
+        arena = _take_over(offered, end.fileno(), ms, require=kind.require, name=kind.name)
         more = left > 1
     except WipedError:
         more = True

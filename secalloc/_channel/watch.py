@@ -5,7 +5,7 @@ import os
 from secalloc._channel.events import LockdownEvent
 from secalloc._channel.patched import let_others_run
 from secalloc._channel.poller import Poller
-from secalloc._core import ForkedError, _Listener
+from secalloc._core import ClosedError, ForkedError, _Listener
 
 
 class Watch:
@@ -27,13 +27,13 @@ class Watch:
         self.closed = False
 
     def check(self) -> None:
-        """With the lock held. ForkedError, ValueError: it is the parent's, or closed."""
+        """With the lock held. ForkedError, ClosedError: it is the parent's, or closed."""
         if self._process != os.getpid():
             raise ForkedError(
                 "the channel belongs to the parent process: make a new one in this process"
             )
         if self.closed:
-            raise ValueError("the channel is closed: make a new one")
+            raise ClosedError("the channel is closed: make a new one")
 
     def fileno(self) -> int:
         """The set's descriptor."""

@@ -9,12 +9,16 @@ from getpass import GetPassWarning
 from typing import TextIO
 
 from secalloc._core import Arena
+from secalloc._kind import Kind
 from secalloc._terminal.keys import encoding
 from secalloc._terminal.stream import from_text, held_of, read_line, show
 from secalloc._terminal.typed import at_terminal
+from secalloc._values import Protection
 
 
-def _from_stdin(prompt: str, stream: TextIO | None, refused: OSError | None = None) -> Arena:
+def _from_stdin(
+    prompt: str, stream: TextIO | None, kind: Kind, refused: OSError | None = None
+) -> Arena:
     """From a terminal there, or else, unless a terminal of the session's was refused for now,
     from whatever is there."""
     source = sys.stdin
@@ -34,7 +38,7 @@ def _from_stdin(prompt: str, stream: TextIO | None, refused: OSError | None = No
     except (AttributeError, ValueError, OSError):  # something else stands there
         fd, held = -1, None
     if fd >= 0 and os.isatty(fd):
-        arena = at_terminal(fd, say, prompt, held)
+        arena = at_terminal(fd, say, prompt, held, kind)
         if arena is not None:
             return arena
     if refused:
@@ -43,11 +47,11 @@ def _from_stdin(prompt: str, stream: TextIO | None, refused: OSError | None = No
     say(prompt)
     try:
         if held:
-            return read_line(fd, held)
+            return read_line(fd, held, kind)
         box = {0: source.readline()}
         if not box[0]:
             raise EOFError
-        return from_text(box)
+        return from_text(box, kind)
     finally:
         say("\n")
 
@@ -60,7 +64,13 @@ def _front_end() -> Callable[[str], str] | None:
     return ask if callable(ask) else None
 
 
-def getpass(prompt: str = "Password: ", stream: TextIO | None = None) -> Arena:
+def getpass(
+    prompt: str = "Password: ",
+    stream: TextIO | None = None,
+    *,
+    require: Protection | None = None,
+    name: str | None = None,
+) -> Arena:
     """A new Arena with a line that a person types, echo off: UTF-8 bytes, no newline.
 
     Reads the terminal itself, byte by byte into the arena; the prompt goes there too, or to
@@ -75,18 +85,21 @@ def getpass(prompt: str = "Password: ", stream: TextIO | None = None) -> Arena:
     Without a terminal the line comes from standard input, with a GetPassWarning, after what
     sys.stdin has read ahead. In a notebook the front end asks. What comes by way of sys.stdin's
     buffer, of another object in its place or of a front end was in ordinary memory before.
-    OSError: another thread is at it. As getpass.getpass, which gives a str.
+    OSError: another thread is at it. require and name are as for Arena(). As getpass.getpass,
+    which gives a str.
     """
     if not isinstance(prompt, str):
         raise TypeError(f"a prompt is a str, not {type(prompt).__name__}")
+    kind = Kind(require, name)
+    kind.arena(0).close()  # what cannot be had is not asked for
     ask = _front_end()
     if ask:
-        return from_text({0: ask(prompt)})
+        return from_text({0: ask(prompt)}, kind)
     try:
         fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         busy = error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-        return _from_stdin(prompt, stream, error if busy else None)
+        return _from_stdin(prompt, stream, kind, error if busy else None)
 
     def say(text: str) -> None:
         if stream is not None:
@@ -97,7 +110,7 @@ def getpass(prompt: str = "Password: ", stream: TextIO | None = None) -> Arena:
             data = data[os.write(fd, data) :]
 
     try:
-        arena = at_terminal(fd, say, prompt, None)
+        arena = at_terminal(fd, say, prompt, None, kind)
     finally:
         os.close(fd)
-    return _from_stdin(prompt, stream) if arena is None else arena
+    return _from_stdin(prompt, stream, kind) if arena is None else arena

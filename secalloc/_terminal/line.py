@@ -4,6 +4,7 @@ import os
 import select
 
 from secalloc._core import Arena
+from secalloc._kind import Kind
 
 FD_SETSIZE = 1024  # select() knows descriptors below that; poll() no terminal on macOS
 LF, CR = b"\n"[0], b"\r"[0]
@@ -24,13 +25,14 @@ def is_ready(fd: int) -> bool:
 class Line:
     """A line that is being typed, in an arena that grows."""
 
-    def __init__(self) -> None:
-        self.arena = Arena(128)
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self.arena = kind.arena(128)
         self.size = 0
 
     def _make_room(self) -> None:
         if self.size == len(self.arena):
-            larger = Arena(2 * self.size)
+            larger = self._kind.arena(2 * self.size)
             larger[: self.size] = self.arena
             self.arena.close()
             self.arena = larger
@@ -59,7 +61,7 @@ class Line:
             self.keep()
 
     def whole(self) -> Arena:
-        return Arena(self.arena[: self.size])
+        return self._kind.arena(self.arena[: self.size])
 
     def drop_return(self) -> None:
         """CR, of a line that ended by CR and LF."""

@@ -5,7 +5,8 @@ import os
 from _thread import get_ident
 from typing import TextIO
 
-from secalloc._core import Arena, _scrub, encode
+from secalloc._core import Arena, _scrub
+from secalloc._kind import Kind
 from secalloc._terminal.line import CR, LF, Line, is_continuation, is_ready
 
 
@@ -60,9 +61,9 @@ def held_of(stream: object) -> Held | None:
     return None
 
 
-def read_line(fd: int, held: Held) -> Arena:
+def read_line(fd: int, held: Held, kind: Kind) -> Arena:
     """A line from what is not a terminal, byte by byte: the rest is for others."""
-    line = Line()
+    line = Line(kind)
     try:
         if held.take_line(line):
             return line.whole()
@@ -90,16 +91,16 @@ def read_line(fd: int, held: Held) -> Arena:
         line.close()
 
 
-def from_text(box: dict[int, str]) -> Arena:
+def from_text(box: dict[int, str], kind: Kind) -> Arena:
     """Without its line's end; box[0], the only reference there is, is zeroed."""
     try:
-        with encode(box[0]) as text:
+        with kind.encode(box[0]) as text:
             end = len(text)
             if end and text[end - 1] == LF:
                 end -= 1
                 if end and text[end - 1] == CR:
                     end -= 1
-            return Arena(text[:end])
+            return kind.arena(text[:end])
     finally:
         _scrub(box, 0)
 

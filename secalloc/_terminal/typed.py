@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from secalloc._core import Arena, _echo_back, _echo_before, _echo_off
+from secalloc._kind import Kind
 from secalloc._terminal.keys import END, LITERAL, Keys
 from secalloc._terminal.line import Line, is_ready
 from secalloc._terminal.stream import Held
@@ -64,11 +65,11 @@ def _type_line(fd: int, line: Line, say: Callable[[str], None], prompt: str) -> 
 
 
 def at_terminal(
-    fd: int, say: Callable[[str], None], prompt: str, held: Held | None
+    fd: int, say: Callable[[str], None], prompt: str, held: Held | None, kind: Kind
 ) -> Arena | None:
     """A line without echo; None: it cannot be turned off there."""
     ours, busy = True, False
-    line = Line()
+    line = Line(kind)
     try:
         try:
             _echo_off(fd)

@@ -19,12 +19,49 @@ PUBLIC = {
     "Arena.clear": "b = secret(); b.clear()",
     "Arena.close": "b = secret(); v = memoryview(b); b.close(); v.release()",
     "Arena.closed": "a.closed",
+    "Arena.count": "a.count(SECRET[5:9]); large.count(5, 3)",
+    "Arena.endswith": "a.endswith(SECRET[-5:]); a.endswith((b'x', a[3:]))",
+    "Arena.find": "a.find(SECRET[5:9]); a.find(a[7:20], 3); large.find(b'none')",
+    "Arena.index": """
+a.index(SECRET[7:])
+try: a.index(b"none")
+except ValueError: pass""",
+    "Arena.lstrip": "a.lstrip(SECRET[:2]); a[3:].lstrip()",
+    "Arena.name": """
+b = Arena(5, name="called"); b.name; b.name = "x" * 63; b.name = None; b.name = "kept"
+try: b.name = "x" * 64
+except ValueError: pass
+try: Arena(5, name=5)
+except TypeError: pass""",
     "Arena.open": """
 with a.open("w") as v: v[:] = SECRET
 try:
     with a.open("w") as v: raise KeyError
 except KeyError: pass
 a[:] = SECRET""",
+    "Arena.partition": "a.partition(SECRET[4:6]); a.partition(b'none')",
+    "Arena.removeprefix": "a.removeprefix(SECRET[:5]); a.removeprefix(a)",
+    "Arena.removesuffix": "a.removesuffix(SECRET[-5:])",
+    "Arena.rfind": "a.rfind(SECRET[5:9]); large.rfind(a)",
+    "Arena.rindex": "a.rindex(SECRET[7:])",
+    "Arena.rpartition": "a.rpartition(SECRET[4:6])",
+    "Arena.rsplit": "a.rsplit(SECRET[4:6], 2); a.rsplit()",
+    "Arena.rstrip": "a.rstrip(SECRET[-2:]); a.rstrip()",
+    "Arena.split": """
+a.split(SECRET[4:6]); large.split(SECRET[4:6]); a.split()
+try: a.split(b"")
+except ValueError: pass""",
+    "Arena.startswith": "a.startswith(SECRET[:4]); large.startswith(a, 3)",
+    "Arena.strip": "a.strip(SECRET[:3]); a.strip()",
+    "Arena.reveal": """
+a[:0].reveal(); a[:0].reveal("ascii")
+def shown():
+    a.reveal(); a.reveal("latin-1")
+    for bad in ("ascii", "no such"):
+        try: a.reveal(bad)
+        except (ValueError, LookupError): pass
+try: secalloc.shelter(shown)
+except NotImplementedError: pass""",
     "Arena.pool": "a.pool; secalloc.Pool().alloc(1).pool",
     "Arena.protection": "a.protection",
     "Arena.replace": """
@@ -80,6 +117,11 @@ with secalloc.Pool() as p:
     "sum": "a + b'x'; b'x' + a; a + large",
     "buffer": "memoryview(a).release(); bytes(large); bytes(a)",
     "Protection": "secalloc.Protection.LOCK in a.protection",
+    "ClosedError": """
+b = secret(); b.close()
+try: b[0]
+except secalloc.ClosedError: pass""",
+    "Error": "",
     "ForkedError": "os.waitpid(os.fork() or os._exit(bool(a.closed) - 1), 0)",
     "LockdownChannel": "secalloc.LockdownChannel().close(); repr(channel)",
     "LockdownChannel.child": "channel.child().release()\nwhile channel.wait(0): pass",
@@ -247,7 +289,7 @@ secalloc.set_lockdown_fd(None)""",
 
 
 NOTHING_TO_CALL = {
-    "AdoptError", "LockdownEvent", "LockdownKind", "ProtectionError", "ProtectionWarning",
+    "AdoptError", "Error", "LockdownEvent", "LockdownKind", "ProtectionError", "ProtectionWarning",
     "SealedError", "residue.Copy", "residue.MOST",
 }  # fmt: skip
 """What others raise or answer with."""

@@ -98,6 +98,23 @@ a.close()
         key.check()
 
 
+@linux_only
+def test_a_requirement_and_a_name() -> None:
+    """What cannot be had, or is no name, costs no secret."""
+    code = """
+def error(**kind):
+    try: secalloc.adopt("key", **kind)
+    except Exception as error: return type(error).__name__
+secalloc.configure(secretmem=False)
+print(error(require=secalloc.Protection.SECRETMEM), error(name=5), error(name=""), end=" ")
+a = secalloc.adopt("key", require=secalloc.Protection.GUARD, name="from the parent")
+print(a.name, "name='from the parent'" in repr(a))
+"""
+    with LockdownChannel() as channel, secalloc.random(32) as key:
+        out = outcome(channel, code, key=key)
+    assert out == "ProtectionError TypeError ValueError from the parent True\n"
+
+
 def test_the_copies_are_independent() -> None:
     code = GET + (
         "print(flush=True); sys.stdin.readline(); "

@@ -37,6 +37,7 @@ GLUE = (("objects",), ("functions", "types"), ("module.c",))
 PACKAGE = (
     ("_values", "_original"),
     ("_core",),
+    ("_kind",),
     ("_channel", "_shelter", "_terminal", "outlets", "residue", "sources"),
     ("channel",),
     ("__init__",),

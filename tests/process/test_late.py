@@ -81,6 +81,8 @@ calls = {
     "AdoptError": lambda: raises(secalloc.AdoptError, secalloc.adopt, "none"),
     "Arena": lambda: repr(secalloc.Arena(3).protection),
     "ArenaView": lambda: isinstance(kept[1:], secalloc.ArenaView),
+    "ClosedError": lambda: raises(secalloc.ClosedError, close_and_read),
+    "Error": lambda: secalloc.Error("x"),
     "ForkedError": lambda: secalloc.ForkedError("x"),
     "Hardening": lambda: secalloc.harden(),
     "LockdownChannel": child_of_a_channel,
@@ -132,6 +134,9 @@ calls = {
     "take": lambda: secalloc.take(bytearray(b"taken")),
     "trim": lambda: secalloc.trim(),
 }
+
+def close_and_read():
+    a = secalloc.Arena(b"closed", name="closed"); a.close(); bytes(a)
 
 def seal_and_read():
     a = secalloc.Arena(b"sealed"); a.seal(); bytes(a)

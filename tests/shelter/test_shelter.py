@@ -186,7 +186,7 @@ def test_bad_arguments() -> None:
     with pytest.raises(TypeError, match="can be called"):
         sheltered(5)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="can be called"):
-        secalloc.capturing(5)  # type: ignore[arg-type]
+        secalloc.capturing(5)  # type: ignore[call-overload]
 
 
 def test_capture() -> None:

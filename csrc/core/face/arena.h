@@ -127,6 +127,18 @@ void sa_turn_end(struct sa_arena *a, struct sa_turn *turn); /* [any] */
 bool sa_held_off(struct sa_arena *a);
 void sa_stand_by(struct sa_arena *a, uint32_t ms);
 
+/* ---- what it is called ------------------------------------------------------------ */
+
+/* Give it a name for people, which a census and messages show: `n` bytes of UTF-8 without a
+ * NUL, fewer than SA_NAME_ROOM, copied; NULL takes it away, and frees the copy. It stays when
+ * the arena is closed: who lets the memory of an arena go takes its name away first. SA_BAD_RANGE:
+ * too long. SA_NO_MEMORY: it has the name that it had. [any] */
+SA_MUST_USE enum sa_code sa_set_name(struct sa_arena *a, const char *name, size_t n,
+                                     struct sa_why *why);
+
+/* Its name as a string, empty where it has none. [any] */
+void sa_name(struct sa_arena *a, char out[SA_NAME_ROOM]);
+
 /* Check the canary: on damage every arena is wiped, the marker is written and
  * the process aborts. [any] */
 SA_MUST_USE enum sa_code sa_check(struct sa_arena *a);

@@ -16,6 +16,11 @@ SA_MUST_USE enum sa_code sa_pool_make(struct sa_pool **out, struct sa_why *why);
 SA_MUST_USE enum sa_code sa_pool_alloc(struct sa_pool *pool, struct sa_arena *a, size_t size,
                                        struct sa_why *why);
 
+/* The same with the sa_protection bits in `required`, and those of sa_require(), or not at
+ * all: SA_UNPROTECTED. [any] */
+SA_MUST_USE enum sa_code sa_pool_alloc_with(struct sa_pool *pool, struct sa_arena *a, size_t size,
+                                            unsigned required, struct sa_why *why);
+
 /* Close all arenas of the pool, and the pool to new ones; harmless when repeated
  * and in a forked child. [any] */
 void sa_pool_close(struct sa_pool *pool);

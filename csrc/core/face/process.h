@@ -87,6 +87,7 @@ struct sa_live {
     bool wiped;           /* there is nothing to read; false of a pool's pages */
     bool sealed;          /* by its owner, open just now or not; a pool's: and not open */
     bool may_read, may_write; /* what the pages allow, for as long as no wiper lifts it */
+    char name[SA_NAME_ROOM];  /* of the arena; empty: it has none, or they are a pool's */
 };
 
 /* Tell what lives in this process: up to `room` entries, by address in each size class,

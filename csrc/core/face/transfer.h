@@ -21,6 +21,12 @@ SA_MUST_USE enum sa_code sa_hand_over(struct sa_arena *a, int sock, uint32_t tim
 SA_MUST_USE enum sa_code sa_take_over(struct sa_arena *a, size_t size, int sock,
                                       uint32_t timeout_ms, bool *shared, struct sa_why *why);
 
+/* The same with the sa_protection bits in `required`, and those of sa_require(), or not at
+ * all: SA_UNPROTECTED, before anything was said to the other end. [any] */
+SA_MUST_USE enum sa_code sa_take_over_with(struct sa_arena *a, size_t size, unsigned required,
+                                           int sock, uint32_t timeout_ms, bool *shared,
+                                           struct sa_why *why);
+
 /* ---- markers of other processes --------------------------------------------- */
 
 /* Wait until a member of an epoll set, on macOS of a kqueue, can be read or is at its end,

@@ -76,6 +76,10 @@ struct sa_arena {
     _Atomic uint64_t wipes;            /* added to its slot's count: moving changes neither sum */
     _Atomic(struct sa_slab *) slab;    /* of a pooled arena; else NULL */
     uint32_t cell;                     /* its place there */
+    _Atomic(char *) name;              /* what sa_set_name put there, or NULL */
 };
+
+/* What a name has room for, its end included. */
+#define SA_NAME_ROOM 64
 
 #endif

@@ -1,4 +1,5 @@
 /* What lives in the vault, for people to look at. */
+#include "arena/name.h"
 #include "arena/place.h"
 #include "vault/locks.h"
 #include "vault/vault.h"
@@ -21,6 +22,7 @@ static void describe(struct slot s, uint64_t h, struct sa_arena *owner, struct s
     out->exports = use & USE_EXPORTS;
     out->sealed = use & USE_SEALED;
     out->wiped = use & USE_FILL || !arena_whole(owner);
+    arena_name_locked(owner, out->name);
 }
 
 /* Whether a slot is parked or an arena's own. With the vault's lock held: nobody takes an owner

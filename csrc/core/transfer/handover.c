@@ -249,13 +249,12 @@ static bool other_pages(struct slot s, int *fd, bool *lost)
 }
 
 /* As sa_arena_make, but where it can be had on pages that are offered to the giver. */
-static enum sa_code make_shared(struct sa_arena *a, size_t size, int sock, bool *shared,
-                                struct sa_why *why)
+static enum sa_code make_shared(struct sa_arena *a, size_t size, unsigned required, int sock,
+                                bool *shared, struct sa_why *why)
 {
     struct cell place;
     bool zeroed, lost = false;
     int fd = -1;
-    unsigned required = 0;
     enum sa_code code = arena_prepare(&required, true, why);
     if (code || (code = place_take_own(size, 0, required, &place, &zeroed, why)))
         return code;
@@ -312,14 +311,14 @@ static int take_stream(struct sa_arena *a, int sock, char *answer, int64_t end)
     return error;
 }
 
-enum sa_code sa_take_over(struct sa_arena *a, size_t size, int sock, uint32_t timeout_ms,
-                          bool *shared, struct sa_why *why)
+enum sa_code sa_take_over_with(struct sa_arena *a, size_t size, unsigned required, int sock,
+                               uint32_t timeout_ms, bool *shared, struct sa_why *why)
 {
     int64_t end = os_now_ms() + timeout_ms;
     char answer = REFUSED;
     int error = 0;
     *shared = false;
-    enum sa_code code = make_shared(a, size, sock, shared, why);
+    enum sa_code code = make_shared(a, size, required, sock, shared, why);
     if (code)
         return code;
     if (*shared)
@@ -338,4 +337,10 @@ enum sa_code sa_take_over(struct sa_arena *a, size_t size, int sock, uint32_t ti
     if (code)
         sa_close(a);
     return code;
+}
+
+enum sa_code sa_take_over(struct sa_arena *a, size_t size, int sock, uint32_t timeout_ms,
+                          bool *shared, struct sa_why *why)
+{
+    return sa_take_over_with(a, size, 0, sock, timeout_ms, shared, why);
 }

@@ -19,7 +19,8 @@ static void put_ascii(PyObject *text, size_t n, uint8_t *to)
 }
 
 /* A new Arena inside its fill, which holds the text, and *bytes, exported. */
-static PyObject *stage(struct py_state *state, PyObject *text, uint8_t **bytes, size_t *n)
+static PyObject *stage(struct py_state *state, PyObject *text, const struct py_home *home,
+                       uint8_t **bytes, size_t *n)
 {
     bool is_str = PyUnicode_Check(text);
     struct py_span span;
@@ -29,7 +30,7 @@ static PyObject *stage(struct py_state *state, PyObject *text, uint8_t **bytes, 
         return NULL;
     else
         *n = span.size;
-    PyObject *self = py_arena_begin(state, *n, py_own_pages);
+    PyObject *self = py_arena_begin(state, *n, home);
     enum sa_code code = SA_OK;
     if (self && !is_str) {
         PY_LOCK(span.lock ? span.lock : self);
@@ -50,19 +51,19 @@ static PyObject *stage(struct py_state *state, PyObject *text, uint8_t **bytes, 
 }
 
 /* The arena that `decode` makes of the text. */
-static PyObject *decoded(struct py_state *state, PyObject *text, const char *what,
-                         size_t (*decode)(uint8_t *, size_t, size_t *))
+static PyObject *decoded(struct py_state *state, PyObject *text, const struct py_home *home,
+                         const char *what, size_t (*decode)(uint8_t *, size_t, size_t *))
 {
     uint8_t *bytes = NULL;
     size_t n = 0, size = 0;
-    PyObject *staged = stage(state, text, &bytes, &n);
+    PyObject *staged = stage(state, text, home, &bytes, &n);
     if (!staged)
         return NULL;
     size_t bad = decode(bytes, n, &size);
     PyObject *self = NULL;
     enum sa_code code = SA_OK;
     if (bad == SIZE_MAX) {
-        self = py_arena_begin(state, size, py_own_pages);
+        self = py_arena_begin(state, size, home);
         if (self)
             code = sa_store(py_core_of(self), 0, bytes, size);
     }
@@ -96,19 +97,26 @@ static size_t url_base64(uint8_t *text, size_t n, size_t *size)
     return codec_base64_decode(text, n, true, size);
 }
 
-static PyObject *fromhex(PyObject *module, PyObject *text)
+static PyObject *fromhex(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    return decoded(py_state_of_module(module), text, "hexadecimal", codec_hex_decode);
+    struct py_home home = py_own_pages;
+    if (py_home_of_call(&home, "fromhex", 1, args, count, names) < 0)
+        return NULL;
+    return decoded(py_state_of_module(module), args[0], &home, "hexadecimal", codec_hex_decode);
 }
 
 static PyObject *b64decode(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"", "urlsafe", NULL};
-    PyObject *text;
+    static char *names[] = {"", "urlsafe", "require", "name", NULL};
+    PyObject *text, *require = NULL, *name = NULL;
+    struct py_home home = py_own_pages;
     int url = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$p:b64decode", names, &text, &url))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pOO:b64decode", names, &text, &url, &require,
+                                     &name) ||
+        py_home_set(&home, require, name) < 0)
         return NULL;
-    return decoded(py_state_of_module(module), text, "base64", url ? url_base64 : plain_base64);
+    return decoded(py_state_of_module(module), text, &home, "base64",
+                   url ? url_base64 : plain_base64);
 }
 
 /* ---- encoding ---------------------------------------------------------------- */
@@ -117,7 +125,8 @@ enum coding { HEX, BASE64, BASE64_URL };
 
 /* The source is stored at the end of the arena, and becomes text where it lies. No wipe can
  * fall behind that. */
-static PyObject *encoded(struct py_state *state, PyObject *source, enum coding coding)
+static PyObject *encoded(struct py_state *state, PyObject *source, const struct py_home *home,
+                         enum coding coding)
 {
     struct py_span span;
     if (py_span_open(source, false, &span) < 0)
@@ -128,7 +137,7 @@ static PyObject *encoded(struct py_state *state, PyObject *source, enum coding c
     if (!fits || size > (size_t)PY_SSIZE_T_MAX)
         PyErr_SetString(PyExc_OverflowError, "the text would be too large");
     else
-        self = py_arena_begin(state, size, py_own_pages);
+        self = py_arena_begin(state, size, home);
     enum sa_code code = SA_OK;
     if (self) {
         PY_LOCK(span.lock ? span.lock : self);
@@ -151,19 +160,25 @@ static PyObject *encoded(struct py_state *state, PyObject *source, enum coding c
     return py_arena_end(state, self, code);
 }
 
-static PyObject *hexlify(PyObject *module, PyObject *source)
+static PyObject *hexlify(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    return encoded(py_state_of_module(module), source, HEX);
+    struct py_home home = py_own_pages;
+    if (py_home_of_call(&home, "hexlify", 1, args, count, names) < 0)
+        return NULL;
+    return encoded(py_state_of_module(module), args[0], &home, HEX);
 }
 
 static PyObject *b64encode(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"", "urlsafe", NULL};
-    PyObject *source;
+    static char *names[] = {"", "urlsafe", "require", "name", NULL};
+    PyObject *source, *require = NULL, *name = NULL;
+    struct py_home home = py_own_pages;
     int url = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$p:b64encode", names, &source, &url))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pOO:b64encode", names, &source, &url,
+                                     &require, &name) ||
+        py_home_set(&home, require, name) < 0)
         return NULL;
-    return encoded(py_state_of_module(module), source, url ? BASE64_URL : BASE64);
+    return encoded(py_state_of_module(module), source, &home, url ? BASE64_URL : BASE64);
 }
 
 /* ---- UTF-8 ------------------------------------------------------------------- */
@@ -182,9 +197,13 @@ static void put_utf8(PyObject *text, size_t n, uint8_t *to)
     }
 }
 
-static PyObject *encode(PyObject *module, PyObject *text)
+static PyObject *encode(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     struct py_state *state = py_state_of_module(module);
+    struct py_home home = py_own_pages;
+    if (py_home_of_call(&home, "encode", 1, args, count, names) < 0)
+        return NULL;
+    PyObject *text = args[0];
     if (!PyUnicode_Check(text)) {
         PyErr_Format(PyExc_TypeError, "encode() takes a str, not %R", (PyObject *)Py_TYPE(text));
         return NULL;
@@ -201,7 +220,7 @@ static PyObject *encode(PyObject *module, PyObject *text)
             return NULL;
         }
     }
-    PyObject *self = py_arena_begin(state, size, py_own_pages);
+    PyObject *self = py_arena_begin(state, size, &home);
     if (!self)
         return NULL;
     uint8_t *bytes;
@@ -214,34 +233,34 @@ static PyObject *encode(PyObject *module, PyObject *text)
 }
 
 PyMethodDef py_codec_functions[] = {
-    {"fromhex", fromhex, METH_O,
-     PyDoc_STR("fromhex(text, /)\n--\n\n"
+    {"fromhex", PY_FASTCALL(fromhex),
+     PyDoc_STR("fromhex(text, /, *, require=None, name=None)\n--\n\n"
                "A new Arena of the bytes that hexadecimal text stands for, as bytes.fromhex.\n\n"
                "Takes a str or a bytes-like object, which stays as it is. ASCII white space may\n"
                "stand between the bytes. Constant-time but for where white space is. ValueError:\n"
                "other text; it names the position, never the character.")},
     {"b64decode", (PyCFunction)(void (*)(void))b64decode, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR(
-         "b64decode(text, /, *, urlsafe=False)\n--\n\n"
+         "b64decode(text, /, *, urlsafe=False, require=None, name=None)\n--\n\n"
          "A new Arena of the bytes that base64 text stands for, as base64.b64decode with\n"
          "validate=True.\n\n"
          "Takes a str or a bytes-like object, which stays as it is. Exact padding is needed, "
          "white\n"
          "space is refused; with urlsafe, - and _ stand for + and / (RFC 4648, section 5).\n"
          "Constant-time. ValueError: other text; it names the position, never the character.")},
-    {"encode", encode, METH_O,
-     PyDoc_STR("encode(text, /)\n--\n\n"
+    {"encode", PY_FASTCALL(encode),
+     PyDoc_STR("encode(text, /, *, require=None, name=None)\n--\n\n"
                "A new Arena of a str's UTF-8, as str.encode.\n\n"
                "Written straight into the arena; the str keeps no copy of it, but is itself one,\n"
                "and stays. The time depends on how many bytes each character takes. ValueError: a\n"
                "lone surrogate; it names the position alone. TypeError: not a str.")},
-    {"hexlify", hexlify, METH_O,
+    {"hexlify", PY_FASTCALL(hexlify),
      PyDoc_STR(
-         "hexlify(data, /)\n--\n\n"
+         "hexlify(data, /, *, require=None, name=None)\n--\n\n"
          "A new Arena of the hexadecimal text of a bytes-like object, as binascii.hexlify.\n\n"
          "Small letters; constant-time. TypeError: a str, or no buffer.")},
     {"b64encode", (PyCFunction)(void (*)(void))b64encode, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("b64encode(data, /, *, urlsafe=False)\n--\n\n"
+     PyDoc_STR("b64encode(data, /, *, urlsafe=False, require=None, name=None)\n--\n\n"
                "A new Arena of the base64 text of a bytes-like object, as base64.b64encode.\n\n"
                "With padding, without line ends; with urlsafe, - and _ stand for + and /.\n"
                "Constant-time. TypeError: a str, or no buffer. RFC 4648.")},

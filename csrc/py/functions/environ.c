@@ -17,8 +17,13 @@ static char *value_of(PyObject *name)
     return text ? getenv(text) : NULL;
 }
 
-static PyObject *environ_copy(PyObject *module, PyObject *name)
+static PyObject *environ_copy(PyObject *module, PyObject *const *args, Py_ssize_t count,
+                              PyObject *names)
 {
+    struct py_home home = py_own_pages;
+    if (py_home_of_call(&home, "_environ_copy", 1, args, count, names) < 0)
+        return NULL;
+    PyObject *name = args[0];
     const char *value = value_of(name);
     if (!value) {
         if (PyErr_Occurred())
@@ -26,7 +31,7 @@ static PyObject *environ_copy(PyObject *module, PyObject *name)
         Py_RETURN_NONE;
     }
     struct py_state *state = py_state_of_module(module);
-    PyObject *self = py_arena_begin(state, strlen(value), py_own_pages);
+    PyObject *self = py_arena_begin(state, strlen(value), &home);
     if (!self)
         return NULL;
     value = value_of(name); /* a warning's own code may have changed it */
@@ -89,7 +94,7 @@ static PyObject *scrub(PyObject *Py_UNUSED(module), PyObject *args)
 }
 
 PyMethodDef py_environ_functions[] = {
-    {"_environ_copy", environ_copy, METH_O, NULL},
+    {"_environ_copy", PY_FASTCALL(environ_copy), NULL},
     {"_environ_wipe", environ_wipe, METH_O, NULL},
     {"_scrub", scrub, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

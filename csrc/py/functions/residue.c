@@ -189,7 +189,7 @@ static PyObject *workspace_for(struct py_state *state, PyObject *secret, bool pa
     size_t room = 0;
     enum sa_code code = sa_find_room(py_core_of(secret), partial, &room);
     if (code == SA_OK) {
-        PyObject *work = py_arena_begin(state, room, (struct py_home){.align = 64});
+        PyObject *work = py_arena_begin(state, room, &(struct py_home){.align = 64});
         return work ? py_arena_end(state, work, SA_OK) : NULL;
     }
     if (code == SA_BAD_RANGE)
@@ -224,7 +224,7 @@ static PyObject *find_copies(PyObject *module, PyObject *args)
         PyErr_SetString(PyExc_TypeError, "progress is a callable or None");
         return NULL;
     }
-    PyObject *secret = py_arena_of(state, source, py_own_pages);
+    PyObject *secret = py_arena_of(state, source, &py_own_pages);
     if (!secret)
         return NULL;
     PyObject *work = workspace_for(state, secret, partial);

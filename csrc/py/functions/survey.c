@@ -84,12 +84,13 @@ static PyObject *status(PyObject *module, PyObject *Py_UNUSED(none))
 
 static PyObject *entry(const struct sa_live *e)
 {
-    return Py_BuildValue("KKKKKKIOOOOO", (unsigned long long)e->pages, (unsigned long long)e->data,
+    return Py_BuildValue("KKKKKKIOOOOOz", (unsigned long long)e->pages, (unsigned long long)e->data,
                          (unsigned long long)e->address, (unsigned long long)e->size,
                          (unsigned long long)e->arenas, (unsigned long long)e->exports,
                          e->protection, e->pooled ? Py_True : Py_False,
                          e->wiped ? Py_True : Py_False, e->sealed ? Py_True : Py_False,
-                         e->may_read ? Py_True : Py_False, e->may_write ? Py_True : Py_False);
+                         e->may_read ? Py_True : Py_False, e->may_write ? Py_True : Py_False,
+                         *e->name ? e->name : NULL);
 }
 
 static PyObject *census(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))

@@ -13,6 +13,9 @@
 #define PY_ABI3T 1
 #endif
 
+/* For a table of methods: a function of self, arguments, their count and keywords' names. */
+#define PY_FASTCALL(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
+
 /* Without a GIL two calls on one arena may run at once. The core keeps its own state
  * whole, but content that one of them writes the other could read half of: so each
  * goes under the lock of the arenas, or foreign objects, that it reads and writes.

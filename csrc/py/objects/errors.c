@@ -1,13 +1,14 @@
 /* Exceptions and warnings: what the core's codes, and what was not granted, become. */
 #include "objects/errors.h"
 
+#include "objects/objects.h"
 #include "objects/protection.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-enum kind { MEMORY, OS, VALUE, INDEX, BUFFER, WIPED, SEALED, FORKED };
+enum kind { MEMORY, OS, VALUE, INDEX, BUFFER, WIPED, SEALED, FORKED, CLOSED };
 
 /* The message says what happened and what mends it. For MEMORY and OS the core names the call
  * that failed: there it is only what mends it, where the core does not say. */
@@ -26,7 +27,7 @@ static const struct {
                            "ended: open it, and use a view inside its own open() block"},
     [SA_READ_ONLY] = {SEALED, "open for reading alone: write inside open('rw') or open('w')"},
     [SA_POOLED] = {VALUE, "an arena of a pool shares its pages: seal the pool"},
-    [SA_CLOSED] = {VALUE, "the arena is closed: make a new one"},
+    [SA_CLOSED] = {CLOSED, "the arena is closed: make a new one"},
     [SA_FORKED] = {FORKED, "the arena belongs to the parent process: make a new one in this "
                            "process"},
     [SA_BUSY] = {BUFFER, "exported buffers forbid it: release the memoryviews and whatever "
@@ -52,6 +53,7 @@ static PyObject *exception_of(const struct py_state *state, enum kind kind)
     case WIPED: return state->wiped_error;
     case SEALED: return state->sealed_error;
     case FORKED: return state->forked_error;
+    case CLOSED: return state->closed_error;
     }
     return PyExc_SystemError;
 }
@@ -74,68 +76,104 @@ PyObject *py_reason(const struct sa_why *why, const char *hint)
                                 limit, hint ? "; " : "", hint ? hint : "");
 }
 
-static void *fail_protection(struct py_state *state, const struct sa_why *why)
+/* " for 'db password'", or nothing where there is no name. */
+static PyObject *for_name(const char *name, const char *before, const char *after)
+{
+    PyObject *text = name && *name ? PyUnicode_FromString(name) : NULL;
+    PyObject *part = text               ? PyUnicode_FromFormat("%s%R%s", before, text, after)
+                     : PyErr_Occurred() ? NULL
+                                        : PyUnicode_FromString("");
+    Py_XDECREF(text);
+    return part;
+}
+
+/* OSError picks its subclass by errno when it is called, not when it is raised. */
+static void raise_os(PyObject *exception, int error, PyObject *text)
+{
+    PyObject *made = PyObject_CallFunction(exception, "iO", error, text);
+    if (made)
+        PyErr_SetObject((PyObject *)Py_TYPE(made), made);
+    Py_XDECREF(made);
+}
+
+static void fail_protection(struct py_state *state, const struct sa_why *why, const char *name)
 {
     PyObject *names = py_protection_names(why->missing);
     PyObject *because = names ? py_reason(why, NULL) : NULL;
-    PyObject *text = because ? PyUnicode_FromFormat("%U is required and not to be had: %U", names,
-                                                    because)
-                             : NULL;
-    PyObject *error = text ? PyObject_CallFunction(state->protection_error, "iO",
-                                                   why->error ? why->error : ENOTSUP, text)
+    PyObject *whose = because ? for_name(name, " for ", "") : NULL;
+    PyObject *text = whose ? PyUnicode_FromFormat("%U is required%U and not to be had: %U", names,
+                                                  whose, because)
                            : NULL;
-    if (error)
-        PyErr_SetObject(state->protection_error, error);
-    Py_XDECREF(error);
+    if (text)
+        raise_os(state->protection_error, why->error ? why->error : ENOTSUP, text);
     Py_XDECREF(text);
+    Py_XDECREF(whose);
     Py_XDECREF(because);
     Py_XDECREF(names);
-    return NULL;
 }
 
-void *py_fail(struct py_state *state, enum sa_code code, const struct sa_why *why)
+void *py_fail_named(struct py_state *state, enum sa_code code, const struct sa_why *why,
+                    const char *name)
 {
-    if (code == SA_UNPROTECTED && why)
-        return fail_protection(state, why);
     size_t i = (size_t)code;
     if (i >= sizeof answers / sizeof answers[0]) {
         PyErr_Format(PyExc_SystemError, "secalloc: unknown result %d", (int)code);
         return NULL;
     }
-    PyObject *exception = exception_of(state, answers[i].kind);
-    if (answers[i].kind != MEMORY && answers[i].kind != OS) {
-        PyErr_SetString(exception, answers[i].message);
+    if (code == SA_UNPROTECTED && why) {
+        fail_protection(state, why, name);
         return NULL;
     }
-    PyObject *message = py_reason(why, answers[i].message);
-    if (!message)
-        return NULL;
-    if (answers[i].kind == MEMORY) {
-        PyErr_SetObject(exception, message);
-    } else {
-        /* OSError picks its subclass by errno when it is called, not when it is raised. */
-        PyObject *error = PyObject_CallFunction(exception, "iO",
-                                                why && why->error ? why->error : EIO, message);
-        if (error) {
-            PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-            Py_DECREF(error);
-        }
-    }
-    Py_DECREF(message);
+    enum kind kind = answers[i].kind;
+    PyObject *message = kind == MEMORY || kind == OS ? py_reason(why, answers[i].message)
+                                                     : PyUnicode_FromString(answers[i].message);
+    PyObject *whose = message ? for_name(name, "", ": ") : NULL;
+    PyObject *text = whose ? PyUnicode_FromFormat("%U%U", whose, message) : NULL;
+    if (text && kind == OS)
+        raise_os(exception_of(state, kind), why && why->error ? why->error : EIO, text);
+    else if (text)
+        PyErr_SetObject(exception_of(state, kind), text);
+    Py_XDECREF(text);
+    Py_XDECREF(whose);
+    Py_XDECREF(message);
     return NULL;
 }
 
-void *py_pool_fail(struct py_state *state, enum sa_code code, const struct sa_why *why)
+void *py_fail(struct py_state *state, enum sa_code code, const struct sa_why *why)
+{
+    return py_fail_named(state, code, why, NULL);
+}
+
+void *py_fail_of(PyObject *arena, enum sa_code code, const struct sa_why *why)
+{
+    char name[SA_NAME_ROOM];
+    sa_name(py_core_of(arena), name);
+    return py_fail_named(py_state_of(arena), code, why, name);
+}
+
+void *py_complain_of(PyObject *arena, PyObject *exception, const char *message)
+{
+    char name[SA_NAME_ROOM];
+    sa_name(py_core_of(arena), name);
+    PyObject *whose = for_name(name, "", ": ");
+    if (whose)
+        PyErr_Format(exception, "%U%s", whose, message);
+    Py_XDECREF(whose);
+    return NULL;
+}
+
+void *py_pool_fail(struct py_state *state, enum sa_code code, const struct sa_why *why,
+                   const char *name)
 {
     if (code == SA_CLOSED)
-        PyErr_SetString(PyExc_ValueError, "the pool is closed: make a new one");
+        PyErr_SetString(state->closed_error, "the pool is closed: make a new one");
     else if (code == SA_FORKED)
         PyErr_SetString(state->forked_error, "the pool belongs to the parent process: make a new "
                                              "one in this process");
     else if (code == SA_SEALED)
         PyErr_SetString(state->sealed_error, "the pool is sealed: make arenas inside open('rw')");
     else
-        py_fail(state, code, why);
+        py_fail_named(state, code, why, name);
     return NULL;
 }
 
@@ -177,7 +215,7 @@ static int warn_late(struct py_state *state)
     return result;
 }
 
-int py_warn_shortfall(struct py_state *state)
+int py_warn_shortfall(struct py_state *state, const char *name)
 {
     unsigned missing = 0;
     struct sa_why why = {0};
@@ -187,54 +225,71 @@ int py_warn_shortfall(struct py_state *state)
         return 0;
     PyObject *names = py_protection_names(missing);
     PyObject *because = names ? py_reason(&why, NULL) : NULL;
+    PyObject *whose = because ? for_name(name, ", ", " the first of them") : NULL;
     int result = -1;
-    if (because)
+    if (whose)
         result = PyErr_WarnFormat(state->protection_warning, callers_level(),
-                                  "secrets are held without %U: %U", names, because);
+                                  "secrets are held without %U%U: %U", names, whose, because);
+    Py_XDECREF(whose);
     Py_XDECREF(because);
     Py_XDECREF(names);
     return result;
 }
 
+/* Of `base`, and an Error of ours. */
 static int add_exception(PyObject *module, PyObject **slot, const char *name, const char *doc,
-                         PyObject *base)
+                         PyObject *error, PyObject *base)
 {
     char full[64] = "secalloc.";
     strncat(full, name, sizeof full - strlen(full) - 1);
-    *slot = PyErr_NewExceptionWithDoc(full, doc, base, NULL);
+    PyObject *bases = error ? PyTuple_Pack(2, error, base) : Py_NewRef(base);
+    *slot = bases ? PyErr_NewExceptionWithDoc(full, doc, bases, NULL) : NULL;
+    Py_XDECREF(bases);
     return *slot ? PyModule_AddObjectRef(module, name, *slot) : -1;
 }
 
 int py_errors_init(PyObject *module, struct py_state *state)
 {
-    if (add_exception(module, &state->wiped_error, "WipedError",
-                      "The arena holds noise: it was cleared, or a lockdown passed.\n\n"
-                      "Writing the whole anew makes it usable: arena[:] = data, or a block of\n"
-                      "with arena.open('w') as view.",
-                      PyExc_ValueError) < 0)
+    if (add_exception(module, &state->error, "Error",
+                      "The base of all errors that are the library's own.\n\n"
+                      "Each is a built-in one, too, of the kind that code at hand catches.",
+                      NULL, PyExc_Exception) < 0)
         return -1;
-    if (add_exception(
-            module, &state->sealed_error, "SealedError",
-            "The bytes are out of reach: sealed, read-only, or the view's block has ended.\n\n"
-            "Inside a block of open('r'), open('rw') or open('w') they are accessible,\n"
-            "and as soon as it ends its views are dead.",
-            PyExc_BufferError) < 0)
-        return -1;
-    if (add_exception(module, &state->forked_error, "ForkedError",
-                      "The arena belongs to the process that this one was forked from.\n\n"
-                      "Arenas are not inherited; this process can make its own.",
-                      PyExc_ValueError) < 0)
-        return -1;
-    if (add_exception(
-            module, &state->protection_error, "ProtectionError",
-            "A protection that is required, or that the old pages have, is not to be had.\n\n"
-            "errno tells why.",
-            PyExc_OSError) < 0)
-        return -1;
+    const struct {
+        PyObject **slot;
+        const char *name, *doc;
+        PyObject *base;
+    } all[] = {
+        {&state->wiped_error, "WipedError",
+         "The arena holds noise: it was cleared, or a lockdown passed.\n\n"
+         "Writing the whole anew makes it usable: arena[:] = data, or a block of\n"
+         "with arena.open('w') as view.",
+         PyExc_ValueError},
+        {&state->sealed_error, "SealedError",
+         "The bytes are out of reach: sealed, read-only, or the view's block has ended.\n\n"
+         "Inside a block of open('r'), open('rw') or open('w') they are accessible,\n"
+         "and as soon as it ends its views are dead.",
+         PyExc_BufferError},
+        {&state->closed_error, "ClosedError",
+         "The arena, pool or channel was closed.\n\nIt stays so: another is to be made.",
+         PyExc_ValueError},
+        {&state->forked_error, "ForkedError",
+         "The arena belongs to the process that this one was forked from.\n\n"
+         "Arenas are not inherited; this process can make its own.",
+         PyExc_ValueError},
+        {&state->protection_error, "ProtectionError",
+         "A protection that is required, or that the old pages have, is not to be had.\n\n"
+         "errno tells why.",
+         PyExc_OSError},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        if (add_exception(module, all[i].slot, all[i].name, all[i].doc, state->error, all[i].base) <
+            0)
+            return -1;
     return add_exception(
         module, &state->protection_warning, "ProtectionWarning",
         "Arenas work, but without a protection that this platform has.\n\n"
         "Given once a process for each protection, at the first arena that lacks it;\n"
         "says which it is, which call refused it, and what mends it.",
-        PyExc_RuntimeWarning);
+        NULL, PyExc_RuntimeWarning);
 }

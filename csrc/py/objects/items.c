@@ -33,14 +33,14 @@ static int narrow(struct py_span *span, PyObject *slice)
 }
 
 /* The same for an index: one byte. Runs foreign code. */
-static int narrow_to_item(struct py_state *state, struct py_span *span, PyObject *key)
+static int narrow_to_item(struct py_span *span, PyObject *key)
 {
     Py_ssize_t i = PyNumber_AsSsize_t(key, PyExc_IndexError);
     if (i == -1 && PyErr_Occurred())
         return -1;
     enum sa_code code = py_span_reachable(span);
     if (code != SA_OK) {
-        py_fail(state, code, NULL);
+        py_fail_of(span->arena, code, NULL);
         return -1;
     }
     if (i < 0)
@@ -61,7 +61,7 @@ PyObject *py_subscript(PyObject *self, PyObject *key)
     struct py_span span;
     (void)py_span_ours(self, &span);
     if (PyIndex_Check(key)) {
-        if (narrow_to_item(state, &span, key) < 0)
+        if (narrow_to_item(&span, key) < 0)
             return NULL;
         uint8_t byte = 0;
         enum sa_code code = py_span_lend(&span);
@@ -69,7 +69,7 @@ PyObject *py_subscript(PyObject *self, PyObject *key)
             byte = span.bytes[0];
             code = py_span_return(&span);
         }
-        PyObject *item = code == SA_OK ? PyLong_FromLong(byte) : py_fail(state, code, NULL);
+        PyObject *item = code == SA_OK ? PyLong_FromLong(byte) : py_fail_of(span.arena, code, NULL);
         wipe_scratch(&byte, sizeof byte);
         return item;
     }
@@ -78,7 +78,7 @@ PyObject *py_subscript(PyObject *self, PyObject *key)
             return NULL;
         enum sa_code code = py_span_reachable(&span);
         if (code != SA_OK)
-            return py_fail(state, code, NULL);
+            return py_fail_of(span.arena, code, NULL);
         return py_view_new(state, span.arena, span.block, span.start, span.size);
     }
     bad_key(key);
@@ -115,7 +115,7 @@ int py_ass_subscript(PyObject *self, PyObject *key, PyObject *value)
         uint8_t byte = 0;
         int result = -1;
         /* The index comes last: it looks at the arena, which the value's own code may close. */
-        if (byte_of(value, &byte) == 0 && narrow_to_item(state, &to, key) == 0) {
+        if (byte_of(value, &byte) == 0 && narrow_to_item(&to, key) == 0) {
             struct py_span from;
             py_span_of_raw(&byte, 1, &from);
             result = py_span_write(state, &to, &from);
@@ -131,7 +131,7 @@ int py_ass_subscript(PyObject *self, PyObject *key, PyObject *value)
     int result = -1;
     enum sa_code code = py_span_reachable(&to);
     if (code != SA_OK)
-        py_fail(state, code, NULL);
+        py_fail_of(to.arena, code, NULL);
     else if (from.size != to.size)
         PyErr_Format(PyExc_ValueError, "the size is fixed: cannot put %zu bytes in place of %zu",
                      from.size, to.size);
@@ -163,7 +163,7 @@ static int lend(PyObject *self, const struct py_span *span, Py_buffer *buffer, i
         code = SA_READ_ONLY;
     }
     if (code != SA_OK) {
-        py_fail(py_state_of(self), code, NULL);
+        py_fail_of(span->arena, code, NULL);
         return -1;
     }
     /* The buffer names `self`, which for a view is the view: a consumer that asks the exporter

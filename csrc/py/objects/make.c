@@ -4,14 +4,111 @@
 #include "objects/errors.h"
 #include "objects/imports.h"
 #include "objects/pool_refs.h"
+#include "objects/protection.h"
 #include "objects/span.h"
+
+#include <string.h>
 
 /* Filling that many bytes takes long enough to let other threads run. */
 #define RANDOM_WITHOUT_GIL ((size_t)1 << 16)
 
 const struct py_home py_own_pages = {.align = 1};
 
-PyObject *py_arena_begin(struct py_state *state, size_t size, struct py_home home)
+/* ---- require and name ------------------------------------------------------------ */
+
+/* Of a str, and no subclass of it, which would be asked. */
+static int copy_name(PyObject *name, char out[SA_NAME_ROOM])
+{
+    PyObject *printable = PyObject_CallMethod(name, "isprintable", NULL);
+    if (!printable)
+        return -1;
+    bool fine = Py_IsTrue(printable) && PyUnicode_GetLength(name) > 0;
+    Py_DECREF(printable);
+    if (!fine) {
+        PyErr_SetString(PyExc_ValueError, "a name is of printable characters, one or more; None "
+                                          "is for no name");
+        return -1;
+    }
+    Py_ssize_t n;
+    const char *text = PyUnicode_AsUTF8AndSize(name, &n); /* a name is no secret */
+    if (!text)
+        return -1;
+    if (n >= SA_NAME_ROOM) {
+        PyErr_Format(PyExc_ValueError, "a name is short: at most %d bytes of UTF-8, not %zd",
+                     SA_NAME_ROOM - 1, n);
+        return -1;
+    }
+    memcpy(out, text, (size_t)n + 1);
+    return 0;
+}
+
+int py_name_of(PyObject *name, char out[SA_NAME_ROOM])
+{
+    out[0] = 0;
+    if (!name || Py_IsNone(name))
+        return 0;
+    if (!PyUnicode_Check(name)) {
+        PyErr_Format(PyExc_TypeError, "a name is a str or None, not %R", (PyObject *)Py_TYPE(name));
+        return -1;
+    }
+    PyObject *exact = PyUnicode_FromObject(name);
+    int result = exact ? copy_name(exact, out) : -1;
+    Py_XDECREF(exact);
+    return result;
+}
+
+int py_home_set(struct py_home *home, PyObject *require, PyObject *name)
+{
+    if (require && !Py_IsNone(require) && py_protection_of(require, &home->required) < 0)
+        return -1;
+    return py_name_of(name, home->name);
+}
+
+int py_home_of_call(struct py_home *home, const char *call, Py_ssize_t takes, PyObject *const *args,
+                    Py_ssize_t count, PyObject *keywords)
+{
+    if (takes >= 0 && count != takes) {
+        PyErr_Format(PyExc_TypeError, "%s() takes %zd argument%s (%zd given)", call, takes,
+                     takes == 1 ? "" : "s", count);
+        return -1;
+    }
+    PyObject *require = NULL, *name = NULL;
+    Py_ssize_t more = keywords ? PyTuple_Size(keywords) : 0;
+    for (Py_ssize_t i = 0; i < more; i++) {
+        PyObject *key = PyTuple_GetItem(keywords, i);
+        if (PyUnicode_CompareWithASCIIString(key, "require") == 0) {
+            require = args[count + i];
+        } else if (PyUnicode_CompareWithASCIIString(key, "name") == 0) {
+            name = args[count + i];
+        } else {
+            PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", call, key);
+            return -1;
+        }
+    }
+    return py_home_set(home, require, name);
+}
+
+PyObject *py_arena_named(struct py_state *state, PyObject *self, const struct py_home *home)
+{
+    if (py_arena_rename(state, self, home->name) == 0 && py_warn_shortfall(state, home->name) == 0)
+        return self;
+    Py_DECREF(self);
+    return NULL;
+}
+
+int py_arena_rename(struct py_state *state, PyObject *self, const char *name)
+{
+    struct sa_why why = {0};
+    enum sa_code code = sa_set_name(py_core_of(self), *name ? name : NULL, strlen(name), &why);
+    if (code == SA_OK)
+        return 0;
+    py_fail(state, code, &why);
+    return -1;
+}
+
+/* ---- its first fill -------------------------------------------------------------- */
+
+PyObject *py_arena_begin(struct py_state *state, size_t size, const struct py_home *home)
 {
     if (py_import_rest(state) < 0)
         return NULL;
@@ -20,23 +117,22 @@ PyObject *py_arena_begin(struct py_state *state, size_t size, struct py_home hom
         return NULL;
     struct sa_why why = {0};
     enum sa_code code;
-    if (home.pool) {
-        arena_data(self)->pool = py_pool_hold(home.pool);
-        code = sa_pool_alloc(pool_data(home.pool)->core, py_core_of(self), size, &why);
+    if (home->pool) {
+        arena_data(self)->pool = py_pool_hold(home->pool);
+        code = sa_pool_alloc_with(pool_data(home->pool)->core, py_core_of(self), size,
+                                  home->required, &why);
         if (code != SA_OK)
-            py_pool_fail(state, code, &why);
+            py_pool_fail(state, code, &why, home->name);
     } else {
-        code = sa_arena_make_with(py_core_of(self), size, home.align, home.required, &why);
+        code = sa_arena_make_with(py_core_of(self), size, home->align, home->required, &why);
         if (code != SA_OK)
-            py_fail(state, code, &why);
+            py_fail_named(state, code, &why, home->name);
     }
     if (code != SA_OK) {
         Py_DECREF(self);
         return NULL;
     }
-    if (py_warn_shortfall(state) < 0)
-        Py_CLEAR(self);
-    return self;
+    return py_arena_named(state, self, home);
 }
 
 PyObject *py_arena_end(struct py_state *state, PyObject *self, enum sa_code code)
@@ -94,7 +190,7 @@ static int is_size(PyObject *source, size_t *size)
 
 /* A new Arena of all parts, one after the other. */
 static PyObject *of_parts(struct py_state *state, struct py_span *parts, size_t count,
-                          struct py_home home)
+                          const struct py_home *home)
 {
     size_t total = 0;
     for (size_t i = 0; i < count; i++)
@@ -119,7 +215,7 @@ static PyObject *of_parts(struct py_state *state, struct py_span *parts, size_t 
 
 /* ---- from a size, content, entropy, a buffer to be cleared ----------------------- */
 
-PyObject *py_arena_of(struct py_state *state, PyObject *source, struct py_home home)
+PyObject *py_arena_of(struct py_state *state, PyObject *source, const struct py_home *home)
 {
     if (!PyBytes_CheckExact(source)) { /* which is neither a size nor refused */
         size_t size = 0;
@@ -144,7 +240,7 @@ PyObject *py_arena_of(struct py_state *state, PyObject *source, struct py_home h
     return self;
 }
 
-PyObject *py_arena_of_random(struct py_state *state, PyObject *number, struct py_home home)
+PyObject *py_arena_of_random(struct py_state *state, PyObject *number, const struct py_home *home)
 {
     size_t size = 0;
     if (py_size_of(number, "the size", &size) < 0)
@@ -181,7 +277,7 @@ static enum sa_code take(PyObject *self, struct py_span *from, struct sa_why *wh
     return code;
 }
 
-PyObject *py_arena_of_taken(struct py_state *state, PyObject *source, struct py_home home)
+PyObject *py_arena_of_taken(struct py_state *state, PyObject *source, const struct py_home *home)
 {
     struct py_span span;
     if (py_span_open(source, true, &span) < 0)
@@ -196,7 +292,8 @@ PyObject *py_arena_of_taken(struct py_state *state, PyObject *source, struct py_
     return py_fail(state, code, &why);
 }
 
-PyObject *py_arena_of_arguments(struct py_state *state, PyObject *const *args, size_t count)
+PyObject *py_arena_of_arguments(struct py_state *state, PyObject *const *args, size_t count,
+                                const struct py_home *home)
 {
     struct py_span *parts = PyMem_Calloc(count ? count : 1, sizeof *parts);
     if (!parts)
@@ -204,7 +301,7 @@ PyObject *py_arena_of_arguments(struct py_state *state, PyObject *const *args, s
     size_t opened = 0;
     while (opened < count && py_span_open(args[opened], false, &parts[opened]) == 0)
         opened++;
-    PyObject *result = opened == count ? of_parts(state, parts, count, py_own_pages) : NULL;
+    PyObject *result = opened == count ? of_parts(state, parts, count, home) : NULL;
     while (opened)
         py_span_close(&parts[--opened]);
     PyMem_Free(parts);

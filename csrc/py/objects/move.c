@@ -74,7 +74,7 @@ int py_arena_move(PyObject *self, const struct py_move *move, PyObject *timeout)
         return -1;
     if (code == SA_OK)
         return 0;
-    py_fail(py_state_of(self), code, &why);
+    py_fail_of(self, code, &why);
     return -1;
 }
 

@@ -8,6 +8,8 @@ void py_arena_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     py_clear_weakrefs(self, &arena_data(self)->weakrefs);
     sa_close(py_core_of(self));
+    struct sa_why unused;
+    (void)!sa_set_name(py_core_of(self), NULL, 0, &unused); /* which takes no memory */
     PyObject *pool = arena_data(self)->pool;
     PyObject_Free(self);
     if (pool)

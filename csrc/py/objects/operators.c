@@ -86,7 +86,7 @@ PyObject *py_add(PyObject *left, PyObject *right)
     if (!PyObject_CheckBuffer(other))
         Py_RETURN_NOTIMPLEMENTED;
     PyObject *const sides[2] = {left, right};
-    return py_arena_of_arguments(py_state_of(ours ? left : right), sides, 2);
+    return py_arena_of_arguments(py_state_of(ours ? left : right), sides, 2, &py_own_pages);
 }
 
 /* ---- refusals ---------------------------------------------------------------- */
@@ -95,7 +95,7 @@ PyObject *py_refuse_text(PyObject *Py_UNUSED(self))
 {
     PyErr_SetString(PyExc_TypeError,
                     "a secret does not become text by itself: pass the object where a buffer is "
-                    "taken, log its repr(), or reveal it on purpose with bytes()");
+                    "taken, log its repr(), or reveal() it on purpose");
     return NULL;
 }
 
@@ -114,7 +114,7 @@ PyObject *py_refuse_number(PyObject *Py_UNUSED(self))
 int py_refuse_contains(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(item))
 {
     PyErr_SetString(PyExc_TypeError, "a secret is not searched, which would take as long as the "
-                                     "match is near: compare slices with ==");
+                                     "match is near: compare slices with ==, or find() on purpose");
     return -1;
 }
 

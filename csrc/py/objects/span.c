@@ -137,7 +137,10 @@ int py_span_write(struct py_state *state, struct py_span *to, struct py_span *fr
     PY_UNLOCK_BOTH();
     if (code == SA_OK)
         return 0;
-    py_fail(state, code, NULL);
+    if (from->arena && from->arena != to->arena)
+        py_fail(state, code, NULL); /* of either */
+    else
+        py_fail_of(to->arena, code, NULL);
     return -1;
 }
 
@@ -165,7 +168,10 @@ int py_span_clear(struct py_state *state, struct py_span *span)
     PY_UNLOCK();
     if (code == SA_OK)
         return 0;
-    py_fail(state, code, &why);
+    if (span->arena)
+        py_fail_of(span->arena, code, &why);
+    else
+        py_fail(state, code, &why);
     return -1;
 }
 

@@ -18,8 +18,10 @@ struct py_state {
     PyTypeObject *listener_type;
     PyTypeObject *waiter_type;
     PyTypeObject *outlet_type;
+    PyObject *error;
     PyObject *wiped_error;
     PyObject *sealed_error;
+    PyObject *closed_error;
     PyObject *forked_error;
     PyObject *protection_error;
     PyObject *protection_warning;

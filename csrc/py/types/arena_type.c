@@ -7,6 +7,8 @@
 #include "objects/move.h"
 #include "objects/operators.h"
 #include "objects/protection.h"
+#include "objects/reveal.h"
+#include "objects/search.h"
 #include "objects/span.h"
 #include "types/types.h"
 
@@ -14,17 +16,16 @@
 
 static PyObject *arena_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"source", "align", "require", NULL};
+    static char *names[] = {"source", "align", "require", "name", NULL};
     PyObject *source;
-    PyObject *align = NULL;
-    PyObject *require = Py_None;
+    PyObject *align = NULL, *require = NULL, *name = NULL;
     struct py_home home = py_own_pages;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OO:Arena", names, &source, &align,
-                                     &require) ||
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOO:Arena", names, &source, &align, &require,
+                                     &name) ||
         (align && py_size_of(align, "align", &home.align) < 0) ||
-        (!Py_IsNone(require) && py_protection_of(require, &home.required) < 0))
+        py_home_set(&home, require, name) < 0)
         return NULL;
-    return py_arena_of(PyType_GetModuleState(type), source, home);
+    return py_arena_of(PyType_GetModuleState(type), source, &home);
 }
 
 static PyObject *arena_close(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -44,7 +45,7 @@ static enum sa_code reachable(PyObject *self)
 static PyObject *arena_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     enum sa_code code = reachable(self);
-    return code == SA_OK ? Py_NewRef(self) : py_fail(py_state_of(self), code, NULL);
+    return code == SA_OK ? Py_NewRef(self) : py_fail_of(self, code, NULL);
 }
 
 static PyObject *arena_exit(PyObject *self, PyObject *const *Py_UNUSED(args),
@@ -68,7 +69,7 @@ static PyObject *arena_check(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     enum sa_code code = sa_check(py_core_of(self));
     if (code != SA_OK)
-        return py_fail(py_state_of(self), code, NULL);
+        return py_fail_of(self, code, NULL);
     Py_RETURN_NONE;
 }
 
@@ -117,7 +118,7 @@ static int fill_twin(PyObject *self, PyObject *source, struct sa_arena *fresh)
     py_span_close(&from);
     if (code == SA_OK)
         return 0;
-    py_fail(py_state_of(self), code, &why);
+    py_fail_of(self, code, &why);
     return -1;
 }
 
@@ -148,7 +149,7 @@ static PyObject *arena_open(PyObject *self, PyObject *args, PyObject *kwargs)
         return NULL;
     enum sa_code code = reachable(self);
     if (code != SA_OK && PyUnicode_Check(mode))
-        return py_fail(py_state_of(self), code, NULL);
+        return py_fail_of(self, code, NULL);
     return py_block_new(py_state_of(self), self, mode, ms);
 }
 
@@ -180,7 +181,7 @@ static PyObject *arena_protection(PyObject *self, void *Py_UNUSED(closure))
 {
     enum sa_code code = reachable(self);
     if (code != SA_OK)
-        return py_fail(py_state_of(self), code, NULL);
+        return py_fail_of(self, code, NULL);
     unsigned bits = sa_protection_of(py_core_of(self));
     PyObject *flags = py_answer(py_state_of(self), PY_PROTECTION);
     return flags ? PyObject_CallFunction(flags, "I", bits) : NULL;
@@ -190,7 +191,7 @@ static PyObject *arena_address(PyObject *self, void *Py_UNUSED(closure))
 {
     enum sa_code code = reachable(self);
     if (code != SA_OK)
-        return py_fail(py_state_of(self), code, NULL);
+        return py_fail_of(self, code, NULL);
     return PyLong_FromSize_t((size_t)sa_address_of(py_core_of(self)));
 }
 
@@ -198,27 +199,41 @@ static PyObject *arena_pool(PyObject *self, void *Py_UNUSED(closure))
 {
     enum sa_code code = reachable(self);
     if (code != SA_OK)
-        return py_fail(py_state_of(self), code, NULL);
+        return py_fail_of(self, code, NULL);
     PyObject *pool = arena_data(self)->pool;
     return Py_NewRef(pool ? pool : Py_None);
+}
+
+static const char *state_of(struct sa_arena *core)
+{
+    switch (sa_state_of(core)) {
+    case SA_IS_CLOSED: return "closed";
+    case SA_IS_FORKED: return "forked";
+    case SA_IS_WIPED: return "wiped";
+    case SA_IS_SEALED: return "sealed";
+    case SA_USABLE: break;
+    }
+    return "usable";
 }
 
 static PyObject *arena_repr(PyObject *self)
 {
     struct sa_arena *core = py_core_of(self);
-    const char *state = "usable";
-    switch (sa_state_of(core)) {
-    case SA_IS_CLOSED: return PyUnicode_FromFormat("<secalloc.Arena size=%zu closed>", core->size);
-    case SA_IS_FORKED: return PyUnicode_FromFormat("<secalloc.Arena size=%zu forked>", core->size);
-    case SA_IS_WIPED: state = "wiped"; break;
-    case SA_IS_SEALED: state = "sealed"; break;
-    case SA_USABLE: break;
-    }
+    const char *state = state_of(core);
+    bool gone = reachable(self) != SA_OK;
+    PyObject *name = py_arena_name(self, NULL);
+    PyObject *called = !name             ? NULL
+                       : Py_IsNone(name) ? PyUnicode_FromString("")
+                                         : PyUnicode_FromFormat(" name=%R", name);
     PyObject *names = py_protection_names(sa_protection_of(core));
-    PyObject *text = names ? PyUnicode_FromFormat("<secalloc.Arena size=%zu %s protection=%U>",
-                                                  core->size, state, names)
-                           : NULL;
+    PyObject *text = !called || !names ? NULL
+                     : gone ? PyUnicode_FromFormat("<secalloc.Arena%U size=%zu %s>", called,
+                                                   core->size, state)
+                            : PyUnicode_FromFormat("<secalloc.Arena%U size=%zu %s protection=%U>",
+                                                   called, core->size, state, names);
     Py_XDECREF(names);
+    Py_XDECREF(called);
+    Py_XDECREF(name);
     return text;
 }
 
@@ -228,8 +243,8 @@ static PyMethodDef methods[] = {
                "Wipe the content and give the pages back.\n\n"
                "Repeating it does no harm, and it never fails. Where buffers are still exported\n"
                "the pages stay mapped, holding noise, until the last is released. Afterwards\n"
-               "size, closed, wiped, sealed, len() and repr() answer; anything else is a\n"
-               "ValueError. Deallocation closes too.")},
+               "size, name, closed, wiped, sealed, len() and repr() answer; anything else is a\n"
+               "ClosedError. Deallocation closes too.")},
     {"clear", arena_clear, METH_NOARGS,
      PyDoc_STR("clear($self, /)\n--\n\n"
                "Overwrite the content with noise; the mapping stays.\n\n"
@@ -288,6 +303,8 @@ static PyMethodDef methods[] = {
     {"__enter__", arena_enter, METH_NOARGS, PyDoc_STR("__enter__($self, /)\n--\n\nThe arena.")},
     {"__exit__", (PyCFunction)(void (*)(void))arena_exit, METH_FASTCALL,
      PyDoc_STR("__exit__($self, /, *args)\n--\n\nClose the arena.")},
+    PY_REVEALING_METHODS,
+    PY_SEARCHING_METHODS,
     PY_REFUSED_METHODS,
     {NULL, NULL, 0, NULL},
 };
@@ -311,13 +328,16 @@ static PyGetSetDef properties[] = {
     {"address", arena_address, NULL,
      PyDoc_STR("Where the first byte lies now, for tests and tools, an int; rotate() changes it."),
      NULL},
+    {"name", py_arena_name, py_arena_set_name,
+     PyDoc_STR("What it is called in repr(), maps, warnings and errors: a short str, or None."),
+     NULL},
     {"pool", arena_pool, NULL, PyDoc_STR("The Pool it lies in; None: it has pages of its own."),
      NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 PyDoc_STRVAR(
-    doc, "Arena(source, *, align=1, require=None)\n--\n\n"
+    doc, "Arena(source, *, align=1, require=None, name=None)\n--\n\n"
          "Memory for one secret: between guard pages, locked in RAM, kept out of core files\n"
          "and of child processes, and overwritten when the process dies of a fatal signal.\n\n"
          "A context manager: leaving it closes the arena, as dropping it does.\n\n"
@@ -325,18 +345,19 @@ PyDoc_STRVAR(
          "its content, and stays as it is (take() clears it). align, a power of two up to the\n"
          "page size, aligns the first byte; the last one ends at the guard page, save for at\n"
          "most align - 1 bytes. require names Protection flags it must have, or it is not\n"
-         "made: ProtectionError.\n\n"
+         "made: ProtectionError. name, a short str, is what repr(), maps, warnings and errors\n"
+         "call it.\n\n"
          "Indexing, slicing (an ArenaView), assignment of the same length, the writable\n"
          "buffer protocol and + work as with bytearray. Comparisons take a time that depends\n"
          "on the lengths alone, as hmac.compare_digest does; a bytearray or memoryview on the\n"
          "left compares by itself, early, so prefer compare_digest(). An object that is not\n"
          "contiguous is never equal. == on an arena that cannot be read is identity.\n"
-         "str(), format(), hash(), iteration, in, pickling and copying are TypeErrors; bytes()\n"
-         "reveals the content, as a copy that nothing wipes.\n\n"
+         "str(), format(), hash(), iteration, in, pickling and copying are TypeErrors; reveal(),\n"
+         "as bytes(), gives the content, as a copy that nothing wipes.\n\n"
          "Raises TypeError (float, bool; str: see encode()), ValueError (negative, bad align),\n"
          "BufferError (not contiguous), OverflowError (over sys.maxsize), MemoryError or\n"
          "OSError (no pages to be had; the message names the call that failed and what mends\n"
-         "it). Calls on a closed one are a ValueError, on a parent's a ForkedError.");
+         "it). Calls on a closed one are a ClosedError, on a parent's a ForkedError.");
 
 static PyType_Slot slots[] = {
     {Py_tp_doc, (void *)doc},

@@ -95,10 +95,18 @@ static void block_dealloc(PyObject *self)
 
 static void *fail(PyObject *self, enum sa_code code, const struct sa_why *why)
 {
-    struct py_state *state = py_state_of(self);
-    if (py_is_arena(block_data(self)->target))
-        return py_fail(state, code, why);
-    return py_pool_fail(state, code, why);
+    PyObject *target = block_data(self)->target;
+    return py_is_arena(target) ? py_fail_of(target, code, why)
+                               : py_pool_fail(py_state_of(self), code, why, NULL);
+}
+
+static void *complain(PyObject *self, PyObject *exception, const char *message)
+{
+    PyObject *target = block_data(self)->target;
+    if (py_is_arena(target))
+        return py_complain_of(target, exception, message);
+    PyErr_SetString(exception, message);
+    return NULL;
 }
 
 static PyObject *block_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -142,17 +150,15 @@ static PyObject *block_exit(PyObject *self, PyObject *const *args, Py_ssize_t co
     bool writes = py_is_arena(block_data(self)->target) && block_data(self)->mode == MODE_FILL;
     if (failed || code == SA_OK || code == SA_FORKED || (writes && code == SA_CLOSED))
         Py_RETURN_FALSE;
-    if (code == SA_WIPED || code == SA_CLOSED) {
-        PyErr_SetString(py_state_of(self)->wiped_error,
+    if (code == SA_WIPED || code == SA_CLOSED)
+        return complain(self, py_state_of(self)->wiped_error,
                         "the content was wiped while the block was open: what was computed "
                         "inside may have been computed from noise");
-        return NULL;
-    }
     if (code != SA_BUSY)
         return fail(self, code, &why);
-    PyErr_SetString(PyExc_BufferError, "the pages stay open until the last exported buffer is "
-                                       "released: release memoryviews before the block ends");
-    return NULL;
+    return complain(self, PyExc_BufferError,
+                    "the pages stay open until the last exported buffer is released: release "
+                    "memoryviews before the block ends");
 }
 
 static PyMethodDef methods[] = {

@@ -71,8 +71,8 @@ static PyObject *outlet_open(PyObject *self, PyObject *Py_UNUSED(ignored))
     enum sa_code code = begin(outlet, &span, &fd, &why);
     atomic_store(&outlet->phase, code == SA_OK ? OUTLET_OPEN : OUTLET_ENDED);
     if (code != SA_OK)
-        return py_fail(state, code, &why);
-    if (py_warn_shortfall(state) < 0)
+        return py_fail_of(span.arena, code, &why);
+    if (py_warn_shortfall(state, NULL) < 0)
         return NULL; /* whoever drops it closes it */
     return PyLong_FromLong(fd);
 }

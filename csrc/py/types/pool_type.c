@@ -57,7 +57,7 @@ static PyObject *pool_seal(PyObject *self, PyObject *Py_UNUSED(ignored))
     struct sa_why why = {0};
     enum sa_code code = sa_pool_seal(pool_data(self)->core, &why);
     if (code != SA_OK)
-        return py_pool_fail(py_state_of(self), code, &why);
+        return py_pool_fail(py_state_of(self), code, &why, NULL);
     Py_RETURN_NONE;
 }
 
@@ -67,7 +67,7 @@ static PyObject *pool_open(PyObject *self, PyObject *mode)
     sa_pool_status(pool_data(self)->core, &now);
     bool ours = atomic_load(&pool_data(self)->closed);
     if (now.closed && PyUnicode_Check(mode))
-        return py_pool_fail(py_state_of(self), ours ? SA_CLOSED : SA_FORKED, NULL);
+        return py_pool_fail(py_state_of(self), ours ? SA_CLOSED : SA_FORKED, NULL, NULL);
     return py_block_new(py_state_of(self), self, mode, 0.0);
 }
 
@@ -78,7 +78,7 @@ static PyObject *pool_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
     if (!now.closed)
         return Py_NewRef(self);
     bool ours = atomic_load(&pool_data(self)->closed);
-    return py_pool_fail(py_state_of(self), ours ? SA_CLOSED : SA_FORKED, NULL);
+    return py_pool_fail(py_state_of(self), ours ? SA_CLOSED : SA_FORKED, NULL, NULL);
 }
 
 static PyObject *pool_exit(PyObject *self, PyObject *const *Py_UNUSED(args),
@@ -89,19 +89,30 @@ static PyObject *pool_exit(PyObject *self, PyObject *const *Py_UNUSED(args),
 
 /* ---- making arenas --------------------------------------------------------------- */
 
-static PyObject *pool_alloc(PyObject *self, PyObject *source)
+static PyObject *pool_alloc(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                            PyObject *names)
 {
-    return py_arena_of(py_state_of(self), source, (struct py_home){.pool = self});
+    struct py_home home = {.pool = self};
+    if (py_home_of_call(&home, "alloc", 1, args, count, names) < 0)
+        return NULL;
+    return py_arena_of(py_state_of(self), args[0], &home);
 }
 
-static PyObject *pool_random(PyObject *self, PyObject *number)
+static PyObject *pool_random(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                             PyObject *names)
 {
-    return py_arena_of_random(py_state_of(self), number, (struct py_home){.pool = self});
+    struct py_home home = {.pool = self};
+    if (py_home_of_call(&home, "random", 1, args, count, names) < 0)
+        return NULL;
+    return py_arena_of_random(py_state_of(self), args[0], &home);
 }
 
-static PyObject *pool_take(PyObject *self, PyObject *source)
+static PyObject *pool_take(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    return py_arena_of_taken(py_state_of(self), source, (struct py_home){.pool = self});
+    struct py_home home = {.pool = self};
+    if (py_home_of_call(&home, "take", 1, args, count, names) < 0)
+        return NULL;
+    return py_arena_of_taken(py_state_of(self), args[0], &home);
 }
 
 /* ---- what it is -------------------------------------------------------------------- */
@@ -137,19 +148,19 @@ static PyObject *refuse_copy(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(memo
 }
 
 static PyMethodDef methods[] = {
-    {"alloc", pool_alloc, METH_O,
-     PyDoc_STR("alloc($self, source, /)\n--\n\n"
+    {"alloc", PY_FASTCALL(pool_alloc),
+     PyDoc_STR("alloc($self, source, /, *, require=None, name=None)\n--\n\n"
                "A new Arena in the pool: so many zero bytes, or a copy of a bytes-like object.\n\n"
                "As Arena(source), which names the errors, but without align. Up to 2,040 bytes it\n"
                "starts at a multiple of 16; a larger one has pages of its own and ends at their\n"
                "guard. ValueError: the pool is closed. ForkedError: it is the parent's.\n"
                "MemoryError or OSError: it cannot grow; its other arenas are as they were.")},
-    {"random", pool_random, METH_O,
-     PyDoc_STR("random($self, size, /)\n--\n\n"
+    {"random", PY_FASTCALL(pool_random),
+     PyDoc_STR("random($self, size, /, *, require=None, name=None)\n--\n\n"
                "A new Arena in the pool, of size random bytes, as secalloc.random() gives.\n\n"
                "The errors are those of alloc().")},
-    {"take", pool_take, METH_O,
-     PyDoc_STR("take($self, buffer, /)\n--\n\n"
+    {"take", PY_FASTCALL(pool_take),
+     PyDoc_STR("take($self, buffer, /, *, require=None, name=None)\n--\n\n"
                "A new Arena in the pool with a writable buffer's content, which is cleared.\n\n"
                "As secalloc.take(), with the errors of alloc(). When it fails the source still\n"
                "has its content.")},

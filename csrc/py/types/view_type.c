@@ -2,6 +2,8 @@
 #include "objects/items.h"
 #include "objects/objects.h"
 #include "objects/operators.h"
+#include "objects/reveal.h"
+#include "objects/search.h"
 #include "types/types.h"
 
 static PyObject *view_repr(PyObject *self)
@@ -17,6 +19,8 @@ static PyObject *view_arena(PyObject *self, void *Py_UNUSED(closure))
 }
 
 static PyMethodDef methods[] = {
+    PY_REVEALING_METHODS,
+    PY_SEARCHING_METHODS,
     PY_REFUSED_METHODS,
     {NULL, NULL, 0, NULL},
 };
@@ -30,7 +34,7 @@ PyDoc_STRVAR(doc,
              "A range of an Arena, as secret as the whole: what slicing and open() give.\n\n"
              "It names the range rather than an address and so survives rotate(). It keeps its\n"
              "arena alive, can be read, written and sliced as one, and fails as one when the\n"
-             "arena is wiped (WipedError), closed (ValueError) or the parent's (ForkedError).\n"
+             "arena is wiped (WipedError), closed (ClosedError) or the parent's (ForkedError).\n"
              "The view of an open('w') block is for writing: reading it is a WipedError, and\n"
              "after the block anything but len() and repr() a SealedError.\n\n"
              "clear(view) overwrites the range; assigning to a view of the whole of a wiped\n"
