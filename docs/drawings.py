@@ -1,4 +1,4 @@
-"""Draws the figures of docs/architecture.md, in part from the headers, so that none goes stale.
+"""Draws the figures of the documents, in part from the headers, so that none goes stale.
 
     drawings.py            write docs/drawings/*.svg anew
     drawings.py --check    exit status 1 where one is not as this script draws it
@@ -372,8 +372,49 @@ def fork() -> str:
     return sheet.finished()
 
 
+def shelter() -> str:
+    sheet = Sheet(860, 560, "What a sheltered call covers, and what it does not")
+    columns = (
+        (20, 270, "in the vault", "safe", (
+            "objects made on this thread\nbytes, str, dict, float, frames",
+            "results, exceptions, cache entries\nuntil the last reference goes,\n"
+            "on any thread, at any time",
+            "the stack below the call, registers\nzeroed at its end",
+            "a forked child's copy\nin pages of its own",
+            "at a crash: zeros, after the arenas\nwhere the process is bound to die",
+        )),
+        (305, 250, "with python -m secalloc run", "wait", (
+            "what C libraries take by malloc\nOpenSSL, SQLite, zlib, expat",
+            "ordinary memory, when it is freed\noverwritten: stdio's buffers,\n"
+            "copies made outside",
+        )),
+        (570, 270, "not, and why", "secret", (
+            "what was made before the call\na reader's buffer, a hash object,\n"
+            "a bytearray's spare room",
+            "threads that it starts\nthe shelter is a thread's",
+            "generators and coroutines: refused\nthey would go on outside",
+            "copies made of it later, outside\nnobody tells where bytes go",
+            "what the kernel has, and libraries\nthat map pages: os.environ, mmap,\n"
+            "pipes, shared memory",
+        )),
+    )  # fmt: skip
+    for left, wide, title, kind, boxes in columns:
+        sheet.words(left + wide / 2, 36, title, "", "middle")
+        y = 52
+        for text in boxes:
+            high = 30 + 17 * text.count("\n") + 10
+            sheet.box(left, y, wide, high, text, kind)
+            y += high + 14
+    sheet.box(20, 462, 820, 74, "Live objects stay what they are\n"
+              "at lockdown(), and at a fatal signal where an earlier handler may let the process "
+              "live: a program that goes on would crash over them\nFree-threaded Pythons have no "
+              "shelter: their collector finds objects in its own heap alone", "plain")  # fmt: skip
+    return sheet.finished()
+
+
 DRAWINGS: dict[str, Callable[[], str]] = {
     "layers": layers, "slot": slot, "use-word": use, "fault": fault, "fork": fork,
+    "shelter": shelter,
 }  # fmt: skip
 
 

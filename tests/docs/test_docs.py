@@ -1,6 +1,7 @@
 """What the documents claim: their examples run, the table of states is the tested one."""
 
 import fcntl
+import http.server
 import importlib
 import importlib.util
 import os
@@ -15,7 +16,7 @@ import sys
 import termios
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from states import markdown
 from support import crypto
 
 import secalloc
+from secalloc._commands.run import library
 
 NOT_IN_ALL = ["getpass", "random"]
 ROOT = Path(__file__).parents[2]
@@ -60,10 +62,14 @@ def programs() -> Iterator[Any]:
 PROGRAMS = list(programs())
 
 
+UNDER_RUN = "# python -m secalloc run\n"
+
+
 def start(code: str, directory: Path, **options: Any) -> "subprocess.Popen[str]":
     """A program of its own, with nothing imported."""
+    under = ["-m", "secalloc", "run"] if UNDER_RUN in code else []
     return subprocess.Popen(  # noqa: S603
-        [sys.executable, "-P", "-c", code],
+        [sys.executable, "-P", *under, "-c", code],
         cwd=directory,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -81,12 +87,91 @@ def finish(child: "subprocess.Popen[str]") -> None:
 def test_an_example_runs(code: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if "cryptography" in code:
         crypto("exceptions")
-    if "getpass(" in code:
+    for package in re.findall(r"^import (jwt|keyring|pymysql|requests)$", code, re.M):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs {package}")
+    if re.search(r"\bURL\b|\bPORT, user\b|residue.find", code):
+        sheltered(code, tmp_path)
+    elif "getpass(" in code:
         with_a_person(code, tmp_path)
     elif "HOST, PORT" in code:
         with_a_server(code, tmp_path, request.getfixturevalue("certificate"))
     else:
         finish(start(code, tmp_path))
+
+
+WITHOUT_SHELTER = """\
+import secalloc as _secalloc
+def _capture(f, *args, **kwargs):
+    made = f(*args, **kwargs)
+    return _secalloc.encode(made) if isinstance(made, str) else _secalloc.Arena(made)
+_secalloc.shelter = lambda f, *args, **kwargs: f(*args, **kwargs)
+_secalloc.sheltered = lambda f: f
+_secalloc.is_sheltered = lambda thing: True
+_secalloc.capture = _capture
+"""
+
+
+def sheltered(code: str, directory: Path) -> None:
+    """A recipe, and as the control the same without a shelter, which leaves copies."""
+    if "t" in sys.abiflags:
+        pytest.skip("not for free-threaded Pythons")
+    if UNDER_RUN in code and library() is None:
+        pytest.skip("what run loads is in wheels for glibc")
+    given, stop = "", list[Callable[[], None]]()
+    if re.search(r"\bURL\b", code):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        given = f"URL = 'http://127.0.0.1:{server.server_port}/'\n"
+        stop = [server.shutdown, server.server_close]
+    elif "PORT" in code:
+        listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=serve_mysql, args=(listener,), daemon=True).start()
+        given = f"HOST, PORT = '127.0.0.1', {listener.getsockname()[1]}\n"
+        stop = [listener.close]
+    try:
+        plain = WITHOUT_SHELTER + given + code.replace(UNDER_RUN, "")
+        control = start(plain, directory)
+        finish(start(given + code, directory))
+        out, _ = control.communicate(timeout=300)
+        lines = re.findall(r'"<string>", line (\d+), in <module>', out)
+        assert out.endswith("AssertionError\n"), out
+        assert "not residue.find" in plain.splitlines()[int(lines[-1]) - 1], "the control"
+    finally:
+        for one in stop:
+            one()
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """How long a token it was given."""
+
+    def do_GET(self) -> None:
+        body = b'{"bytes": %d}' % len(self.headers["Authorization"])
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+def serve_mysql(listener: socket.socket) -> None:
+    """Greets as a MySQL server, and finds all well that it is told."""
+    well = b"\x00\x00\x00\x02\x00\x00\x00"
+    flags = (0xAFF7FF).to_bytes(4, "little")  # no TLS
+    greeting = b"\n8.0.0\x00\x01\x00\x00\x00saltsalt\x00" + flags[:2] + b"!\x02\x00" + flags[2:]
+    greeting += b"\x15" + bytes(10) + b"saltsaltsalt\x00mysql_native_password\x00"
+    with suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rb") as stream:
+                connection.sendall(len(greeting).to_bytes(3, "little") + b"\x00" + greeting)
+                while head := stream.read(4):
+                    if stream.read(int.from_bytes(head[:3], "little")) == b"\x01":
+                        break  # it quits
+                    number = bytes([(head[3] + 1) % 256])
+                    connection.sendall(len(well).to_bytes(3, "little") + number + well)
 
 
 def with_a_person(code: str, directory: Path) -> None:
@@ -145,6 +230,7 @@ def test_there_are_examples() -> None:
     assert names.count("README.md") >= 2
     assert names.count("channels.md") == 3
     assert names.count("howto.md") >= 7
+    assert names.count("shelter.md") >= 10
 
 
 def sources(folder: str, *endings: str) -> str:
@@ -246,6 +332,7 @@ def test_no_two_fields_of_the_use_word_share_a_bit() -> None:
 
 
 def test_each_drawing_is_shown() -> None:
-    text = (ROOT / "docs" / "architecture.md").read_text()
+    pages = (ROOT / "docs" / name for name in ("architecture.md", "shelter.md"))
+    text = "".join(page.read_text() for page in pages)
     shown = re.findall(r"\(drawings/([\w-]+)\.svg\)", text)
     assert sorted(shown) == sorted(drawings().DRAWINGS)
