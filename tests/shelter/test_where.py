@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,8 +21,8 @@ def test_without_a_gil_it_is_refused_and_names_the_roads() -> None:
     def decorated() -> None: ...
 
     for refused in (
-        partial(secalloc.shelter, int),
-        partial(secalloc.capture, str),
+        lambda: secalloc.shelter(int),
+        lambda: secalloc.capture(str),
         secalloc.capturing(str),
         decorated,
     ):
