@@ -54,6 +54,19 @@ def test_without_secretmem() -> None:
 
 
 @linux_only
+@pytest.mark.parametrize("size", [32, 300_000])
+def test_an_arena_keeps_the_secretmem_that_it_has(make: Callable[..., Arena], size: int) -> None:
+    """Moved or replaced after the setting changed: that is for arenas made from then on."""
+    arena = make(size)
+    before = arena.protection
+    secalloc.configure(secretmem=False)
+    arena.rotate()
+    assert arena.protection == before
+    arena.replace(bytes(size))
+    assert arena.protection == before
+
+
+@linux_only
 def test_a_requirement_that_is_configured_away() -> None:
     secalloc.configure(secretmem=False)
     before = secalloc.status()

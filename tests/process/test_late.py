@@ -419,3 +419,21 @@ def test_a_clone_says_how_to_build_it() -> None:
     assert last.startswith("ImportError: secalloc's extension was not built"), last
     assert "pip install ." in last
     assert "-P" in last
+
+
+def test_what_cannot_be_imported_is_told() -> None:
+    """By the import's own error, as often as it is asked for; and it is no loss for good."""
+    code = """
+import secalloc, sys
+sys.modules["secalloc._values"] = None
+arena = secalloc.Arena(b"made all the same")
+asked = (secalloc.status, secalloc.harden, lambda: arena.protection, lambda: secalloc.require(0))
+for ask in asked * 2:
+    try: ask()
+    except ImportError as e: assert "_values" in str(e), e
+    else: raise AssertionError("answered")
+del sys.modules["secalloc._values"]
+assert secalloc.status().arenas == 1
+assert secalloc.harden() is not None and arena.protection
+"""  # crash.py would have had it all imported
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, timeout=60)  # noqa: S603

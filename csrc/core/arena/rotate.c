@@ -7,21 +7,11 @@
 
 /* Copy the pages that may hold something; a large slot comes zeroed and mostly
  * untouched, and its copy shall be so too. */
-static void copy_pages(uint8_t *to, const uint8_t *from, size_t bytes, bool locked)
+static void copy_pages(uint8_t *to, uint8_t *from, size_t bytes, bool locked)
 {
-    enum { BATCH = 512 };
-    size_t page = os_page_size();
-    unsigned char touched[BATCH];
-    while (bytes) {
-        size_t part = bytes < BATCH * page ? bytes : BATCH * page;
-        bool known = slot_touched((void *)(uintptr_t)from, part, locked, touched);
-        for (size_t i = 0; i < part / page; i++)
-            if (!known || touched[i] & 1)
-                memcpy(to + i * page, from + i * page, page);
-        to += part;
-        from += part;
-        bytes -= part;
-    }
+    struct slot_pages pages = {.at = from, .bytes = bytes, .locked = locked};
+    for (size_t offset; slot_next_touched(&pages, &offset);)
+        memcpy(to + offset, from + offset, os_page_size());
 }
 
 /* Move content, canary and all that is counted from place to place, unless a wipe

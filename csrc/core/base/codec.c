@@ -1,17 +1,10 @@
 /* Hex and base64, in time that depends on lengths alone. */
 #include "base/codec.h"
 
-#include "base/ct.h"
+#include "base/digits.h"
 #include "base/registers.h"
 
 #define NOWHERE SIZE_MAX
-
-/* All ones if lo <= c <= hi, else 0, without a branch; all are below 1 << 16. */
-static inline uint32_t within(uint32_t c, uint32_t lo, uint32_t hi)
-{
-    uint32_t outside = ((c - lo) | (hi - c)) >> 31;
-    return (uint32_t)ct_opaque(outside) - 1u;
-}
 
 /* Keeps the first position whose character was not `good`. */
 static inline size_t first_bad(size_t bad, size_t at, uint32_t good)
@@ -25,25 +18,21 @@ static inline size_t first_bad(size_t bad, size_t at, uint32_t good)
 
 bool codec_hex_size(size_t n, size_t *size) { return !__builtin_mul_overflow(n, (size_t)2, size); }
 
-static inline uint8_t digit_of(uint32_t v)
-{
-    return (uint8_t)('0' + v + (within(v, 10, 15) & ('a' - '0' - 10)));
-}
-
 void codec_hex_encode(uint8_t *text, size_t size, size_t n)
 {
     const uint8_t *from = text + (size - n);
     for (size_t i = 0; i < n; i++) { /* never past what is still to be read */
         uint32_t byte = from[i];
-        text[2 * i] = digit_of(byte >> 4);
-        text[2 * i + 1] = digit_of(byte & 15);
+        text[2 * i] = digits_hex(byte >> 4, 'a');
+        text[2 * i + 1] = digits_hex(byte & 15, 'a');
     }
     registers_forget();
 }
 
 static inline uint32_t nibble_of(uint32_t c, uint32_t *good)
 {
-    uint32_t number = within(c, '0', '9'), small = within(c, 'a', 'f'), large = within(c, 'A', 'F');
+    uint32_t number = digits_within(c, '0', '9'), small = digits_within(c, 'a', 'f'),
+             large = digits_within(c, 'A', 'F');
     *good = number | small | large;
     return (number & (c - '0')) | (small & (c - 'a' + 10)) | (large & (c - 'A' + 10));
 }
@@ -54,7 +43,7 @@ size_t codec_hex_decode(uint8_t *text, size_t n, size_t *size)
     *size = 0;
     while (at < n) {
         uint32_t c = text[at];
-        if (ct_public(within(c, ' ', ' ') | within(c, '\t', '\r'))) {
+        if (ct_public(digits_within(c, ' ', ' ') | digits_within(c, '\t', '\r'))) {
             at++;
             continue;
         }
@@ -81,16 +70,6 @@ bool codec_base64_size(size_t n, size_t *size)
     return !__builtin_mul_overflow(n / 3 + (n % 3 != 0), (size_t)4, size);
 }
 
-static inline uint8_t letter_of(uint32_t v, bool url)
-{
-    uint32_t c = 'A' + v;
-    c += within(v, 26, 63) & ('a' - 'Z' - 1u);
-    c -= within(v, 52, 63) & ('z' + 1u - '0');
-    c -= within(v, 62, 63) & (url ? '9' + 1u - '-' : '9' + 1u - '+');
-    c += within(v, 63, 63) & (url ? '_' - '-' - 1u : '/' - '+' - 1u);
-    return (uint8_t)c;
-}
-
 void codec_base64_encode(uint8_t *text, size_t size, size_t n, bool url)
 {
     const uint8_t *from = text + (size - n);
@@ -98,13 +77,13 @@ void codec_base64_encode(uint8_t *text, size_t size, size_t n, bool url)
     for (; n >= 3; n -= 3, from += 3, to += 4) {
         uint32_t bits = (uint32_t)from[0] << 16 | (uint32_t)from[1] << 8 | from[2];
         for (int i = 0; i < 4; i++)
-            to[i] = letter_of(bits >> (18 - 6 * i) & 63, url);
+            to[i] = digits_base64(bits >> (18 - 6 * i) & 63, url);
     }
     if (n) {
         uint32_t bits = (uint32_t)from[0] << 16 | (n > 1 ? (uint32_t)from[1] << 8 : 0);
-        to[0] = letter_of(bits >> 18, url);
-        to[1] = letter_of(bits >> 12 & 63, url);
-        to[2] = n > 1 ? letter_of(bits >> 6 & 63, url) : '=';
+        to[0] = digits_base64(bits >> 18, url);
+        to[1] = digits_base64(bits >> 12 & 63, url);
+        to[2] = n > 1 ? digits_base64(bits >> 6 & 63, url) : '=';
         to[3] = '=';
     }
     registers_forget();
@@ -113,8 +92,9 @@ void codec_base64_encode(uint8_t *text, size_t size, size_t n, bool url)
 static inline uint32_t six_of(uint32_t c, bool url, uint32_t *good)
 {
     uint32_t c62 = url ? '-' : '+', c63 = url ? '_' : '/';
-    uint32_t large = within(c, 'A', 'Z'), small = within(c, 'a', 'z'), number = within(c, '0', '9'),
-             is62 = within(c, c62, c62), is63 = within(c, c63, c63);
+    uint32_t large = digits_within(c, 'A', 'Z'), small = digits_within(c, 'a', 'z'),
+             number = digits_within(c, '0', '9'), is62 = digits_within(c, c62, c62),
+             is63 = digits_within(c, c63, c63);
     *good = large | small | number | is62 | is63;
     return (large & (c - 'A')) | (small & (c - 'a' + 26)) | (number & (c - '0' + 52)) |
            (is62 & 62) | (is63 & 63);
@@ -124,7 +104,8 @@ size_t codec_base64_decode(uint8_t *text, size_t n, bool url, size_t *size)
 {
     size_t bad = NOWHERE, padding = 0, out = 0;
     if (n % 4 == 0)
-        while (padding < 2 && padding < n && ct_public(within(text[n - 1 - padding], '=', '=')))
+        while (padding < 2 && padding < n &&
+               ct_public(digits_within(text[n - 1 - padding], '=', '=')))
             padding++;
     uint32_t bits = 0;
     for (size_t at = 0; at < n - padding; at++) {

@@ -33,9 +33,14 @@ struct sa_copy {
 
 #define SA_SECRET_LEAST 8 /* bytes: shorter ones stand everywhere by chance */
 
-/* Tells how far a search has come, every 64 MiB; false ends it. Called on the searching
- * thread with nothing held; it may wait. */
-typedef bool (*sa_progress)(void *context, size_t done, size_t total);
+/* How far a search has come. `tell` is called every 64 MiB of address space and at the end, on
+ * the searching thread with nothing held; it may wait, and false ends the search. `total` is 0
+ * unless it is wanted: to tell it, mappings are gone through twice. */
+struct sa_progress {
+    bool (*tell)(void *context, size_t done, size_t total);
+    void *context;
+    bool wants_total;
+};
 
 /* Bytes of working memory for sa_find of this secret. SA_BAD_RANGE: fewer than
  * SA_SECRET_LEAST bytes; SA_BAD_ALIGN: it is of one byte, or nearly all zero bytes. [any] */
@@ -52,7 +57,7 @@ SA_MUST_USE enum sa_code sa_find_room(struct sa_arena *secret, bool partial, siz
  * memory could not be read at all. [any] */
 SA_MUST_USE enum sa_code sa_find(struct sa_arena *secret, struct sa_arena *work, bool partial,
                                  struct sa_copy *copies, size_t room, size_t *count,
-                                 sa_progress progress, void *context, struct sa_why *why);
+                                 const struct sa_progress *progress, struct sa_why *why);
 
 /* The last of `count` words that stands at a multiple of eight before `address`, at most
  * a work arena's size away: *which of them, at *at, and around it the words before (0:
@@ -64,6 +69,7 @@ bool sa_look_back(struct sa_arena *work, uintptr_t address, const uint64_t *word
  * itself and the four after. [any] */
 typedef void (*sa_visit)(void *context, uintptr_t at, const uint64_t around[7]);
 SA_MUST_USE enum sa_code sa_find_word(struct sa_arena *work, uint64_t word, sa_visit visit,
-                                      sa_progress progress, void *context, struct sa_why *why);
+                                      void *context, const struct sa_progress *progress,
+                                      struct sa_why *why);
 
 #endif

@@ -210,6 +210,11 @@ int os_maps_end(struct os_maps *walk); /* 0, or the errno that ended it early [a
 bool os_maps_held(struct os_maps *walk, const struct os_map *map, uintptr_t from, uintptr_t *start,
                   uintptr_t *end);
 
+/* The first run of pages whose `held` has bit 0 set, of `count` pages from `from` on: [*start, *end).
+ * False: there is none. [any] */
+bool os_held_run(const unsigned char *held, size_t count, uintptr_t from, uintptr_t *start,
+                 uintptr_t *end);
+
 /* Copy from any address, which may be gone by then. Returns how many bytes came, up to
  * the first page that cannot be read. Any alignment and size. [any] */
 size_t os_maps_read(struct os_maps *walk, uintptr_t from, void *to, size_t bytes);

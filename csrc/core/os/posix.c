@@ -25,6 +25,20 @@ SA_HOT size_t os_page_size(void)
     return size;
 }
 
+bool os_held_run(const unsigned char *held, size_t count, uintptr_t from, uintptr_t *start,
+                 uintptr_t *end)
+{
+    size_t first = 0, page = os_page_size();
+    while (first < count && !(held[first] & 1))
+        first++;
+    size_t last = first;
+    while (last < count && held[last] & 1)
+        last++;
+    *start = from + first * page;
+    *end = from + last * page;
+    return first < count;
+}
+
 void os_raise_lock_limit(void)
 {
     struct rlimit limit;

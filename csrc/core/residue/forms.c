@@ -1,66 +1,48 @@
+/* What a search looks for: the bytes of each form of a secret, and the words that tell it. */
 #include "residue/forms.h"
+#include "base/digits.h"
 
 #include <string.h>
 
 #define NONE SIZE_MAX
 #define PLACE_BITS 56
 
-/* Multiplication by the golden ratio, of which the upper bits are mixed best. */
+/* Multiplication by the golden ratio mixes the upper bits best. */
 static inline uint64_t hash_of(uint64_t word) { return word * 0x9E3779B97F4A7C15u; }
 static inline size_t bloom_bit(uint64_t hash) { return (size_t)(hash >> (64 - 15)); }
 
 /* ---- bytes of forms ------------------------------------------------------------------ */
 
-/* Without a table, which would be indexed by what is secret. */
-static uint8_t hex_digit(unsigned v, uint8_t ten)
-{
-    unsigned letter = 0u - ((9u - v) >> 31); /* all ones from 10 on */
-    return (uint8_t)('0' + v + (letter & (unsigned)(ten - 10 - '0')));
-}
-
-static uint8_t base64_digit(unsigned v, bool url)
-{
-    unsigned from26 = 0u - ((25u - v) >> 31), from52 = 0u - ((51u - v) >> 31);
-    unsigned from62 = 0u - ((61u - v) >> 31), from63 = 0u - ((62u - v) >> 31);
-    unsigned plus = url ? '-' : '+', slash = url ? '_' : '/';
-    unsigned c = 'A' + v;
-    c += from26 & ('a' - 'A' - 26u);
-    c += from52 & ('0' - 52u - ('a' - 26u));
-    c += from62 & (plus - 62u - ('0' - 52u));
-    c += from63 & (slash - 63u - (plus - 62u));
-    return (uint8_t)c;
-}
-
-static uint8_t base64_byte(const struct needles *n, size_t bit, bool url)
+static uint8_t base64_byte(const struct forms *f, size_t bit, bool url)
 {
     size_t at = bit / 8;
-    unsigned two = (unsigned)n->secret[at] << 8;
-    if (at + 1 < n->size)
-        two |= n->secret[at + 1];
-    return base64_digit(two >> (10 - bit % 8) & 63, url);
+    unsigned two = (unsigned)f->secret[at] << 8;
+    if (at + 1 < f->size)
+        two |= f->secret[at + 1];
+    return digits_base64(two >> (10 - bit % 8) & 63, url);
 }
 
-uint8_t needle_byte(const struct needles *n, const struct form *form, size_t at)
+uint8_t form_byte(const struct forms *f, const struct form *form, size_t at)
 {
     switch (form->name) {
     case SA_PLAIN: break;
     case SA_HEX:
     case SA_HEX_UPPER:
-        return hex_digit(n->secret[at / 2] >> (at % 2 ? 0 : 4) & 15u,
-                         form->name == SA_HEX ? 'a' : 'A');
+        return digits_hex(f->secret[at / 2] >> (at % 2 ? 0 : 4) & 15u,
+                          form->name == SA_HEX ? 'a' : 'A');
     case SA_BASE64:
-    case SA_BASE64_URL: return base64_byte(n, form->shift + 6 * at, form->name == SA_BASE64_URL);
+    case SA_BASE64_URL: return base64_byte(f, form->shift + 6 * at, form->name == SA_BASE64_URL);
     case SA_UTF16:
     case SA_UTF32:
     case SA_LATIN1: {
-        volatile const uint32_t *text = n->text;
-        uint32_t c = form->text ? text[at / form->shift] : n->secret[at / form->shift];
+        volatile const uint32_t *text = f->text;
+        uint32_t c = form->text ? text[at / form->shift] : f->secret[at / form->shift];
         return (uint8_t)(c >> 8 * (at % form->shift));
     }
-    case SA_IPAD: return n->secret[at] ^ 0x36;
-    case SA_OPAD: return n->secret[at] ^ 0x5c;
+    case SA_IPAD: return f->secret[at] ^ 0x36;
+    case SA_OPAD: return f->secret[at] ^ 0x5c;
     }
-    return n->secret[at];
+    return f->secret[at];
 }
 
 /* ---- text ------------------------------------------------------------------------------ */
@@ -87,15 +69,15 @@ static size_t next_character(const volatile uint8_t *text, size_t size, size_t *
 
 /* How many characters the secret has as text, and the largest; with `out` they go there.
  * 0: it is ASCII alone, has a NUL, or is no text. */
-static size_t read_text(const struct needles *n, uint32_t *out, size_t *largest)
+static size_t read_text(const struct forms *f, uint32_t *out, size_t *largest)
 {
     size_t count = 0;
     *largest = 0;
-    for (size_t at = 0; at < n->size; count++) {
-        size_t c = next_character(n->secret, n->size, &at);
+    for (size_t at = 0; at < f->size; count++) {
+        size_t c = next_character(f->secret, f->size, &at);
         if (c == NONE || !c)
             return 0;
-        if (out && count < n->characters)
+        if (out && count < f->characters)
             out[count] = (uint32_t)c;
         *largest = c > *largest ? c : *largest;
     }
@@ -104,100 +86,129 @@ static size_t read_text(const struct needles *n, uint32_t *out, size_t *largest)
 
 /* ---- choosing words ---------------------------------------------------------------------- */
 
-static void insert(struct needles *n, uint64_t word, uint64_t where, size_t width)
+static void insert(struct forms *f, uint64_t word, uint64_t where, size_t width)
 {
     uint64_t hash = hash_of(word);
     size_t bit = bloom_bit(hash);
-    n->bloom[(width == 8 ? 0 : BLOOM_BYTES) + bit / 8] |= (uint8_t)(1u << bit % 8);
+    f->bloom[(width == 8 ? 0 : BLOOM_BYTES) + bit / 8] |= (uint8_t)(1u << bit % 8);
     size_t slot = (size_t)(hash >> 20);
-    for (size_t tried = 0; n->table[slot & n->mask].where && tried <= n->mask; tried++)
+    for (size_t tried = 0; f->table[slot & f->mask].where && tried <= f->mask; tried++)
         slot++;
-    n->table[slot & n->mask] = (struct needle_word){word, where};
+    f->table[slot & f->mask] = (struct form_word){word, where};
 }
 
-/* Choose a form's words, into the table once there is one; how many they are. For each
- * run, from the first on, the last block of words that it holds and none of which is zero
- * is taken, unless the one before it still serves. */
-static size_t choose(struct needles *n, const struct form *form, size_t index)
+/* Put the words that begin in [from, to) into the table, if there is one; how many they are. */
+static size_t take_words(struct forms *f, const struct form *form, size_t from, size_t to)
 {
-    size_t w = form->word, span = form->least - (2 * w - 1);
-    size_t zeros = 0, streak = 0, run = 0, best = NONE, next = 0, chosen = 0;
-    for (size_t end = 1; end <= form->length; end++) { /* of the word */
-        zeros = needle_byte(n, form, end - 1) ? 0 : zeros + 1;
-        if (end < w)
-            continue;
-        streak = zeros < w ? streak + 1 : 0;
-        if (streak >= w)
-            best = end - w + 1 - w;
-        if (end + 1 < 2 * w || end + 1 - 2 * w != run + span)
-            continue;
-        if (best == NONE || best < run) {
-            run++; /* nothing but zeros inside: not looked for */
-            continue;
-        }
-        size_t at = next > best ? next : best;
-        for (; at < best + w; at++, chosen++) {
-            uint64_t word = 0;
-            for (size_t i = 0; n->table && i < w; i++)
-                word |= (uint64_t)needle_byte(n, form, at + i) << 8 * i;
-            if (n->table)
-                insert(n, word, (uint64_t)(index + 1) << PLACE_BITS | at, w);
-        }
-        next = at;
-        run = best + 1;
+    for (size_t at = from; f->table && at < to; at++) {
+        uint64_t word = 0;
+        for (size_t i = 0; i < form->word; i++)
+            word |= (uint64_t)form_byte(f, form, at + i) << 8 * i;
+        uint64_t index = (uint64_t)(form - f->forms) + 1;
+        insert(f, word, index << PLACE_BITS | at, form->word);
     }
-    return chosen;
+    return to - from;
+}
+
+/* Choose a form's words; how many they are. A run is a part that counts, `least` bytes of the
+ * form, wherever in it. A block is w words that begin one byte after the other; each run needs
+ * one whose words are not zero. The last block of a run also serves the runs up to its own
+ * first byte, so the next block is due for the run after those:
+ *
+ *      the form   |-------------------------------------------------------|
+ *      a run      |------ least ------|
+ *      blocks     |block|              2w - 1 bytes each
+ *                  |block|
+ *                    ...
+ *                               |block|         taken
+ *      served     |------ least ------|
+ *                  |------ least ------|
+ *                    ...
+ *                               |------ least ------|
+ *      the next run              |------ least ------|
+ *
+ * Blocks are looked at from first to last. A run of nothing but zeros has none. */
+static size_t choose(struct forms *f, const struct form *form)
+{
+    const size_t w = form->word, block = 2 * w - 1, last = form->least - block;
+    size_t zeros = 0;     /* bytes in a row, up to this one */
+    size_t clear = 0;     /* no zero word begins at this place or later */
+    size_t run = 0;       /* the first that no block was taken for */
+    size_t served = 0;    /* runs before this one are served by the best block so far */
+    size_t taken = 0;     /* words before this place are in the table, where they serve */
+    size_t count = 0;
+    for (size_t end = 1; end <= form->length; end++) { /* of a block */
+        zeros = form_byte(f, form, end - 1) ? 0 : zeros + 1;
+        if (zeros >= w)
+            clear = end - w + 1;
+        if (end < block)
+            continue;
+        size_t at = end - block;
+        if (at >= clear)
+            served = at + 1;
+        if (at < run + last) /* the run holds a later block */
+            continue;
+        if (served <= run) {
+            run++;
+            continue;
+        }
+        size_t best = served - 1;
+        count += take_words(f, form, taken > best ? taken : best, best + w);
+        taken = best + w;
+        run = served;
+    }
+    return count;
 }
 
 /* ---- measuring and building ---------------------------------------------------------------- */
 
 /* Add a form of `length` bytes, of which a part of `least` counts: never less than what
  * stands everywhere by chance. */
-static void add(struct needles *n, struct form form, bool partial)
+static void add(struct forms *f, struct form form, bool partial)
 {
-    if (form.length < SA_SECRET_LEAST || n->count == FORMS)
+    if (form.length < SA_SECRET_LEAST || f->count == FORMS)
         return;
     form.least = !partial || form.least > form.length ? form.length : form.least;
     form.least = form.least < SA_SECRET_LEAST ? SA_SECRET_LEAST : form.least;
     form.word = form.least >= 15 ? 8 : 4;
     /* Text is not at hand yet: without a NUL, no block of its words has a zero one. */
     size_t runs = form.length - form.least, apart = form.least - (2 * form.word - 1) + 1;
-    n->words += form.text ? (runs / apart + 1) * form.word : choose(n, &form, n->count);
-    n->forms[n->count++] = form;
-    n->wide |= form.word == 8;
-    n->narrow |= form.word == 4;
+    f->words += form.text ? (runs / apart + 1) * form.word : choose(f, &form);
+    f->forms[f->count++] = form;
+    f->wide |= form.word == 8;
+    f->narrow |= form.word == 4;
 }
 
-static void add_other_forms(struct needles *n, size_t part)
+static void add_other_forms(struct forms *f, size_t part)
 {
-    size_t size = n->size, largest;
+    size_t size = f->size, largest;
     static const unsigned shifts[] = {0, 4, 2}; /* behind none, one and two other bytes */
     for (unsigned i = 0; i < 3; i++)
         for (unsigned url = 0; url < 2; url++)
-            add(n,
+            add(f,
                 (struct form){.name = url ? SA_BASE64_URL : SA_BASE64,
                               .shift = shifts[i],
                               .length = (8 * size - shifts[i]) / 6,
                               .least = 8 * part / 6},
                 true);
-    add(n, (struct form){.name = SA_HEX, .length = 2 * size, .least = 2 * part}, true);
-    add(n, (struct form){.name = SA_HEX_UPPER, .length = 2 * size, .least = 2 * part}, true);
-    add(n, (struct form){.name = SA_IPAD, .length = size, .least = part}, true);
-    add(n, (struct form){.name = SA_OPAD, .length = size, .least = part}, true);
+    add(f, (struct form){.name = SA_HEX, .length = 2 * size, .least = 2 * part}, true);
+    add(f, (struct form){.name = SA_HEX_UPPER, .length = 2 * size, .least = 2 * part}, true);
+    add(f, (struct form){.name = SA_IPAD, .length = size, .least = part}, true);
+    add(f, (struct form){.name = SA_OPAD, .length = size, .least = part}, true);
     for (unsigned bytes = 2; bytes <= 4; bytes += 2)
-        add(n,
+        add(f,
             (struct form){.name = bytes == 2 ? SA_UTF16 : SA_UTF32,
                           .shift = bytes,
                           .length = bytes * size,
                           .least = bytes * part},
             true);
-    size_t characters = read_text(n, NULL, &largest);
+    size_t characters = read_text(f, NULL, &largest);
     if (!characters)
         return;
-    n->characters = characters;
+    f->characters = characters;
     size_t half = characters / 2 + characters % 2, few = half < 8 ? 8 : half;
     for (unsigned bytes = largest < 0x100 ? 1 : largest < 0x10000 ? 2 : 4; bytes <= 4; bytes *= 2)
-        add(n,
+        add(f,
             (struct form){.name = bytes == 1   ? SA_LATIN1
                                   : bytes == 2 ? SA_UTF16
                                                : SA_UTF32,
@@ -208,53 +219,53 @@ static void add_other_forms(struct needles *n, size_t part)
             true);
 }
 
-enum sa_code needles_measure(struct needles *n, const uint8_t *secret, size_t size, bool partial)
+enum sa_code forms_measure(struct forms *f, const uint8_t *secret, size_t size, bool partial)
 {
-    *n = (struct needles){.secret = secret, .size = size};
+    *f = (struct forms){.secret = secret, .size = size};
     if (size < SA_SECRET_LEAST || size > SIZE_MAX >> 8)
         return SA_BAD_RANGE;
     uint8_t other = 0;
     for (size_t i = 1; i < size; i++)
-        other |= n->secret[i] ^ n->secret[0];
+        other |= f->secret[i] ^ f->secret[0];
     size_t half = size / 2 + size % 2, part = half < SA_SECRET_LEAST ? SA_SECRET_LEAST : half;
-    add(n, (struct form){.name = SA_PLAIN, .length = size, .least = size}, false);
-    if (!other || !n->words)
+    add(f, (struct form){.name = SA_PLAIN, .length = size, .least = size}, false);
+    if (!other || !f->words)
         return SA_BAD_ALIGN;
-    *n = (struct needles){.secret = secret, .size = size};
-    add(n, (struct form){.name = SA_PLAIN, .length = size, .least = part}, partial);
+    *f = (struct forms){.secret = secret, .size = size};
+    add(f, (struct form){.name = SA_PLAIN, .length = size, .least = part}, partial);
     if (partial)
-        add_other_forms(n, part);
-    n->mask = 64;
-    while (n->mask < 2 * n->words)
-        n->mask *= 2;
-    n->mask--;
+        add_other_forms(f, part);
+    f->mask = 64;
+    while (f->mask < 2 * f->words)
+        f->mask *= 2;
+    f->mask--;
     return SA_OK;
 }
 
-size_t needles_room(const struct needles *n)
+size_t forms_room(const struct forms *f)
 {
-    return 2 * BLOOM_BYTES + (n->mask + 1) * sizeof n->table[0] +
-           (n->characters + 1) / 2 * 2 * sizeof n->text[0];
+    return 2 * BLOOM_BYTES + (f->mask + 1) * sizeof f->table[0] +
+           (f->characters + 1) / 2 * 2 * sizeof f->text[0];
 }
 
-void needles_build(struct needles *n, uint8_t *room)
+void forms_build(struct forms *f, uint8_t *room)
 {
     size_t largest;
-    n->bloom = room;
-    n->table = (struct needle_word *)(void *)(room + 2 * BLOOM_BYTES);
-    n->text = (uint32_t *)(void *)(n->table + n->mask + 1);
-    if (n->characters)
-        (void)read_text(n, n->text, &largest); /* counted before */
-    for (size_t i = 0; i < n->count; i++)
-        (void)choose(n, &n->forms[i], i); /* counted before */
+    f->bloom = room;
+    f->table = (struct form_word *)(void *)(room + 2 * BLOOM_BYTES);
+    f->text = (uint32_t *)(void *)(f->table + f->mask + 1);
+    if (f->characters)
+        (void)read_text(f, f->text, &largest); /* counted before */
+    for (size_t i = 0; i < f->count; i++)
+        (void)choose(f, &f->forms[i]); /* counted before */
 }
 
 /* ---- looking ---------------------------------------------------------------------------------- */
 
-size_t needles_next(const struct needles *n, const uint8_t *chunk, size_t count, size_t width,
-                    size_t from)
+size_t forms_next(const struct forms *f, const uint8_t *chunk, size_t count, size_t width,
+                  size_t from)
 {
-    const uint8_t *bloom = (const uint8_t *)n->bloom + (width == 8 ? 0 : BLOOM_BYTES);
+    const uint8_t *bloom = (const uint8_t *)f->bloom + (width == 8 ? 0 : BLOOM_BYTES);
     if (width == 8) {
         for (uint64_t word; from < count; from++) {
             memcpy(&word, chunk + 8 * from, sizeof word);
@@ -273,19 +284,19 @@ size_t needles_next(const struct needles *n, const uint8_t *chunk, size_t count,
     return from;
 }
 
-const struct form *needles_match(const struct needles *n, uint64_t word, size_t width, size_t *step,
-                                 size_t *at)
+const struct form *forms_match(const struct forms *f, uint64_t word, size_t width, size_t *step,
+                               size_t *at)
 {
     size_t slot = (size_t)(hash_of(word) >> 20);
-    while (*step <= n->mask) {
-        struct needle_word found = n->table[(slot + (*step)++) & n->mask];
+    while (*step <= f->mask) {
+        struct form_word found = f->table[(slot + (*step)++) & f->mask];
         size_t index = (size_t)(found.where >> PLACE_BITS);
         if (!index)
             return NULL;
         *at = (size_t)(found.where & (((uint64_t)1 << PLACE_BITS) - 1));
-        if (found.word != word || index > n->count)
+        if (found.word != word || index > f->count)
             continue;
-        const struct form *form = &n->forms[index - 1];
+        const struct form *form = &f->forms[index - 1];
         if (form->word == width && *at <= form->length - width)
             return form;
     }

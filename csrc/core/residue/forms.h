@@ -10,8 +10,8 @@
  * lockdown may turn both to noise at any time, so that nothing in them is trusted as an
  * index. Bytes of forms are computed when needed, one by one, and by volatile loads, so
  * that no compiler gathers them in vector registers. */
-#ifndef SECALLOC_NEEDLE_H
-#define SECALLOC_NEEDLE_H
+#ifndef SECALLOC_FORMS_H
+#define SECALLOC_FORMS_H
 
 #include "secalloc.h"
 
@@ -27,12 +27,12 @@ struct form {
     size_t least;    /* of a part that counts */
 };
 
-struct needle_word {
+struct form_word {
     uint64_t word;
     uint64_t where; /* 1 + form, from bit 56 on, and its place there; 0: free */
 };
 
-struct needles {
+struct forms {
     const volatile uint8_t *secret;
     size_t size;
     struct form forms[FORMS];
@@ -43,28 +43,28 @@ struct needles {
     size_t mask;
     /* in the work arena */
     volatile uint8_t *bloom;      /* BLOOM_BYTES for words of 8, then for those of 4 */
-    struct needle_word *table;
+    struct form_word *table;
     uint32_t *text;               /* characters */
 };
 
 /* Tell forms and sizes. SA_BAD_RANGE, SA_BAD_ALIGN as sa_find_room. [any] */
-SA_MUST_USE enum sa_code needles_measure(struct needles *n, const uint8_t *secret, size_t size,
-                                         bool partial);
+SA_MUST_USE enum sa_code forms_measure(struct forms *f, const uint8_t *secret, size_t size,
+                                       bool partial);
 /* Bytes that the tables take, a multiple of 8. [any] */
-size_t needles_room(const struct needles *n);
+size_t forms_room(const struct forms *f);
 /* Make them, in zeroed memory. [any] */
-void needles_build(struct needles *n, uint8_t *room);
+void forms_build(struct forms *f, uint8_t *room);
 
 /* One byte of a form. [any] */
-uint8_t needle_byte(const struct needles *n, const struct form *form, size_t at);
+uint8_t form_byte(const struct forms *f, const struct form *form, size_t at);
 
 /* Where the words at `chunk`, `count` of `width` bytes, that may be of a form begin: the
  * first at or after `from`; `count`: none. [any] */
-size_t needles_next(const struct needles *n, const uint8_t *chunk, size_t count, size_t width,
-                    size_t from);
+size_t forms_next(const struct forms *f, const uint8_t *chunk, size_t count, size_t width,
+                  size_t from);
 
 /* The next form that has this word, and its place there. *step starts as 0. [any] */
-const struct form *needles_match(const struct needles *n, uint64_t word, size_t width, size_t *step,
-                                 size_t *at);
+const struct form *forms_match(const struct forms *f, uint64_t word, size_t width, size_t *step,
+                               size_t *at);
 
 #endif

@@ -45,28 +45,36 @@ SA_HOT static bool pin(struct slot_words *words, uint64_t *pinned)
     }
 }
 
-bool slot_touched(void *at, size_t bytes, bool locked, unsigned char *touched)
+static bool ask_touched(void *at, size_t bytes, bool locked, unsigned char *touched)
 {
     return (locked && os_touched(at, bytes, touched) == 0) ||
            os_touched_ever(at, bytes, touched) == 0;
+}
+
+bool slot_next_touched(struct slot_pages *p, size_t *offset)
+{
+    size_t page = os_page_size(), pages = p->bytes / page;
+    for (; p->next < pages; p->next++) {
+        size_t i = p->next % SLOT_PAGES, left = pages - p->next;
+        if (i == 0)
+            p->known = ask_touched(p->at + p->next * page,
+                                   (left < SLOT_PAGES ? left : SLOT_PAGES) * page, p->locked,
+                                   p->touched);
+        if (!p->known || p->touched[i] & 1) {
+            *offset = p->next++ * page;
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Large pages that were never touched are skipped: the first touch of a page of
  * secretmem costs 20 us, there is nothing on it, and the memory may not be there. */
 static void overwrite_touched(uint8_t *at, size_t bytes, bool locked)
 {
-    enum { BATCH = 512 };
-    size_t page = os_page_size();
-    unsigned char touched[BATCH];
-    while (bytes) {
-        size_t pages = bytes / page < BATCH ? bytes / page : BATCH;
-        bool known = slot_touched(at, pages * page, locked, touched);
-        for (size_t i = 0; i < pages; i++)
-            if (!known || touched[i] & 1)
-                noise_wipe(at + i * page, page);
-        at += pages * page;
-        bytes -= pages * page;
-    }
+    struct slot_pages pages = {.at = at, .bytes = bytes, .locked = locked};
+    for (size_t offset; slot_next_touched(&pages, &offset);)
+        noise_wipe(at + offset, os_page_size());
 }
 
 SA_HOT static void overwrite(struct slot s, uint64_t h)

@@ -127,9 +127,21 @@ static inline uint64_t slot_generation(struct slot s)
     return atomic_load(&s.region->words[s.index].generation);
 }
 
-/* For each of up to 512 pages, whether it may ever have held anything: touched[i] & 1. `locked`:
- * they are, or are secretmem. False: nobody can tell. [signal] */
-bool slot_touched(void *at, size_t bytes, bool locked, unsigned char *touched);
+/* A look at whole pages, for those that may ever have held anything. The caller fills in the
+ * first three; `locked`: they are, or are secretmem. */
+enum { SLOT_PAGES = 512 }; /* asked about in one call */
+struct slot_pages {
+    uint8_t *at;
+    size_t bytes;
+    bool locked;
+    bool known;
+    size_t next;
+    unsigned char touched[SLOT_PAGES];
+};
+
+/* The next of those pages: its offset. Where nobody can tell, it is each. False: no more.
+ * [signal] */
+bool slot_next_touched(struct slot_pages *p, size_t *offset);
 
 /* Overwrite a live slot whole, whatever its access; it is left writable. False:
  * it was not live. Waits for a busy slot. [signal] */

@@ -105,7 +105,8 @@ static enum sa_code find_owners(struct finding *f, struct sa_arena *work, struct
         any = true;
     }
     f->callback = Py_None; /* it was told that all is done */
-    return any ? sa_find_word(work, (uintptr_t)&PyByteArray_Type, claim, tell, f, why) : SA_OK;
+    struct sa_progress progress = {.tell = tell, .context = f};
+    return any ? sa_find_word(work, (uintptr_t)&PyByteArray_Type, claim, f, &progress, why) : SA_OK;
 }
 
 /* An object begins with its count and its type: two words, or four without a GIL. The wheel
@@ -163,13 +164,15 @@ static PyObject *search(struct py_state *state, PyObject *secret, PyObject *work
     struct finding f = {.copies = calloc(MOST, sizeof *f.copies),
                         .owners = calloc(MOST, sizeof *f.owners),
                         .callback = callback};
+    struct sa_progress progress = {
+        .tell = tell, .context = &f, .wants_total = !Py_IsNone(callback)};
     struct sa_why why = {0};
     PyObject *result = NULL;
     if (f.copies && f.owners) {
         f.shared_counts = !has_one_count();
         f.thread = PyEval_SaveThread();
         enum sa_code code = sa_find(py_core_of(secret), py_core_of(work), partial, f.copies, MOST,
-                                    &f.count, tell, &f, &why);
+                                    &f.count, &progress, &why);
         if (code == SA_OK && !f.failed)
             code = find_owners(&f, py_core_of(work), &why);
         PyEval_RestoreThread(f.thread);

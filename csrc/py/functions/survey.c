@@ -44,7 +44,7 @@ static PyObject *count_sheltered(struct py_state *state)
     return type ? PyObject_CallFunction(type, "nn", (Py_ssize_t)blocks, (Py_ssize_t)bytes) : NULL;
 }
 
-static PyObject *status(PyObject *module, PyObject *Py_UNUSED(none))
+static PyObject *status_of(struct py_state *state, PyObject *type, PyObject *signals)
 {
     static const char *const stacks[] = {
         [SA_STACK_NONE] = "none",
@@ -52,21 +52,15 @@ static PyObject *status(PyObject *module, PyObject *Py_UNUSED(none))
         [SA_STACK_FOREIGN] = "foreign",
         [SA_STACK_SMALL] = "small",
     };
-    struct py_state *state = py_state_of_module(module);
-    PyObject *type = py_answer(state, PY_STATUS), *signals = py_answer(state, PY_SIGNALS);
-    if (!type || !signals)
-        return NULL;
     struct sa_status status;
     sa_status(&status);
     const char *backend = !status.started ? "none" : status.secretmem ? "secretmem" : "anonymous";
-    PyObject *handlers = handlers_of(&status, signals);
-    PyObject *limit = limit_of(status.lock_limit);
-    PyObject *secretmem_limit = limit_of(status.secretmem_limit);
-    PyObject *fd = status.lockdown_fd < 0 ? Py_NewRef(Py_None)
-                                          : PyLong_FromLong(status.lockdown_fd);
-    PyObject *result = NULL;
-    PyObject *sheltered = count_sheltered(state);
-    if (handlers && limit && secretmem_limit && fd && sheltered)
+    PyObject *limit = NULL, *secretmem_limit = NULL, *fd = NULL, *sheltered = NULL, *result = NULL;
+    PyObject *handlers = handlers_of(&status, signals); /* the first that fails is the last asked */
+    if (handlers && (limit = limit_of(status.lock_limit)) &&
+        (secretmem_limit = limit_of(status.secretmem_limit)) &&
+        (fd = status.lockdown_fd < 0 ? Py_NewRef(Py_None) : PyLong_FromLong(status.lockdown_fd)) &&
+        (sheltered = count_sheltered(state)))
         result = PyObject_CallFunction(
             type, "KKKOsOOKKsKOOO", (unsigned long long)status.arenas,
             (unsigned long long)status.bytes, (unsigned long long)status.locked_bytes, limit,
@@ -80,6 +74,14 @@ static PyObject *status(PyObject *module, PyObject *Py_UNUSED(none))
     Py_XDECREF(limit);
     Py_XDECREF(handlers);
     return result;
+}
+
+static PyObject *status(PyObject *module, PyObject *Py_UNUSED(none))
+{
+    struct py_state *state = py_state_of_module(module);
+    PyObject *type = py_answer(state, PY_STATUS);
+    PyObject *signals = type ? py_answer(state, PY_SIGNALS) : NULL;
+    return signals ? status_of(state, type, signals) : NULL;
 }
 
 static PyObject *entry(const struct sa_live *e)

@@ -198,7 +198,7 @@ TEST(nothing_stays_of_what_was_searched_for)
     SAME(sa_arena_make(&work, room, 1, &why), SA_OK);
     SAME(sa_fill_end(&work, true), SA_OK);
     fill();
-    SAME(sa_find(&secret, &work, true, copies, 4, &count, NULL, NULL, &why), SA_OK);
+    SAME(sa_find(&secret, &work, true, copies, 4, &count, NULL, &why), SA_OK);
     read_back();
     CHECK(!is_held(0xff)); /* as filled: some of them no search would use */
     sa_close(&work);

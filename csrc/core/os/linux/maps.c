@@ -226,21 +226,14 @@ static bool held_by_asking(struct os_maps *walk, ask_pages *ask, uintptr_t from,
     uintptr_t page = os_page_size();
     unsigned char held[AT_ONCE];
     while (from < to) {
-        size_t count = (to - from) / page, first = 0;
+        size_t count = (to - from) / page;
         count = ask(walk, from, count < AT_ONCE ? count : AT_ONCE, held);
         if (!count) { /* gone, or not to be told: reading will say */
             *start = from;
             *end = to;
             return true;
         }
-        while (first < count && !(held[first] & 1))
-            first++;
-        size_t last = first;
-        while (last < count && held[last] & 1)
-            last++;
-        *start = from + first * page;
-        *end = from + last * page;
-        if (first < count)
+        if (os_held_run(held, count, from, start, end))
             return true;
         from += count * page;
     }

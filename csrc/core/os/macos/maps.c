@@ -84,18 +84,11 @@ bool os_maps_held(struct os_maps *walk, const struct os_map *map, uintptr_t from
     uintptr_t page = os_page_size();
     unsigned char held[AT_ONCE];
     while (from < map->end) {
-        size_t count = (map->end - from) / page, first = 0;
+        size_t count = (map->end - from) / page;
         count = count < AT_ONCE ? count : AT_ONCE;
         if (os_touched((void *)from, count * page, held))
             return false; /* unmapped meanwhile */
-        while (first < count && !(held[first] & 1))
-            first++;
-        size_t last = first;
-        while (last < count && held[last] & 1)
-            last++;
-        *start = from + first * page;
-        *end = from + last * page;
-        if (first < count)
+        if (os_held_run(held, count, from, start, end))
             return true;
         from += count * page;
     }

@@ -36,10 +36,11 @@ static bool told(void *context, size_t done, size_t total)
 static void find(bool partial)
 {
     size_t bytes, last = 0;
+    struct sa_progress progress = {told, &last, true};
     OK(sa_find_room(&secret, partial, &bytes));
     make(&work, bytes, 64, 0);
     memset(raw(&work), 0, bytes);
-    OK(sa_find(&secret, &work, partial, copies, ROOM, &count, told, &last, &why));
+    OK(sa_find(&secret, &work, partial, copies, ROOM, &count, &progress, &why));
     sa_close(&work);
 }
 
@@ -415,6 +416,7 @@ TEST(lockdown_meanwhile)
         SKIP("made of what a race detector calls races");
     pthread_t thread;
     size_t bytes, last, wiped = 0;
+    struct sa_progress progress = {told, &last, true};
     make_secret(200);
     OK(sa_find_room(&secret, true, &bytes));
     make(&work, bytes, 64, 0);
@@ -430,7 +432,7 @@ TEST(lockdown_meanwhile)
             (void)!sa_fill_end(&work, true);
         }
         last = 0;
-        enum sa_code code = sa_find(&secret, &work, true, copies, ROOM, &count, told, &last, &why);
+        enum sa_code code = sa_find(&secret, &work, true, copies, ROOM, &count, &progress, &why);
         CHECK(code == SA_OK || code == SA_WIPED);
         wiped += code == SA_WIPED;
     }
@@ -450,12 +452,13 @@ TEST(stopped)
 {
     size_t bytes;
     unsigned calls = 0;
+    struct sa_progress progress = {stops, &calls, true};
     uint8_t *region = map((size_t)1 << 28);
     make_secret(16);
     OK(sa_find_room(&secret, true, &bytes));
     make(&work, bytes, 64, 0);
     memset(raw(&work), 0, bytes);
-    OK(sa_find(&secret, &work, true, copies, ROOM, &count, stops, &calls, &why));
+    OK(sa_find(&secret, &work, true, copies, ROOM, &count, &progress, &why));
     SAME(calls, 1);
     munmap(region, (size_t)1 << 28);
 }
@@ -480,7 +483,7 @@ TEST(words)
     region[100] = look[1];
     region[101] = 40;
     region[104] = 2;
-    OK(sa_find_word(&work, look[1], visit, NULL, wanted, &why));
+    OK(sa_find_word(&work, look[1], visit, wanted, NULL, &why));
     SAME(wanted[1], 1142);
     CHECK(sa_look_back(&work, (uintptr_t)&region[130] + 3, look, 2, &which, &at, around));
     SAME(which, 1);
@@ -535,7 +538,7 @@ TEST(untouched)
 
 int main(int argc, char **argv)
 {
-    check_begin("test_scan", argc, argv);
+    check_begin("test_search", argc, argv);
     RUN(nothing);
     RUN(every_form_everywhere);
     RUN(base64_at_three_places);
