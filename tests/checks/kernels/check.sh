@@ -9,11 +9,17 @@
 #
 #   QUICK=1      of the C tests and of the programs that die those that have most to do with the
 #                kernel, doctor and demo; nothing of pytest
-#   PROGRAMS=... which C tests; PYTESTS=... which files of pytest, "tests" for all
+#   PROGRAMS=... which C tests; PYTESTS=... which files of pytest, "tests" for all; if not told,
+#                those that have most to do with the kernel
 #   ROUNDS=...   how often each program that dies, empty: none of them; DYING=... which of them
 #                with QUICK, empty: all
-#   MINUTES=...  after how many a guest begins no other program, and tells which are left; 60 if
-#                not told. Half as long again, and it is taken to hang
+#   PART=...     what is left to chance is tried so many times less often in C, 500 if not told
+#   WHO=...      root, user, or both
+#   MINUTES=...  after how many a guest begins no other program; 60 if not told. Half as long
+#                again, and it is taken to hang
+#   BOOTS=...    how often a guest is booted, 1 if not told, to go on with what is left; what then
+#                still is, is told
+#   AGAIN=1      to go on with what an earlier call left, of the same build
 #
 # Wants root, for mmdebstrap, and what docs/platforms.md names. What is missing is
 # told, and what needs it skipped.
@@ -23,6 +29,9 @@ python=$1 build=$2 cache=$2/kernels
 shift 2
 here=tests/checks/kernels
 all='5.10 6.1 6.1-secretmem 6.12 7.3 6.12-arm64 6.12-arm64-16k overcommit pressure hugepages swap hibernation figures'
+some='tests/api/test_arena.py tests/api/test_pool.py tests/api/test_rotate.py tests/api/test_blocks.py tests/api/test_seal.py tests/api/test_policy.py
+    tests/api/test_limits.py tests/api/test_sources.py tests/channel/test_adopt.py tests/residue/test_residue.py tests/commands/test_doctor.py
+    tests/process/test_fork.py tests/crash/test_fatal.py tests/crash/test_marker.py'
 few='tests/api/test_arena.py tests/api/test_policy.py tests/api/test_limits.py tests/commands/test_doctor.py'
 core='test_os test_budget test_lock test_slot test_pages test_sandbox'
 dying=${DYING-abort null_pointer over_write sealed stack_overflow_thread}
@@ -65,38 +74,50 @@ prepared() { # guest, machine
 
 # Boot it, and count what it tells: lines "RAN who program seconds passed failed skipped".
 boot() { # guest, machine, suite, package, lines for the job's parameters
-    local out=$cache/out/$1 kernel=$cache/$4-$3 release seconds=$((60 * ${MINUTES:-60})) bad=0
-    mkdir -p "$cache/out"
+    local out=$cache/out/$1 kernel=$cache/$4-$3 release seconds=$((60 * ${MINUTES:-60})) bad=0 times=0
     prepared "$1" "$2" || return 0
     bash $here/fetch.sh kernel "$cache" "$3" "$4" "$2" >"$cache/log" 2>&1 || {
         skip "$1" "no kernel: $(tail -n 1 "$cache/log")"
         return 0
     }
-    printf '%s\n' "UNTIL=$seconds" "${@:5}" >"$cache/job-$2/parameters"
-    $here/vm.sh "$kernel" "$cache/$root-$2.img" "$cache/job-$2" "$out" $((seconds * 3 / 2)) ||
-        [[ $1 = hibernation-* ]] || echo 'RAN - - 0 0 1 0' >>"$out/console" # it hung, or died
-    release=$(sed -n 's/^GUEST: \(.*\), pages of \([0-9]*\).*/\1, pages of \2/p' "$out/console")
+    [ -n "${AGAIN:-}" ] || rm -rf "$out"
+    mkdir -p "$out"
+    [ ! -e "$out/now/console" ] || cat "$out/now/console" >>"$out/console" # of one that was interrupted
+    while [ $((times += 1)) -le "${BOOTS:-1}" ]; do
+        printf '%s\n' "UNTIL=$seconds" "${@:5}" \
+            "DONE='$(cat "$out"/console* 2>/dev/null | sed -n 's/^RAN \([^ ]*\) \([^ ]*\) .*/\1:\2/p' | tr '\n' ' ')'" >"$cache/job-$2/parameters"
+        $here/vm.sh "$kernel" "$cache/$root-$2.img" "$cache/job-$2" "$out/now" $((seconds * 3 / 2)) ||
+            [[ $1 = hibernation-* ]] || echo 'RAN - - 0 0 1 0' >>"$out/now/console" # it hung, or died
+        tr -d '\r' <"$out/now/console" >>"$out/console"
+        rm "$out/now/console"
+        cp -R "$out/now/." "$out"
+        rm -r "$out/now"
+        tac "$out/console" | sed '/^GUEST:.* up after/q' | grep -q '^LEFT' || break
+    done
+    release=$(sed -n 's/^GUEST: \(.*\), pages of \([0-9]*\).*/\1, pages of \2/p' "$out/console" | head -n 1)
     while read -r who p f s left; do
         passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
         printf '%-16s %-48s %-5s %5d passed, %d failed, %d skipped%s\n' "$1" "$release" "$who" "$p" "$f" "$s" "${left:+; not run: $left}"
         bad=$((bad + f))
-    done < <(tr -d '\r' <"$out/console" | awk '
+    done < <(awk '
         /^(RAN|LEFT)/ && !($2 in p) { whos[++n] = $2; p[$2] = 0 }
         /^RAN/ { p[$2] += $5; f[$2] += $6; s[$2] += $7 }
+        /^GUEST:.* up after/ { for (who in left) delete left[who] }
         /^LEFT/ { left[$2] = left[$2] " " $3 }
-        END { for (i = 1; i <= n; i++) print whos[i], p[whos[i]], f[whos[i]] + 0, s[whos[i]] + 0, left[whos[i]] }')
+        END { for (i = 1; i <= n; i++) print whos[i], p[whos[i]], f[whos[i]] + 0, s[whos[i]] + 0, left[whos[i]] }' "$out/console")
     [ $bad = 0 ] || { echo "    in $out:" && grep -aA 8 '^FAILED' "$out/console" | grep -avE '^(RAN|SKIPPED|LEFT)' | head -n 40 | sed 's/^/    /'; }
 }
 
 export CMDLINE MEMORY QEMU_ARGS
 kernel() {
     CMDLINE='' MEMORY=2048 QEMU_ARGS=''
-    local tests=${PYTESTS-tests} parameters=()
+    local tests=${PYTESTS-$some} parameters=()
     case $1 in overcommit | pressure | hugepages) tests=${PYTESTS-$few} ;; esac
-    [ -z "${QUICK:-}" ] || { tests='' parameters=("C_TESTS='$core'" DEATHS=1 "DYING='$dying'" 'prepare() { sysctl -q vm.max_map_count=12288; }'); }
+    [ -z "${QUICK:-}" ] || { tests='' parameters=("C_TESTS='$core'" DEATHS=1 "DYING='$dying'"); }
     parameters+=("PYTESTS='$(echo $tests)'")
     [ -z "${PROGRAMS+told}" ] || parameters+=("C_TESTS='$PROGRAMS'")
     [ -z "${ROUNDS+told}" ] || parameters+=("DEATHS=$ROUNDS")
+    [ -z "${PART:-}" ] || parameters+=("PART=$PART")
     [ -z "${WHO:-}" ] || parameters+=("WHO='$WHO'")
     local swap=$cache/swap.img
     case $1 in
