@@ -359,7 +359,7 @@ CT := $(BUILD)/ct
 define constant_time # compiler, flags
 	@mkdir -p $(CT)
 	@$1 $(STANDARD) $(WARNINGS) $2 -g -gdwarf-4 -DSECALLOC_CHECK_CT -o $(CT)/ct tests/checks/ct/ct.c \
-	    csrc/core/base/codec.c csrc/core/base/ct.c csrc/core/base/registers.c
+	    $(wildcard csrc/core/base/*.c)
 	@valgrind -q --error-exitcode=9 $(CT)/ct
 	@for plant in branch index; do \
 	    valgrind -q --error-exitcode=9 $(CT)/ct $$plant >/dev/null 2>&1; \
@@ -367,7 +367,7 @@ define constant_time # compiler, flags
 	@echo 'ok: constant time: $1 $2'
 
 endef
-check-ct: ## comparison and codecs under valgrind, the secret undefined
+check-ct: ## comparison, codecs and encryption under valgrind, the secret undefined
 	$(foreach o,-O1 -O2 -O3,$(call constant_time,$(GCC),$o)$(call constant_time,$(CLANG),$o))
 
 check-model: ## spin over the model of the slot word, and over its mutants

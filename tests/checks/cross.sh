@@ -89,7 +89,7 @@ execute "$(uname -m)-linux-musl"
 
 # qemu-user has no secretmem, no limits of its own, no seccomp, and is itself a program with
 # threads and signals: of the others some tests fail by that, so their programs are left out.
-programs='test_alt_stack test_arena test_canary test_census test_chacha12 test_ct test_harden test_marker test_registers'
+programs='test_alt_stack test_arena test_canary test_census test_chacha test_ct test_harden test_marker test_registers'
 if qemu=$(command -v qemu-aarch64-static || command -v qemu-aarch64); then
     for page in 4096 65536; do execute aarch64-linux-musl "$qemu" -p $page; done
 else

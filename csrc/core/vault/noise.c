@@ -4,7 +4,7 @@
  * lines, so that threads that wipe do not slow each other. */
 #include "vault/noise.h"
 
-#include "base/chacha12.h"
+#include "base/chacha.h"
 #include "vault/locks.h"
 #include "os/os.h"
 #include "base/shard.h"

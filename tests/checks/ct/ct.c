@@ -1,8 +1,10 @@
-/* Runs comparison and codecs under valgrind with the secret marked undefined: a branch
+/* Runs comparison, codecs and encryption under valgrind with the secret marked undefined: a branch
  * or an index that depends on it is an error there. With an argument it does what must be
  * found out: "branch", a comparison that ends early; "index", a look into a table.
  *
  * Built with -DSECALLOC_CHECK_CT, so that what the code declares public goes by here. */
+#include "base/aead.h"
+#include "base/blake2b.h"
 #include "base/codec.h"
 #include "base/ct.h"
 
@@ -90,6 +92,25 @@ static void hex(void)
     expect(text[3] == 21 && text[BYTES - 1] == (uint8_t)((BYTES - 1) * 7), "hex content");
 }
 
+/* Key, content and what the tag should be are secret; a forged tag is refused, too. */
+static void encrypt(void)
+{
+    uint8_t text[ROOM], prekey[ROOM], key[AEAD_KEY], tag[AEAD_TAG];
+    const uint8_t nonce[AEAD_NONCE] = {1};
+    fill(prekey);
+    blake2b_256(key, prekey, BYTES);
+    for (size_t n = 0; n <= BYTES; n++) {
+        fill(text);
+        aead_seal(text, n, NULL, key, nonce, tag);
+        tag[3] ^= 1;
+        expect(!aead_open(text, n, NULL, key, nonce, tag), "a forged tag");
+        tag[3] ^= 1;
+        expect(aead_open(text, n, NULL, key, nonce, tag), "tag");
+    }
+    show(text, BYTES);
+    expect(text[3] == 21 && text[BYTES - 1] == (uint8_t)((BYTES - 1) * 7), "decrypted content");
+}
+
 int main(int argc, char **argv)
 {
     uint8_t a[ROOM], b[ROOM];
@@ -103,5 +124,6 @@ int main(int argc, char **argv)
     base64(false);
     base64(true);
     hex();
+    encrypt();
     return wrong;
 }

@@ -1,6 +1,6 @@
-/* The keystream, against published and generated vectors and a plain scalar
+/* Keystreams, against published and generated vectors and a plain scalar
  * implementation written here, which has to pass them too. */
-#include "base/chacha12.h"
+#include "base/chacha.h"
 #include "check.h"
 
 static uint32_t turn(uint32_t v, int n) { return v << n | v >> (32 - n); }
@@ -242,7 +242,7 @@ TEST(pieces)
 
 int main(int argc, char **argv)
 {
-    check_begin("test_chacha12", argc, argv);
+    check_begin("test_chacha", argc, argv);
     RUN(vectors);
     RUN(plain_one_passes_vectors);
     RUN(any_count_any_alignment);

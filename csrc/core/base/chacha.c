@@ -1,12 +1,12 @@
 /* Four blocks at a time, one in each lane of a vector. The compiler's own vector
  * types make it SSE2 on x86-64 and NEON on AArch64 with no code for either. */
-#include "base/chacha12.h"
+#include "base/chacha.h"
 
 #include "base/wipe.h"
 
 #include <string.h>
 
-enum { LANES = 4, WORDS = 16, BLOCK = 64, DOUBLE_ROUNDS = 6 };
+enum { LANES = 4, WORDS = 16, BLOCK = 64, TWELVE = 6, TWENTY = 10 };
 
 typedef uint32_t lanes __attribute__((vector_size(4 * LANES)));
 
@@ -27,9 +27,9 @@ static uint32_t load32(const uint8_t *p)
     } while (0)
 // clang-format on
 
-static void rounds(lanes x[WORDS])
+static inline void rounds(lanes x[WORDS], int double_rounds)
 {
-    for (int i = 0; i < DOUBLE_ROUNDS; i++) {
+    for (int i = 0; i < double_rounds; i++) {
         QUARTER(x[0], x[4], x[8], x[12]);
         QUARTER(x[1], x[5], x[9], x[13]);
         QUARTER(x[2], x[6], x[10], x[14]);
@@ -71,14 +71,14 @@ struct scratch {
     uint8_t rest[LANES * BLOCK];
 };
 
-static void four_blocks(struct scratch *s, uint8_t *out, uint64_t counter)
+static inline void four_blocks(struct scratch *s, uint8_t *out, uint64_t counter, int double_rounds)
 {
     for (uint64_t i = 0; i < LANES; i++) {
         s->start[12][i] = (uint32_t)(counter + i);
         s->start[13][i] = (uint32_t)((counter + i) >> 32);
     }
     memcpy(s->x, s->start, sizeof s->x);
-    rounds(s->x);
+    rounds(s->x, double_rounds);
     for (int i = 0; i < WORDS; i++)
         s->x[i] += s->start[i];
     for (int i = 0; i < WORDS; i += LANES)
@@ -87,24 +87,47 @@ static void four_blocks(struct scratch *s, uint8_t *out, uint64_t counter)
 
 static lanes all(uint32_t word) { return (lanes){word, word, word, word}; }
 
+static void begin(struct scratch *s, const uint8_t key[32], const uint8_t nonce[8])
+{
+    s->start[0] = all(0x61707865);
+    s->start[1] = all(0x3320646e);
+    s->start[2] = all(0x79622d32);
+    s->start[3] = all(0x6b206574);
+    for (size_t i = 0; i < 8; i++)
+        s->start[4 + i] = all(load32(key + 4 * i));
+    s->start[14] = all(load32(nonce));
+    s->start[15] = all(load32(nonce + 4));
+}
+
 void chacha12(uint8_t *out, size_t blocks, const uint8_t key[32], const uint8_t nonce[8],
               uint64_t counter)
 {
     struct scratch s;
-    s.start[0] = all(0x61707865);
-    s.start[1] = all(0x3320646e);
-    s.start[2] = all(0x79622d32);
-    s.start[3] = all(0x6b206574);
-    for (size_t i = 0; i < 8; i++)
-        s.start[4 + i] = all(load32(key + 4 * i));
-    s.start[14] = all(load32(nonce));
-    s.start[15] = all(load32(nonce + 4));
-
+    begin(&s, key, nonce);
     for (; blocks >= LANES; blocks -= LANES, counter += LANES, out += LANES * BLOCK)
-        four_blocks(&s, out, counter);
+        four_blocks(&s, out, counter, TWELVE);
     if (blocks) {
-        four_blocks(&s, s.rest, counter);
+        four_blocks(&s, s.rest, counter, TWELVE);
         memcpy(out, s.rest, blocks * BLOCK);
+    }
+    wipe_scratch(&s, sizeof s);
+}
+
+/* The first word of a 96-bit nonce takes the upper half of djb's counter, which nothing is
+ * carried into. */
+void chacha20_xor(uint8_t *p, size_t n, const uint8_t key[32], const uint8_t nonce[12],
+                  uint32_t block)
+{
+    struct scratch s;
+    uint64_t counter = (uint64_t)load32(nonce) << 32 | block;
+    begin(&s, key, nonce + 4);
+    for (; n; counter += LANES) {
+        size_t part = n < sizeof s.rest ? n : sizeof s.rest;
+        four_blocks(&s, s.rest, counter, TWENTY);
+        for (size_t i = 0; i < part; i++)
+            p[i] ^= s.rest[i];
+        p += part;
+        n -= part;
     }
     wipe_scratch(&s, sizeof s);
 }

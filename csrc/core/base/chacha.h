@@ -1,0 +1,20 @@
+/* ChaCha: twelve rounds for noise, twenty for what is to be read again. */
+#ifndef SECALLOC_CHACHA_H
+#define SECALLOC_CHACHA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Write `blocks` blocks of 64 bytes of ChaCha12's keystream to `out`, from block `counter` on, in
+ * djb's layout: a 64-bit nonce, and a counter that wraps at 2^64. The key leaves no copy behind.
+ * [signal] */
+void chacha12(uint8_t *out, size_t blocks, const uint8_t key[32], const uint8_t nonce[8],
+              uint64_t counter);
+
+/* Exclusive-or `n` bytes at `p` with ChaCha20's keystream from block `block` on, in the layout of
+ * RFC 8439: a 96-bit nonce, and a 32-bit counter, past whose end no call may go. Neither key nor
+ * keystream leaves a copy behind. [signal] */
+void chacha20_xor(uint8_t *p, size_t n, const uint8_t key[32], const uint8_t nonce[12],
+                  uint32_t block);
+
+#endif
