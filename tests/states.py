@@ -41,6 +41,7 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     ".sealed": lambda a, v: a.sealed,
     ".name": lambda a, v: repr(a.name),
     ".name = text": lambda a, v: setattr(a, "name", "called"),
+    ".encrypted": lambda a, v: a.encrypted,
     ".protection": lambda a, v: bool(a.protection),
     ".address": lambda a, v: a.address > 0,
     "a[i]": lambda a, v: a[3],
@@ -88,6 +89,7 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "open r": lambda a, v: look(a, "r"),
     "open rw": lambda a, v: look(a, "rw"),
     "seal": lambda a, v: a.seal(),
+    "seal, encrypted": lambda a, v: a.seal(encrypt=True),
     "open, not entered": lambda a, v: a.open("w") and None,
     "with": lambda a, v: a.__enter__() and None,
     "close": lambda a, v: a.close(),
@@ -156,6 +158,7 @@ TABLE: dict[str, tuple[object, ...]] = {
     ".sealed": (False,) * 3 + (True,) + (False,) * 4,
     ".name": ("None",) * 8,
     ".name = text": (None,) * 8,
+    ".encrypted": (False,) * 8,  # sealed with encryption: True
     ".protection": always(True),
     ".address": always(True),
     "a[i]": read(SECRET[3]),
@@ -193,6 +196,7 @@ TABLE: dict[str, tuple[object, ...]] = {
     "open r": (SECRET[3], W, W, SECRET[3], SECRET[3], SECRET[3], V, F),
     "open rw": (SECRET[3], W, W, SECRET[3], SECRET[3], SECRET[3], V, F),
     "seal": (None, None, B, None, B, B, V, F),
+    "seal, encrypted": (None, None, B, None, B, B, V, F),
     "open, not entered": always(None),
     "with": always(None),
     "close": (None,) * 8,
@@ -225,7 +229,12 @@ TABLE: dict[str, tuple[object, ...]] = {
 }
 
 POOLED = {
-    **{("seal", state): "ValueError" for state in STATES if state not in ("closed", "forked")},
+    **{
+        (seal, state): "ValueError"
+        for seal in ("seal", "seal, encrypted")
+        for state in STATES
+        if state not in ("closed", "forked")
+    },
     **{(f"open {mode}", "sealed"): S for mode in ("r", "rw", "w")},
     ("open w", "open r"): S,
     ("open w", "open rw"): None,
@@ -235,7 +244,9 @@ POOLED = {
 
 
 @contextmanager
-def in_state(state: str, make: Callable[[], Arena] = secret) -> Iterator[tuple[Arena, ArenaView]]:
+def in_state(
+    state: str, make: Callable[[], Arena] = secret, *, encrypt: bool = False
+) -> Iterator[tuple[Arena, ArenaView]]:
     """An arena in a state, and a view of it that was made while it was usable."""
     arena = make()
     view = arena[4:8]
@@ -247,7 +258,7 @@ def in_state(state: str, make: Callable[[], Arena] = secret) -> Iterator[tuple[A
         return
     if state in ("sealed", "open r", "open rw"):
         target = arena if arena.pool is None else arena.pool
-        target.seal()
+        target.seal(encrypt=encrypt)
         if state == "sealed":
             yield arena, view
             return

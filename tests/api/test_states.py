@@ -22,8 +22,17 @@ def test_cell(state: str, operation: str) -> None:
         assert outcome(operation, arena, view) == TABLE[operation][STATES.index(state)]
 
 
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("state", ["sealed", "open r", "open rw"])
+def test_cell_of_an_encrypted_one(state: str, operation: str) -> None:
+    with in_state(state, encrypt=True) as (arena, view):
+        encrypted = operation == ".encrypted" and state == "sealed"
+        expected = True if encrypted else TABLE[operation][STATES.index(state)]
+        assert outcome(operation, arena, view) == expected
+
+
 @pytest.mark.parametrize(
-    "operation", [name for name in OPERATIONS if name != "seal"]
+    "operation", [name for name in OPERATIONS if not name.startswith("seal")]
 )  # raw() would fault
 @pytest.mark.parametrize("state", ["wiped", "filling"])
 def test_no_operation_brings_the_content_back(state: str, operation: str) -> None:

@@ -451,10 +451,11 @@ def test_a_sealed_arena_is_handed_over_and_stays_sealed(pooled: bool, deny: str)
     )
     with LockdownChannel() as channel, secalloc.Pool() as pool, Arena(5) as other:
         key = pool.alloc(b"sealed" * 900) if pooled else Arena(b"sealed" * 900)
-        (pool if pooled else key).seal()
-        for _ in range(3):
+        for encrypt in (False, False, not pooled):
+            (pool if pooled else key).seal(encrypt=encrypt)
             assert outcome(channel, code, key=key, open=other).split() == ["True", "5"]
             assert key.sealed
+            assert key.encrypted is encrypt
             with pytest.raises(secalloc.SealedError):
                 bytes(key)
         with (pool if pooled else key).open("r"):

@@ -1,4 +1,5 @@
 /* Writing to an arena: fills, which make a wiped arena usable, and stores. */
+#include "arena/cipher.h"
 #include "arena/use.h"
 #include "vault/noise.h"
 #include "base/registers.h"
@@ -27,6 +28,8 @@ static enum sa_code begin_fill(struct sa_arena *a, struct sa_why *why)
     if (!code)
         code = wipe_for_fill(a, why);
     if (!code) {
+        if (!arena_shares(a))
+            cipher_drop(a);
         atomic_store(&a->good, arena_generation(a));
         arena_lay_canary(a);
         return SA_OK;

@@ -74,14 +74,17 @@ enum sa_code sa_arena_make_with(struct sa_arena *a, size_t size, size_t align, u
 {
     if (align == 0 || align & (align - 1) || align > os_page_size())
         return SA_BAD_ALIGN;
+    uint16_t own = (uint16_t)required;
     enum sa_code code = arena_prepare(&required, true, why);
     if (code)
         return code;
     struct cell place;
     bool zeroed;
     size_t tail = (align - size % align) % align;
-    if (!(code = place_take_own(size, tail, required, &place, &zeroed, why)))
+    if (!(code = place_take_own(size, tail, required, &place, &zeroed, why))) {
+        a->required = own;
         arena_start(a, &place, size, zeroed, USE_FILL);
+    }
     return code;
 }
 

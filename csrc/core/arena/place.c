@@ -1,5 +1,6 @@
 /* Where an arena lies, and all that differs by it: slack, access, wiping, taking, giving back. */
 #include "arena/place.h"
+#include "arena/cipher.h"
 #include "vault/canary.h"
 #include "fatal/fatal.h"
 #include "vault/vault.h"
@@ -51,7 +52,7 @@ void arena_check_canary(struct sa_arena *a)
         return;
     atomic_thread_fence(memory_order_acquire); /* what was read before the generation */
     if (arena_whole(a))
-        fatal_tampered();
+        fatal_tampered(FATAL_CANARY);
 }
 
 bool arena_check_lifted(struct sa_arena *a, bool moving)
@@ -82,6 +83,13 @@ enum sa_code place_set_access(struct cell place, enum os_access access, struct s
     return place.slab ? SA_OK : refused(slot_set_access(place.slot, access), why);
 }
 
+enum sa_code place_apply(struct sa_arena *a, uint64_t use, struct sa_why *why)
+{
+    if (cipher_concerns(a))
+        return cipher_apply(a, use_wants(use), use & USE_FILL, why);
+    return refused(slot_set_access(arena_slot(a), use_wants(use)), why);
+}
+
 enum sa_code arena_apply_access(struct sa_arena *a, struct sa_why *why)
 {
     if (a->slab)
@@ -94,7 +102,7 @@ enum sa_code arena_apply_access(struct sa_arena *a, struct sa_why *why)
             if (atomic_compare_exchange_weak(&a->use, &u, u | USE_LATER))
                 return SA_BUSY;
     atomic_fetch_and(&a->use, ~USE_LATER);
-    return refused(slot_set_access(s, use_wants(u)), why);
+    return place_apply(a, u, why);
 }
 
 enum sa_code arena_open_pages(struct sa_arena *a, enum os_access least, struct sa_why *why)
@@ -225,8 +233,12 @@ enum sa_code place_take_alike(struct sa_arena *a, struct sa_arena *owner, struct
                               bool *zeroed, struct sa_why *why)
 {
     *zeroed = false;
-    if (!a->slab)
-        return place_take_own(a->size, a->tail, place_granted(arena_place(a)), out, zeroed, why);
+    if (!a->slab) {
+        unsigned least = place_granted(arena_place(a));
+        if (owner != a && a->encrypts) /* plaintext needs the lock that ciphertext may have given */
+            least |= (a->required | sa_required()) & SA_LOCK;
+        return place_take_own(a->size, a->tail, least, out, zeroed, why);
+    }
     return slab_take_alike(a->slab, owner, a->size, out, why);
 }
 

@@ -1,5 +1,6 @@
 /* New content in place of the old, whole: it is built aside, in a twin, and the two change
  * places. */
+#include "arena/cipher.h"
 #include "arena/use.h"
 
 /* The arena is wiped, and buffers are exported that tie it to where it lies. */
@@ -44,7 +45,8 @@ static enum sa_code exchange(struct sa_arena *a, struct sa_arena *fresh, struct 
         return code;
     arena_check_canary(a);
     /* The pages get the access that the arena's have before it lies there. */
-    code = place_set_access(arena_place(fresh), use_wants(atomic_load(&a->use)), why);
+    atomic_store(&fresh->encrypts, atomic_load(&a->encrypts));
+    code = arena_shares(fresh) ? SA_OK : place_apply(fresh, atomic_load(&a->use), why);
     if (!code && !arena_whole(fresh))
         code = SA_WIPED;
     if (code) {

@@ -1,4 +1,5 @@
 /* Moving an arena's content to fresh pages. */
+#include "arena/cipher.h"
 #include "arena/use.h"
 #include "vault/noise.h"
 #include "base/registers.h"
@@ -34,6 +35,8 @@ static bool move_content(struct sa_arena *a, struct cell from, struct cell to, b
                 memcpy(arena_bytes(a), bytes, a->size);
             registers_forget();
             arena_lay_canary(a);
+            if (!place_is_shared(to))
+                cipher_move(from.slot, to.slot); /* as ciphertext */
         }
         slot_unlock_pair(from.slot, to.slot, whole || place_is_shared(to), &mask);
         return whole;

@@ -65,7 +65,7 @@ static void lower_before_last(struct sa_arena *a, uint64_t what)
         if (u & (USE_MOVING | USE_READERS) ||
             !atomic_compare_exchange_strong(&a->use, &u, (u | USE_MOVING) & ~USE_LATER))
             continue;
-        if (place_set_access(arena_place(a), use_wants(u), &unused)) {
+        if (place_apply(a, u, &unused)) {
             /* refused: they stay open, as they were all along */
         }
         atomic_fetch_and(&a->use, ~USE_MOVING); /* nobody closes what moves */

@@ -44,10 +44,8 @@ static void compress(struct scratch *s, uint64_t so_far, uint64_t last)
 {
     uint64_t *v = s->v;
     const uint64_t *m = s->words;
-    for (int i = 0; i < 8; i++) {
-        v[i] = s->state[i];
-        v[8 + i] = blake2b_start[i];
-    }
+    memcpy(v, s->state, sizeof s->state);
+    memcpy(v + 8, blake2b_start, sizeof blake2b_start);
     v[12] ^= so_far;
     v[14] ^= last;
     for (int round = 0; round < ROUNDS; round++) {

@@ -67,8 +67,21 @@ SA_MUST_USE enum sa_code sa_wipe(struct sa_arena *a, struct sa_why *why);
 
 /* Make the pages inaccessible: reading and lending are SA_SEALED, a stray pointer
  * faults. Harmless when repeated. SA_BUSY: exports; SA_FILLING: inside a block; SA_POOLED.
- * Wiping lifts it for as long as that takes. [any] */
+ * Wiping lifts it for as long as that takes. As sa_encrypt_by_default() says. [any] */
 SA_MUST_USE enum sa_code sa_seal(struct sa_arena *a, struct sa_why *why);
+
+/* The same, the content being encrypted by ChaCha20-Poly1305 (RFC 8439) for as long as it is
+ * sealed and not open, or not; one that is sealed already is made so, but for SA_SEAL_BY_DEFAULT.
+ * SA_TOO_LARGE: over SA_ENCRYPTED_MOST bytes. Failing, SA_UNPROTECTED among others, nothing
+ * changed. Opening it may be refused from then on, and it stays sealed: SA_UNPROTECTED, it cannot
+ * be locked, which is required. Ciphertext that was written to ends the process as a damaged
+ * canary does. [any] */
+enum sa_encryption { SA_SEAL_BY_DEFAULT, SA_SEAL_PLAIN, SA_SEAL_ENCRYPTED };
+#define SA_ENCRYPTED_MOST ((size_t)1 << 20)
+SA_MUST_USE enum sa_code sa_seal_as(struct sa_arena *a, enum sa_encryption how, struct sa_why *why);
+
+/* Whether the content is ciphertext just now. [any] */
+bool sa_is_encrypted(struct sa_arena *a);
 
 /* One open block. Its memory is the caller's: the block ends before that or the arena goes. All in
  * it is private to the core. */

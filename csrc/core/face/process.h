@@ -59,6 +59,11 @@ void sa_status(struct sa_status *out); /* [any] */
  * do by default; a pool's pages stay what they are. Returns what held before. [any] */
 bool sa_use_secretmem(bool use);
 
+/* Whether sealing encrypts from now on. Where it does, the bytes that the keys come of are locked
+ * now: failing, nothing changed. *before: what held. [any] */
+SA_MUST_USE enum sa_code sa_encrypt_by_default(bool encrypt, bool *before, struct sa_why *why);
+bool sa_encrypts(void); /* [any] */
+
 /* Give back all pages that are kept for arenas to come, in pools too: until then secretmem
  * keeps the machine from hibernating. It goes by itself where the last arena is closed, unless
  * that happened within the last second, too. [any] */

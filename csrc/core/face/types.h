@@ -28,6 +28,7 @@ enum sa_code {
     SA_WIPED,        /* the content is noise until it is written again */
     SA_SEALED,       /* the pages are inaccessible */
     SA_READ_ONLY,    /* open for reading alone */
+    SA_TOO_LARGE,    /* more than is encrypted */
     SA_POOLED,       /* shares its pages: its pool is sealed and opened instead */
     SA_CLOSED,       /* the arena was closed */
     SA_FORKED,       /* the arena belongs to the process this one came from */
@@ -76,6 +77,8 @@ struct sa_arena {
     _Atomic uint64_t wipes;            /* added to its slot's count: moving changes neither sum */
     _Atomic(struct sa_slab *) slab;    /* of a pooled arena; else NULL */
     uint32_t cell;                     /* its place there */
+    uint16_t required;                 /* sa_protection bits that it was made with */
+    _Atomic bool encrypts;             /* while it is sealed its content is encrypted */
     _Atomic(char *) name;              /* what sa_set_name put there, or NULL */
 };
 

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static _Atomic bool tampered; /* the marker is out, the abort is ours */
@@ -233,10 +234,8 @@ unsigned fatal_level(const struct sigaction *a)
     return level;
 }
 
-void fatal_tampered(void)
+void fatal_tampered(const char *text)
 {
-    static const char text[] = "secalloc: canary damaged: something wrote beside an arena; "
-                               "every arena was wiped, aborting\n";
     /* We die of the abort, neither of another signal nor of the message. */
     sigset_t mask;
     os_mask_sent(&mask);
@@ -246,7 +245,7 @@ void fatal_tampered(void)
     atomic_store(&tampered, true);
     struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
     if (marker_standard_error() && poll(&ready, 1, 0) == 1 && ready.revents & POLLOUT &&
-        write(STDERR_FILENO, text, sizeof text - 1) < 0) {
+        write(STDERR_FILENO, text, strlen(text)) < 0) {
         /* nobody is left to tell */
     }
     abort();

@@ -9,8 +9,11 @@
  * survived signal took off. [any] */
 void fatal_arm(void);
 
-/* Wipe every arena, write the marker, say why and abort. [any] */
-_Noreturn void fatal_tampered(void);
+/* Wipe every arena, write the marker, say what was found, one of these, and abort. [any] */
+#define FATAL_FOUND(what) "secalloc: " what "; every arena was wiped, aborting\n"
+#define FATAL_CANARY FATAL_FOUND("canary damaged: something wrote beside an arena")
+#define FATAL_CIPHERTEXT FATAL_FOUND("ciphertext damaged: something wrote to a sealed arena")
+_Noreturn void fatal_tampered(const char *text);
 
 /* Fill in `signals` and `handlers`. [any] */
 void fatal_status(struct sa_status *out);

@@ -245,9 +245,12 @@ int os_inherit(void *at, size_t bytes, bool whether);
  * [any, atfork child] */
 int os_place_copy(void *from, size_t bytes, void *onto);
 
-/* Lock pages that are there: a child has none of its parent's locks. 0 or an errno.
- * [any, atfork child] */
+/* Lock pages that are there and accessible, and fetch them: a child has none of its parent's
+ * locks. 0 or an errno. [any, atfork child] */
 int os_lock(void *at, size_t bytes);
+
+/* Unlock pages that were locked. 0 or an errno. [any] */
+int os_unlock(void *at, size_t bytes);
 
 /* Have pages of private memory read as zeros, as if never touched; those that are not mapped are
  * passed over. An errno: they are as they were, some of them perhaps not. [any] */

@@ -4,6 +4,7 @@
 #include "vault/locks.h"
 #include "fatal/marker.h"
 #include "vault/noise.h"
+#include "vault/prekey.h"
 #include "os/os.h"
 #include "slab/slab.h"
 #include "vault/spans.h"
@@ -54,6 +55,7 @@ static size_t arenas_in(size_t slots, struct slab_totals slabs)
 size_t sa_lockdown_small(void)
 {
     wipers_enter();
+    prekey_wipe(); /* first: what is encrypted is noise by that alone */
     return vault_wipe_sized(0, SA_LOCKDOWN_SMALL);
 }
 

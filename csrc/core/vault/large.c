@@ -66,11 +66,14 @@ static void enter(struct sa_region *r, uint8_t *base, size_t data, unsigned gran
     atomic_store(&r->used, 1);
     if (!r->words) { /* once: wipers read it */
         _Atomic(struct sa_arena *) *owners = (void *)(vault.large_words + LARGES);
+        struct slot_cipher *ciphers = (void *)(owners + LARGES);
         r->owners = owners + index;
+        r->ciphers = ciphers + index;
         r->words = &vault.large_words[index];
     }
     atomic_store(&r->words->word, word_of(SLOT_OWNED, OS_NONE, granted));
-    atomic_store(r->owners, NULL); /* where fork does not zero it, a parent's */
+    atomic_store(r->owners, NULL); /* where fork does not zero these two, a parent's */
+    *r->ciphers = (struct slot_cipher){0};
     atomic_store(&r->base, base);
     if (index == atomic_load(&vault.large_count))
         atomic_store(&vault.large_count, index + 1);

@@ -4,6 +4,7 @@
 #include "vault/forks.h"
 #include "vault/mapping.h"
 #include "vault/noise.h"
+#include "vault/prekey.h"
 #include "vault/scratch.h"
 
 #include <errno.h>
@@ -61,10 +62,11 @@ static void forget_parent(void)
     if (count || vault.page) /* never started, it is all zeros: not a page of it is touched */
         memset(vault.classes, 0, sizeof vault.classes);
     vault.maps = vault.live = vault.live_bytes = vault.locked_bytes = 0;
-    vault.secretmem_bytes = 0;
+    vault.secretmem_bytes = vault.may_unlock = 0;
     noise_forked();
     wipers_forked();
     scratch_forked();
+    prekey_forked();
     atomic_fetch_add(&vault.epoch, 1);
     atomic_store(&ran, 0);
 }

@@ -11,6 +11,7 @@ enum lock {
                       opened for open */
     LOCK_SIGNALS,  /* over what is armed */
     LOCK_POOLS,    /* over the list of pools */
+    LOCK_PREKEY,   /* over the bytes that keys come of */
     LOCK_VAULT,    /* over all of the vault that is not atomic; fork waits for it */
     LOCK_NOISE,    /* one rekey at a time */
     LOCKS

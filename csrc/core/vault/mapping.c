@@ -5,6 +5,7 @@
 #include "vault/budget.h"
 #include "vault/forks.h"
 #include "vault/parked.h"
+#include "vault/relock.h"
 
 #include <errno.h>
 
@@ -87,6 +88,13 @@ static void tell_shortfall(struct os_pages *fell, const struct os_pages *pages)
     budget_note_shortfall((fell->refused | pages->refused) & ~pages->granted, &fell->why);
 }
 
+/* Make room where a limit was met: what is kept for the next arena goes first, then locks that
+ * encrypted content does without. */
+static bool give_some_back(const struct os_pages *pages)
+{
+    return parked_give_some_back() || (pages->refused & SA_LOCK && relock_give_some());
+}
+
 enum sa_code mapping_slots(size_t data, size_t *count, unsigned least, bool giving,
                            struct os_pages *pages, struct sa_why *why)
 {
@@ -102,7 +110,7 @@ enum sa_code mapping_slots(size_t data, size_t *count, unsigned least, bool givi
         }
         if (pages->scarce && n > 1) {
             n /= 2;
-        } else if (!pages->scarce || !giving || !parked_give_some_back()) {
+        } else if (!pages->scarce || !giving || !give_some_back(pages)) {
             note(&fell, pages);
             if (!(pages->refused & ask & ~least))
                 return refused(error, least, pages, why);

@@ -51,6 +51,7 @@ static enum sa_code add_segment(size_t data, struct sa_why *why)
     }
     r->words = table;
     r->owners = (void *)(r->words + r->slots);
+    r->ciphers = (void *)(r->owners + r->slots);
     atomic_store(&r->used, 0);
     atomic_store(&r->base, base);
     atomic_store(&vault.segment_count, count + 1); /* from here on wipers see it */

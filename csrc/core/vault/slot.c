@@ -197,6 +197,21 @@ struct sa_why slot_refused(int error)
                            .hint = "raise the data limit (ulimit -d) or vm.max_map_count"};
 }
 
+/* Not while somebody is busy with it, who writes the word back as it was. */
+bool slot_set_locked(struct slot s, bool locked)
+{
+    const uint64_t lock = (uint64_t)SA_LOCK << WORD_GRANTED_SHIFT;
+    _Atomic uint64_t *word = slot_word(s);
+    for (unsigned turn = 0;; os_wait(turn++)) {
+        uint64_t h = atomic_load(word);
+        if (word_state(h) != SLOT_LIVE)
+            return false;
+        if (!(h & WORD_BUSY) &&
+            atomic_compare_exchange_strong(word, &h, locked ? h | lock : h & ~lock))
+            return true;
+    }
+}
+
 void slot_publish(struct slot s, bool pooled)
 {
     _Atomic uint64_t *word = slot_word(s);

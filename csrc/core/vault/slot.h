@@ -13,6 +13,8 @@
 
 #include "os/os.h"
 
+struct slot_cipher;
+
 /* Slots of one size in one reservation: guard, data, guard, data, ... guard. */
 struct sa_region {
     _Atomic(uint8_t *) base;  /* first guard; NULL: an empty entry of the large table */
@@ -25,6 +27,7 @@ struct sa_region {
     _Atomic uint32_t used;    /* slots that were ever handed out; the rest is untouched */
     struct slot_words *words; /* two a slot; a child process sees zeros */
     _Atomic(struct sa_arena *) *owners; /* an arena a slot, behind the words; see below */
+    struct slot_cipher *ciphers;        /* one a slot, behind those */
 };
 
 /* The generation counts wipes that have begun or ended, and never comes round: 40 bits of the
@@ -35,7 +38,17 @@ struct slot_words {
 
 /* What the table of a region with that many slots takes. */
 #define SLOT_TABLE_BYTES(slots) \
-    ((slots) * (sizeof(struct slot_words) + sizeof(_Atomic(struct sa_arena *))))
+    ((slots) * (sizeof(struct slot_words) + sizeof(_Atomic(struct sa_arena *)) + \
+                sizeof(struct slot_cipher)))
+
+/* How a slot's content is encrypted: what its owner, who moves the arena, has to know to turn it
+ * back. It holds no secret. */
+struct slot_cipher {
+    _Atomic uint64_t nonce;    /* that no other content ever had; 0: it is not encrypted */
+    uint64_t era;              /* of the bytes that the key comes of; see prekey.h */
+    uint8_t tag[16];
+    _Atomic bool may_unlock;   /* the lock may be given back; see relock.h */
+};
 
 struct slot {
     struct sa_region *region;
@@ -107,6 +120,8 @@ static inline struct sa_arena *slot_owner(struct slot s)
     return atomic_load_explicit(&s.region->owners[s.index], memory_order_acquire);
 }
 
+static inline struct slot_cipher *slot_cipher(struct slot s) { return &s.region->ciphers[s.index]; }
+
 static inline bool slot_is(struct slot a, struct slot b)
 {
     return a.region == b.region && a.index == b.index;
@@ -162,6 +177,9 @@ static inline bool slot_allows(struct slot s, enum os_access access)
 {
     return word_wanted(atomic_load(slot_word(s))) >= access;
 }
+
+/* A live slot's pages were granted more or less, of LOCK. False: it is not live. [any] */
+bool slot_set_locked(struct slot s, bool locked);
 
 /* Make a slot of ours live, so that wipers see it, before it gets its first
  * secret byte. [any] */

@@ -34,17 +34,18 @@ struct vault {
     size_t maps, map_limit;         /* memory maps used, and allowed to the process */
     size_t lock_limit, locked_bytes;
     size_t secretmem_limit, secretmem_bytes; /* of the locked ones */
+    size_t may_unlock; /* bytes of encrypted content that need no lock, and have it */
     size_t live, live_bytes;
-    _Atomic uint64_t returns;       /* slots put back so far */
-    int64_t emptied_ms;             /* when the last arena went */
+    _Atomic uint64_t returns; /* slots put back so far */
+    int64_t emptied_ms; /* when the last arena went */
     uint64_t random;
-    _Atomic bool no_secretmem;      /* not to be had here */
-    struct sa_why never_why;        /* and why */
-    _Atomic bool shun_secretmem;    /* not wanted */
-    bool got_secretmem;             /* the last time that pages were mapped */
-    unsigned missing;               /* protections of which pages fell short, ever */
-    struct sa_why missing_why;      /* the last of them */
-    _Atomic unsigned untold;        /* those that sa_shortfall has not told of yet */
+    _Atomic bool no_secretmem; /* not to be had here */
+    struct sa_why never_why; /* and why */
+    _Atomic bool shun_secretmem; /* not wanted */
+    bool got_secretmem; /* the last time that pages were mapped */
+    unsigned missing; /* protections of which pages fell short, ever */
+    struct sa_why missing_why; /* the last of them */
+    _Atomic unsigned untold; /* those that sa_shortfall has not told of yet */
 };
 extern struct vault vault;
 extern struct sa_region segments[SEGMENTS];

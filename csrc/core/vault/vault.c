@@ -3,6 +3,7 @@
 #include "vault/large.h"
 #include "vault/pages.h"
 #include "vault/parked.h"
+#include "vault/relock.h"
 
 #include <errno.h>
 
@@ -77,6 +78,7 @@ void vault_put(struct slot s, size_t size, bool whole)
     vault.live_bytes -= size;
     atomic_fetch_add_explicit(&vault.returns, 1, memory_order_relaxed);
     slot_set_owner(s, NULL);
+    relock_forget(s);
     if (large)
         large_put(s);
     else

@@ -1,5 +1,6 @@
 /* Walks over all slots: which one holds an address, and overwriting every live one. It takes no
  * lock but where it asks for reservations. */
+#include "vault/prekey.h"
 #include "vault/scratch.h"
 #include "vault/state.h"
 
@@ -93,6 +94,7 @@ SA_HOT static size_t wipe_region(struct sa_region *r, bool restore)
 SA_HOT size_t vault_wipe_all(bool restore)
 {
     size_t wiped = 0;
+    prekey_wipe(); /* first: what is encrypted is noise by that alone */
     uint32_t count = atomic_load(&vault.segment_count);
     for (uint32_t i = 0; i < count; i++)
         wiped += wipe_region(&segments[i], restore);

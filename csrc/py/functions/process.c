@@ -92,17 +92,41 @@ static PyObject *disarm(PyObject *module, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-static PyObject *configure(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
+/* A setting that is given is a bool. -1 with an exception. */
+static int check_setting(PyObject *value, const char *name)
 {
-    static char *names[] = {"secretmem", NULL};
-    PyObject *use;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$O:configure", names, &use))
+    if (!value || PyBool_Check(value))
+        return 0;
+    PyErr_Format(PyExc_TypeError, "%s is a bool, not %R", name, (PyObject *)Py_TYPE(value));
+    return -1;
+}
+
+/* First whether pages are to lie in secretmem: the ones that encryption needs are, too. */
+static PyObject *configure(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"secretmem", "encrypt", NULL};
+    PyObject *secretmem = NULL, *encrypt = NULL;
+    bool was_secretmem = false, was_encrypt = false;
+    struct sa_why why = {0};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OO:configure", names, &secretmem, &encrypt) ||
+        check_setting(secretmem, "secretmem") < 0 || check_setting(encrypt, "encrypt") < 0)
         return NULL;
-    if (!PyBool_Check(use)) {
-        PyErr_Format(PyExc_TypeError, "secretmem is a bool, not %R", (PyObject *)Py_TYPE(use));
+    if (!secretmem && !encrypt) {
+        PyErr_SetString(PyExc_TypeError, "configure() takes secretmem=, encrypt= or both");
         return NULL;
     }
-    return PyBool_FromLong(sa_use_secretmem(Py_IsTrue(use)));
+    if (secretmem)
+        was_secretmem = sa_use_secretmem(Py_IsTrue(secretmem));
+    enum sa_code code = encrypt ? sa_encrypt_by_default(Py_IsTrue(encrypt), &was_encrypt, &why)
+                                : SA_OK;
+    if (code != SA_OK) {
+        if (secretmem)
+            (void)sa_use_secretmem(was_secretmem);
+        return py_fail(py_state_of_module(module), code, &why);
+    }
+    PyObject *before = PyBool_FromLong(secretmem ? was_secretmem : was_encrypt);
+    return secretmem && encrypt ? Py_BuildValue("NO", before, was_encrypt ? Py_True : Py_False)
+                                : before;
 }
 
 static PyObject *trim(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
@@ -155,12 +179,18 @@ PyMethodDef py_process_functions[] = {
                "It sticks: later arenas do not arm again until arm() is called.")},
     {"configure", (PyCFunction)(void (*)(void))configure, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR(
-         "configure(*, secretmem)\n--\n\n"
-         "Choose whether arenas made from now on lie in secretmem, where the kernel has it.\n\n"
-         "True by default. Any secretmem in use keeps the machine from hibernating: with\n"
-         "False they lie in locked anonymous memory. Arenas made before, and pages that a\n"
-         "pool has already, stay what they are; what is kept for the next ones is given\n"
-         "back. Returns the previous setting, a bool.")},
+         "configure(*, secretmem=..., encrypt=...)\n--\n\n"
+         "Choose where arenas lie from now on, and whether sealing encrypts them.\n\n"
+         "secretmem, True by default: they lie in secretmem, where the kernel has it. Any in\n"
+         "use keeps the machine from hibernating: with False they lie in locked anonymous\n"
+         "memory. Arenas made before, and pages that a pool has already, stay what they are;\n"
+         "what is kept for the next ones is given back.\n\n"
+         "encrypt, False by default: every Arena.seal() encrypts, as seal(encrypt=True) does,\n"
+         "and that of a pool, which cannot, is a ValueError. The 16 KiB that the keys come of\n"
+         "are locked by this call, and stay until the process ends.\n\n"
+         "Returns the previous setting, a bool; where both are given, both in that order.\n"
+         "ProtectionError: the 16 KiB cannot be locked, or not be protected as required;\n"
+         "nothing changed.")},
     {"trim", trim, METH_NOARGS,
      PyDoc_STR("trim()\n--\n\n"
                "Give back the pages that are kept for the next arenas, those of pools too.\n\n"

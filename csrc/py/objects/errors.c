@@ -26,6 +26,8 @@ static const struct {
     [SA_SEALED] = {SEALED, "the arena is sealed, or the block that this view came from has "
                            "ended: open it, and use a view inside its own open() block"},
     [SA_READ_ONLY] = {SEALED, "open for reading alone: write inside open('rw') or open('w')"},
+    [SA_TOO_LARGE] = {VALUE, "up to 1 MiB is encrypted: seal(encrypt=False), or keep the key to it "
+                             "in an arena"},
     [SA_POOLED] = {VALUE, "an arena of a pool shares its pages: seal the pool"},
     [SA_CLOSED] = {CLOSED, "the arena is closed: make a new one"},
     [SA_FORKED] = {FORKED, "the arena belongs to the parent process: make a new one in this "

@@ -20,11 +20,25 @@ int py_milliseconds_of(PyObject *seconds, double *ms)
     return 0;
 }
 
+int py_encryption_of(PyObject *encrypt, enum sa_encryption *how)
+{
+    *how = SA_SEAL_BY_DEFAULT;
+    if (Py_IsNone(encrypt))
+        return 0;
+    if (!PyBool_Check(encrypt)) {
+        PyErr_Format(PyExc_TypeError, "encrypt is a bool or None, not %R",
+                     (PyObject *)Py_TYPE(encrypt));
+        return -1;
+    }
+    *how = Py_IsTrue(encrypt) ? SA_SEAL_ENCRYPTED : SA_SEAL_PLAIN;
+    return 0;
+}
+
 static enum sa_code try_it(const struct py_move *move, struct sa_why *why)
 {
     switch (move->what) {
     case MOVE_ROTATE: return sa_rotate(move->arena, 0, why);
-    case MOVE_SEAL: return sa_seal(move->arena, why);
+    case MOVE_SEAL: return sa_seal_as(move->arena, move->how, why);
     case MOVE_FILL: return sa_fill_begin(move->arena, why);
     case MOVE_REPLACE: return sa_replace(move->arena, move->fresh, why);
     }

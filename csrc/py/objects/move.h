@@ -7,11 +7,15 @@
 /* A timeout in seconds. -1 with an exception. */
 int py_milliseconds_of(PyObject *seconds, double *ms);
 
+/* What an argument `encrypt` asks for: None, True or False. -1 with an exception. */
+int py_encryption_of(PyObject *encrypt, enum sa_encryption *how);
+
 /* Try, and while exports or blocks forbid it wait for them up to `ms`. -1 with an exception:
  * a signal's handler raised it. Lets the GIL go, and runs foreign code, only with ms > 0. */
 struct py_move {
     enum { MOVE_ROTATE, MOVE_SEAL, MOVE_FILL, MOVE_REPLACE } what;
     struct sa_arena *arena, *fresh;
+    enum sa_encryption how; /* to seal it */
 };
 int py_move(const struct py_move *move, double ms, enum sa_code *code, struct sa_why *why);
 

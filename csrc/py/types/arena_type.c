@@ -84,11 +84,11 @@ static PyObject *arena_rotate(PyObject *self, PyObject *args, PyObject *kwargs)
 
 static PyObject *arena_seal(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"timeout", NULL};
-    PyObject *timeout = NULL;
+    static char *names[] = {"encrypt", "timeout", NULL};
+    PyObject *timeout = NULL, *encrypt = Py_None;
     struct py_move seal = {.what = MOVE_SEAL, .arena = py_core_of(self)};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$O:seal", names, &timeout) ||
-        py_arena_move(self, &seal, timeout) < 0)
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OO:seal", names, &encrypt, &timeout) ||
+        py_encryption_of(encrypt, &seal.how) < 0 || py_arena_move(self, &seal, timeout) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -175,6 +175,11 @@ static PyObject *arena_wiped(PyObject *self, void *Py_UNUSED(closure))
 static PyObject *arena_sealed(PyObject *self, void *Py_UNUSED(closure))
 {
     return PyBool_FromLong(sa_state_of(py_core_of(self)) == SA_IS_SEALED);
+}
+
+static PyObject *arena_encrypted(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(sa_is_encrypted(py_core_of(self)));
 }
 
 static PyObject *arena_protection(PyObject *self, void *Py_UNUSED(closure))
@@ -275,13 +280,24 @@ static PyMethodDef methods[] = {
                "blocks to end, then BufferError. ValueError: the source has another size; the\n"
                "other errors are those of Arena() and rotate(). Then nothing changed.")},
     {"seal", (PyCFunction)(void (*)(void))arena_seal, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("seal($self, /, *, timeout=0)\n--\n\n"
-               "Make the pages inaccessible until open() opens them for a block.\n\n"
-               "Reading, comparing or exporting is a SealedError then, and a stray pointer\n"
-               "faults, which wipes everything. Clearing, closing, rotating and lockdown work.\n"
-               "Waits up to timeout seconds, as rotate(), for exported buffers and open() blocks,\n"
-               "then BufferError. ValueError: of a pool, which is sealed as a whole. MemoryError:\n"
-               "mprotect was refused. As memguard's and libsodium's mprotect_noaccess.")},
+     PyDoc_STR(
+         "seal($self, /, *, encrypt=None, timeout=0)\n--\n\n"
+         "Make the pages inaccessible until open() opens them for a block.\n\n"
+         "Reading, comparing or exporting is a SealedError then, and a stray pointer\n"
+         "faults, which wipes everything. Clearing, closing, rotating and lockdown work.\n\n"
+         "With encrypt=True the content is ChaCha20-Poly1305 (RFC 8439) in place, too,\n"
+         "while no block is open, under a key that BLAKE2b (RFC 7693) makes, each time, of\n"
+         "16 KiB of random bytes that are locked and that a wipe overwrites first; as\n"
+         "OpenSSH shields its keys. None: as configure(encrypt=) says, and what is sealed\n"
+         "already stays as it is. Where the lock limit is spent, what is encrypted gives its\n"
+         "lock to others: protection has no LOCK then, until a block locks it anew. Where\n"
+         "that fails the block works with a ProtectionWarning, and under a requirement of\n"
+         "LOCK it is a ProtectionError, and stays sealed. Ciphertext that was written to is\n"
+         "tampering, as with check(). ValueError: over 1 MiB. ProtectionError: the 16 KiB\n"
+         "cannot be locked.\n\n"
+         "Waits up to timeout seconds, as rotate(), for exported buffers and open() blocks,\n"
+         "then BufferError. ValueError: of a pool, which is sealed as a whole. MemoryError:\n"
+         "mprotect was refused. As memguard's and libsodium's mprotect_noaccess.")},
     {"open", (PyCFunction)(void (*)(void))arena_open, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("open($self, mode, /, *, timeout=0)\n--\n\n"
                "A context manager that yields an ArenaView with just the access asked for.\n\n"
@@ -321,6 +337,8 @@ static PyGetSetDef properties[] = {
      NULL},
     {"sealed", arena_sealed, NULL,
      PyDoc_STR("Whether the pages are inaccessible: sealed, and not inside a block."), NULL},
+    {"encrypted", arena_encrypted, NULL,
+     PyDoc_STR("Whether the content is ciphertext: sealed so, and not inside a block."), NULL},
     {"closed", arena_closed, NULL,
      PyDoc_STR("Whether it was closed, or belongs to the parent process."), NULL},
     {"protection", arena_protection, NULL,

@@ -128,8 +128,16 @@ static PyObject *block_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
     int raised = begin(block, &code, &why);
     bool open = raised == 0 && code == SA_OK;
     atomic_store(&block->phase, open ? BLOCK_OPEN : BLOCK_ENDED);
-    if (open)
+    /* What was encrypted may be without a lock from here on. */
+    if (open && py_warn_shortfall(py_state_of(self), NULL) == 0)
         return inside;
+    if (open) {
+        raised = -1;
+        atomic_store(&block->phase, BLOCK_ENDED);
+        if (end(block, false, &why)) {
+            /* the warning is told instead */
+        }
+    }
     Py_DECREF(inside);
     return raised < 0 ? NULL : fail(self, code, &why);
 }

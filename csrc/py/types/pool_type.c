@@ -2,6 +2,7 @@
  * each of them holds the pool, so that the core's is freed after the last. */
 #include "objects/errors.h"
 #include "objects/make.h"
+#include "objects/move.h"
 #include "objects/objects.h"
 #include "objects/pool_refs.h"
 #include "types/types.h"
@@ -52,8 +53,21 @@ static PyObject *pool_close(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-static PyObject *pool_seal(PyObject *self, PyObject *Py_UNUSED(ignored))
+static PyObject *pool_seal(PyObject *self, PyObject *args, PyObject *kwargs)
 {
+    static char *names[] = {"encrypt", NULL};
+    PyObject *encrypt = Py_None;
+    enum sa_encryption how;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$O:seal", names, &encrypt) ||
+        py_encryption_of(encrypt, &how) < 0)
+        return NULL;
+    struct sa_pool_status now;
+    sa_pool_status(pool_data(self)->core, &now);
+    if (!now.closed && (how == SA_SEAL_ENCRYPTED || (how == SA_SEAL_BY_DEFAULT && sa_encrypts()))) {
+        PyErr_SetString(PyExc_ValueError, "arenas of a pool share pages, which are not encrypted: "
+                                          "seal(encrypt=False), or make Arena()s");
+        return NULL;
+    }
     struct sa_why why = {0};
     enum sa_code code = sa_pool_seal(pool_data(self)->core, &why);
     if (code != SA_OK)
@@ -170,8 +184,8 @@ static PyMethodDef methods[] = {
                "Repeating it does no harm, and it never fails. Buffers that are still exported\n"
                "keep their pages mapped, holding noise, until they are released. Afterwards\n"
                "closed and repr() answer; anything else is a ValueError.")},
-    {"seal", pool_seal, METH_NOARGS,
-     PyDoc_STR("seal($self, /)\n--\n\n"
+    {"seal", (PyCFunction)(void (*)(void))pool_seal, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("seal($self, /, *, encrypt=None)\n--\n\n"
                "Make the pages of all arenas inaccessible until open() opens them for a block.\n\n"
                "As Arena.seal() for each; making arenas is a SealedError too. BufferError: an\n"
                "arena is exported, or inside an open() block.")},

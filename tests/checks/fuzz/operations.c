@@ -497,7 +497,7 @@ static void seal(struct shadow *s)
     if (s->inside)
         SAME(sa_open_end(&s->block, &why), s->overtaken ? SA_WIPED : SA_OK);
     else
-        SAME(sa_seal(&s->a, &why), SA_OK);
+        SAME(sa_seal_as(&s->a, below(2) ? SA_SEAL_ENCRYPTED : SA_SEAL_PLAIN, &why), SA_OK);
     s->sealed = true;
     s->inside = false;
     while_sealed(s);

@@ -231,7 +231,7 @@ static void is_gone(int i)
 
 static void seal(int i)
 {
-    AT_LAST(sa_seal(&all[i], &why));
+    AT_LAST(sa_seal_as(&all[i], i == 2 ? SA_SEAL_ENCRYPTED : SA_SEAL_PLAIN, &why));
     SAME(sa_state_of(&all[i]), SA_IS_SEALED);
     struct sa_block block;
     AT_LAST(sa_open(&all[i], i % 2, &block, &why));

@@ -34,6 +34,8 @@ int os_place_copy(void *from, size_t bytes, void *onto)
 
 int os_lock(void *at, size_t bytes) { return mlock(at, bytes) ? errno : 0; }
 
+int os_unlock(void *at, size_t bytes) { return munlock(at, bytes) ? errno : 0; }
+
 int os_forget_pages(void *at, size_t bytes)
 {
     (void)at;
