@@ -101,7 +101,7 @@ test: ## C tests and pytest, against the installed wheel
 	$(PY) -P -m pytest -o cache_dir=$(BUILD)/pytest tests $(PYTEST_ARGS)
 
 # What takes longest of both, as it tries what is left to chance, is left to `make test`.
-SLOW_C := test_arena test_ct test_fatal test_fill test_fork_between test_identity test_pages test_pool \
+SLOW_C := test_arena test_chain test_ct test_fatal test_fill test_fork_between test_identity test_pages test_pool \
           test_replace test_rotate test_slot
 SLOW := $(addprefix api/test_,blocks.py getpass.py leaks.py limits.py pool.py sources.py stateful.py) docs/test_attacks.py
 QUICK := tests/api tests/docs tests/process/test_process.py
