@@ -261,6 +261,22 @@ works-record: install
 check-works-with: $(WORKS)/.installed ## the packages' rows are as docs/works-with.md has them
 	$(WORKS)/bin/python tests/works/works.py --packages
 
+# A venv of its own, too: 250 MB, which no other check needs.
+OTHERS := $(BUILD)/venv-others-$(TAG)
+$(OTHERS)/.made: pyproject.toml
+	rm -rf $(OTHERS)
+	$(PYTHON) -m venv $(OTHERS)
+	$(OTHERS)/bin/python -m pip --disable-pip-version-check install --quiet 'pip>=25.1'
+	$(OTHERS)/bin/python -m pip install --quiet --prefer-binary --group others
+	touch $@
+
+$(OTHERS)/.installed: $(WHEEL)/.built $(OTHERS)/.made
+	$(OTHERS)/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEEL)/*.whl
+	touch $@
+
+check-with-others: $(OTHERS)/.installed ## with pydantic, FastAPI, click, servers; systemd's units and containers' files
+	$(OTHERS)/bin/python -P -m pytest -q -o cache_dir=$(BUILD)/pytest tests/works/test_with_others.py tests/works/test_deployment.py
+
 .PHONY: attacks
 attacks: install $(VENV)/.attacks ## each attack against each way of holding a key, into README and docs/attacks.md
 	$(PY) bench/attacks/run.py --markdown README.md docs/attacks.md
@@ -274,7 +290,7 @@ $(VENV)/.attacks: pyproject.toml $(VENV)/.made
 
 # ---- deeper checks ---------------------------------------------------------------
 
-CHECKS := check-warnings check-cppcheck check-layers check-format check-lint check-workflows check-sdist check-macos check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-works-with check-attacks
+CHECKS := check-warnings check-cppcheck check-layers check-format check-lint check-workflows check-sdist check-macos check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-works-with check-with-others check-attacks
 .PHONY: check $(CHECKS) check-docs check-freethreaded
 check: $(CHECKS) ## all of the checks below
 

@@ -38,7 +38,7 @@ PACKAGE = (
     ("_values", "_original"),
     ("_core",),
     ("_kind",),
-    ("_channel", "_shelter", "_terminal", "outlets", "residue", "sources"),
+    ("_channel", "_pydantic", "_shelter", "_terminal", "outlets", "residue", "sources"),
     ("channel",),
     ("__init__",),
     ("_commands",),

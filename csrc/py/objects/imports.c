@@ -8,7 +8,7 @@
 #include "objects/imports.h"
 
 /* Call what __init__.py gave, to import one module, or with NULL all of them. */
-static int import_by_package(struct py_state *state, const char *name)
+int py_import_one(struct py_state *state, const char *name)
 {
     PyObject *import = atomic_load(&state->import);
     if (!import) /* the interpreter ends */
@@ -25,7 +25,7 @@ PyObject *py_answer(struct py_state *state, enum py_answer which)
     PyObject *answer = atomic_load(&state->answers[which]);
     if (answer)
         return answer;
-    if (import_by_package(state, "_values") < 0)
+    if (py_import_one(state, "_values") < 0)
         return NULL;
     if (!(answer = atomic_load(&state->answers[which])))
         PyErr_SetString(PyExc_RuntimeError, "secalloc is being unloaded, or not loaded yet");
@@ -36,7 +36,7 @@ int py_import_rest(struct py_state *state)
 {
     if (atomic_load_explicit(&state->complete, memory_order_acquire))
         return 0;
-    if (import_by_package(state, NULL) < 0)
+    if (py_import_one(state, NULL) < 0)
         return -1;
     atomic_store(&state->complete, true);
     return 0;

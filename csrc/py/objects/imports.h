@@ -9,6 +9,10 @@
  * and cannot be. May run foreign code. */
 PyObject *py_answer(struct py_state *state, enum py_answer which);
 
+/* Have the package import one of its modules, by its name within the package; NULL: all that waits
+ * for the first arena. -1 with an exception. Runs foreign code. */
+SA_MUST_USE int py_import_one(struct py_state *state, const char *name);
+
 /* Before an interpreter's first arena: import what it may need when files are out of
  * reach. -1 with an exception, such as KeyboardInterrupt; where modules cannot be had it
  * goes without. Runs foreign code, once. */

@@ -6,6 +6,7 @@
 #include "objects/make.h"
 #include "objects/move.h"
 #include "objects/operators.h"
+#include "objects/pydantic.h"
 #include "objects/protection.h"
 #include "objects/reveal.h"
 #include "objects/search.h"
@@ -316,6 +317,12 @@ static PyMethodDef methods[] = {
                "threads are counted. After it the view is dead (SealedError). Where a buffer is\n"
                "still exported the pages stay open until it is released, which is a BufferError\n"
                "unless another exception is in flight.")},
+    {"__get_pydantic_core_schema__", py_pydantic_core_schema, METH_VARARGS | METH_CLASS,
+     PyDoc_STR("__get_pydantic_core_schema__($type, source, handler, /)\n--\n\n"
+               "For pydantic 2: a str, bytes or an Arena goes in, \"**********\" comes out.")},
+    {"__get_pydantic_json_schema__", py_pydantic_json_schema, METH_VARARGS | METH_CLASS,
+     PyDoc_STR("__get_pydantic_json_schema__($type, schema, handler, /)\n--\n\n"
+               "For pydantic 2: a string of format password, writeOnly.")},
     {"__enter__", arena_enter, METH_NOARGS, PyDoc_STR("__enter__($self, /)\n--\n\nThe arena.")},
     {"__exit__", (PyCFunction)(void (*)(void))arena_exit, METH_FASTCALL,
      PyDoc_STR("__exit__($self, /, *args)\n--\n\nClose the arena.")},
