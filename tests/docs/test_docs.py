@@ -90,7 +90,7 @@ def test_an_example_runs(code: str, tmp_path: Path, request: pytest.FixtureReque
     for package in re.findall(r"^import (jwt|keyring|pymysql|requests)$", code, re.M):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"needs {package}")
-    if re.search(r"\bURL\b|\bPORT, user\b|residue.find", code):
+    if re.search(r"\bURL\b|\bPORT, user\b|not residue\.find", code):
         sheltered(code, tmp_path)
     elif "getpass(" in code:
         with_a_person(code, tmp_path)
