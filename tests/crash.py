@@ -35,6 +35,7 @@ __all__ = [
     "errno",
     "exhaust_stack",
     "fault",
+    "forked_beside",
     "limit",
     "locked_kib",
     "missing",
@@ -231,6 +232,27 @@ def child_of(work: Callable[[], object], *, fork: Callable[[], int] = os.fork) -
             sys.stdout.flush()
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def forked_beside(
+    churn: Callable[[], object], work: Callable[[], object], *, times: int = 40
+) -> list[int]:
+    """What `work` comes to in forked children, one after the other, while threads churn."""
+    over = threading.Event()
+
+    def goes_on() -> None:
+        while not over.is_set():
+            churn()
+
+    threads = [threading.Thread(target=goes_on) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    warnings.simplefilter("ignore", DeprecationWarning)
+    ends = [child_of(work) for _ in range(times)]
+    over.set()
+    for thread in threads:
+        thread.join()
+    return ends
 
 
 def raw_fork() -> int:

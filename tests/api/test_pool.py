@@ -692,14 +692,10 @@ def test_fork_while_others_use_the_pool() -> None:
     check("""
         pool = secalloc.Pool()
         keep = pool.alloc(SECRET)
-        stop = False
         def churn():
-            while not stop:
-                some = [pool.alloc(n) for n in (1, 300, 3000)]
-                some[0].rotate(timeout=1); some[1].rotate(timeout=1)
-                secalloc.Pool().alloc(5)
-        threads = [threading.Thread(target=churn) for _ in range(3)]
-        for t in threads: t.start()
+            some = [pool.alloc(n) for n in (1, 300, 3000)]
+            some[0].rotate(timeout=1); some[1].rotate(timeout=1)
+            secalloc.Pool().alloc(5)
         def work():
             own = secalloc.Pool()
             mine = [own.alloc(SECRET) for _ in range(20)]
@@ -708,10 +704,7 @@ def test_fork_while_others_use_the_pool() -> None:
             assert mine[2] == SECRET and repr(own).startswith("<secalloc.Pool open arenas=19 ")
             secalloc.set_lockdown_fd(None)
             assert secalloc.lockdown() == 19
-        warnings.simplefilter("ignore", DeprecationWarning)
-        codes = [child_of(work) for _ in range(40)]
-        stop = True
-        for t in threads: t.join()
+        codes = forked_beside(churn, work)
         assert codes == [0] * 40, codes
         assert bytes(keep) == raw(keep) == SECRET
     """)

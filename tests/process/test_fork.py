@@ -208,13 +208,9 @@ def test_fork_before_first_use() -> None:
 
 def test_fork_while_other_threads_make_and_close() -> None:
     check("""
-        stop = False
         def churn():
-            while not stop:
-                b = secret(300); c = secret(70_000)
-                b.rotate(); b.clear(); c.close(); secalloc.rekey()
-        threads = [threading.Thread(target=churn) for _ in range(3)]
-        for t in threads: t.start()
+            b = secret(300); c = secret(70_000)
+            b.rotate(); b.clear(); c.close(); secalloc.rekey()
         keep = secret()
         def work():
             own = [secret(n) for n in (1, 5000, 100_000)]
@@ -222,10 +218,7 @@ def test_fork_while_other_threads_make_and_close() -> None:
             assert bytes(own[1]) == raw(own[1])
             secalloc.set_lockdown_fd(None)
             assert secalloc.lockdown() == 2
-        warnings.simplefilter("ignore", DeprecationWarning)
-        codes = [child_of(work) for _ in range(40)]
-        stop = True
-        for t in threads: t.join()
+        codes = forked_beside(churn, work)
         assert codes == [0] * 40, codes
         assert bytes(keep) == raw(keep) == SECRET
     """)

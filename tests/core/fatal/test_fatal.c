@@ -4,6 +4,9 @@
 
 #include <pthread.h>
 #include <sys/mman.h>
+#ifdef __linux__
+#include "trap.h"
+#endif
 
 static void nothing(int sig) { (void)sig; }
 
@@ -249,15 +252,7 @@ static void is_trapped_as_init(void)
 {
     no_marker();
     begin();
-    struct sock_filter lines[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {4, lines};
-    SAME(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-    SAME(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+    SAME(trap_calls_of(SYS_getppid), 0);
     (void)getppid();
 }
 
