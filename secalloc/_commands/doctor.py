@@ -289,9 +289,19 @@ def _signal_stack() -> Check:
     return Check("signal stack", "missing", kind, why, mend)
 
 
+def _by_run() -> bool:
+    """Whether it is the library of `run` that overwrites; else the allocators do themselves."""
+    return hasattr(ctypes.CDLL(None), "secalloc_run_lend")
+
+
 def _freed_memory() -> Check:
     if _core._frees_are_overwritten():
         why = "the allocator overwrites what is freed"
+        if _by_run():
+            why = (
+                "the library of python -m secalloc run overwrites what is freed, C libraries' "
+                "memory too, and takes that from the shelter in sheltered calls"
+            )
         return Check("freed memory", "ok", "overwritten", why, _NOTHING)
     why = "so do str and bytes that once held a secret, until the memory is used again"
     mend = "python -m secalloc run, for a program that cannot keep them out"

@@ -14,6 +14,7 @@ from support import check, linux_only, run, x86_or_arm_linux
 import secalloc
 from secalloc import Protection
 from secalloc._commands.paint import has_colour, width_of
+from secalloc._commands.run import allocator, has_glibc, library
 
 COMMAND = [sys.executable, "-P", "-m", "secalloc", "doctor"]
 NAMES = [
@@ -216,6 +217,25 @@ def test_handlers_that_are_off() -> None:
     assert code == 1
     assert "SEGV off" in checks["handlers"]["what"]
     assert checks["handlers"]["mend"] == "secalloc.arm()"
+
+
+def test_freed_memory_by_each_way() -> None:
+    """It keeps its content; the library of `run` overwrites it; the allocators do by themselves."""
+
+    def row(*before: str, **env: str) -> dict[str, str]:
+        command = [*COMMAND[:2], *before, *COMMAND[2:], "--json"]
+        end = subprocess.run(  # noqa: S603
+            command, env={**os.environ, **env}, capture_output=True, check=False, text=True
+        )
+        checks: list[dict[str, str]] = json.loads(end.stdout)["checks"]
+        return next(check for check in checks if check["name"] == "freed memory")
+
+    assert row()["state"] == "note"
+    by_run = row("-m", "secalloc", "run")
+    assert by_run["state"] == "ok"
+    assert ("C libraries'" in by_run["why"]) == (library() is not None)
+    alone = row(**allocator(glibc=has_glibc()))
+    assert (alone["state"], alone["why"]) == ("ok", "the allocator overwrites what is freed")
 
 
 def test_its_looks_leave_nothing() -> None:
