@@ -254,12 +254,20 @@ $(WORKS)/.installed: $(WHEEL)/.built $(WORKS)/.made
 works-with: $(WORKS)/.installed ## try what takes an arena, and write docs/works-with.md
 	@set -e; for p in $$(sh tests/pythons.sh); do $(MAKE) -s works-record PYTHON=$$p; done
 	$(WORKS)/bin/python tests/works/works.py --packages --record
+	$(call sheltered_rows,--record)
 
 works-record: install
 	$(PY) tests/works/works.py --record
 
-check-works-with: $(WORKS)/.installed ## the packages' rows are as docs/works-with.md has them
+# From a directory where the source is not imported.
+define sheltered_rows # options
+	@set -e; cd $(BUILD); works='$(CURDIR)/tests/works/works.py --sheltered $1'; for part in '' --packages; do \
+	    $(WORKS)/bin/python $$works $$part; $(WORKS)/bin/python -m secalloc run $$works $$part; done
+endef
+
+check-works-with: $(WORKS)/.installed ## the packages' rows, and all that is sheltered, are as docs/works-with.md has them
 	$(WORKS)/bin/python tests/works/works.py --packages
+	$(call sheltered_rows,)
 
 # A venv of its own, too: 250 MB, which no other check needs.
 OTHERS := $(BUILD)/venv-others-$(TAG)

@@ -2,6 +2,9 @@
 
     works.py [--packages]            print what this Python does
     works.py [--packages] --record   and write it to works-with.json and docs/works-with.md
+    works.py [--packages] --sheltered [--record]
+                                     what is left when the recorded call is sheltered; under
+                                     `python -m secalloc run`, too, where it is run so
 
 Each attempt is a process of its own (works_child.py), which gets the secret over a socket
 straight into its arena. Its parent then looks through all its writable memory.
@@ -30,8 +33,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from works_child import PATIENCE, SIZE, Row, Stage, try_input, try_output
-from works_page import Cells, Groups, document
+from works_child import PATIENCE, SIZE, Row, Stage, try_input, try_output, try_sheltered
+from works_page import SHELTERED, Cells, Groups, document
+
+from secalloc import _core
 
 HERE = Path(__file__).resolve().parent
 RECORD = HERE / "works-with.json"
@@ -79,6 +84,8 @@ def changed(pid: int, skip: list[int]) -> Iterator[bytes]:
     theirs, ours = (os.open(f"/proc/{p}/mem", os.O_RDONLY) for p in (pid, "self"))
     for line in maps.splitlines():
         area, access = line.split()[:2]
+        if "secretmem" in line:
+            continue  # nobody reads it
         low, high = (int(end, 16) for end in area.split("-"))
         if access[:2] != "rw" or any(low <= at < high for at in skip):
             continue
@@ -89,7 +96,7 @@ def changed(pid: int, skip: list[int]) -> Iterator[bytes]:
             try:
                 before = os.pread(ours, size, at)
             except OSError:
-                before = b""
+                before = bytes(size)  # a mapping of its own, most of it never touched
             if piece == before:
                 continue
             for start in range(0, size, mmap.PAGESIZE):
@@ -136,7 +143,10 @@ class Attempt:
                 sys.stderr = open(os.devnull, "w")  # noqa: SIM115
                 os.dup2(sys.stderr.fileno(), 1)
                 exec(row.setup, names)  # noqa: S102
-                (try_output if row.fills else try_input)(row, kind, names, Stage(theirs))
+                trial = try_output if row.fills else try_input
+                if kind.endswith(":sheltered"):
+                    kind, trial = kind.partition(":")[0], try_sheltered
+                trial(row, kind, names, Stage(theirs))
             finally:
                 os._exit(0)
         theirs.close()
@@ -252,10 +262,35 @@ def run_output(row: Row, names: dict[str, Any]) -> Cells:
     return cells
 
 
+def run_sheltered(row: Row, names: dict[str, Any], was: Cells) -> Cells:
+    """What is left of a call that takes what was recorded, or gives bytes."""
+    kind = was["takes"]
+    one = Attempt(row, f"{kind}:sheltered", dict(names))
+    if row.fills:
+        first = Attempt(row, "prepare", dict(names))
+        said = first.send(first.secret).next()
+        first.end()
+        one.secret = bytes.fromhex(said["secret"])
+        one.send(said["given"].encode())
+    else:
+        one.send(one.secret)
+    said, used, after = one.both_looks()
+    if "error" in said:
+        return {"error": str(said["error"])}
+    return {"in use": used, "after": after}
+
+
+def leaves_copies(cells: Cells) -> bool:
+    """Whether there is anything that a sheltered call could take in."""
+    if cells.get("takes", "nothing") in ("nothing", "WRONGLY"):
+        return False
+    return cells.get("in use", "none") != "none" or cells.get("after", "none") != "none"
+
+
 class Group:
     """Rows under way in a process of its own: one package's memory is all there is to look at."""
 
-    def __init__(self, setup: str, rows: list[Row]) -> None:
+    def __init__(self, setup: str, rows: list[Row], sheltered: dict[str, Cells] | None) -> None:
         self.first = rows[0].call
         read, write = os.pipe()
         self.pid = os.fork()
@@ -265,7 +300,10 @@ class Group:
                 names: dict[str, Any] = {}
                 exec(setup, names)  # noqa: S102
                 gc.freeze()  # or a collection in a child would touch every page
-                done = {r.call: (run_output if r.fills else run_input)(r, names) for r in rows}
+                if sheltered is None:
+                    done = {r.call: (run_output if r.fills else run_input)(r, names) for r in rows}
+                else:
+                    done = {r.call: run_sheltered(r, names, sheltered[r.call]) for r in rows}
                 with open(write, "w") as out:
                     json.dump(done, out)
                 status = 0
@@ -332,7 +370,15 @@ def pinned() -> list[str]:
 
 
 def section(packages: bool) -> str:
-    return "packages" if packages else version()
+    plain = "packages" if packages else version()
+    if "--sheltered" not in sys.argv:
+        return plain
+    return f"{'run' if is_under_run() else 'sheltered'} {plain}"
+
+
+def is_under_run() -> bool:
+    """Whether `python -m secalloc run` runs this."""
+    return bool(_core._frees_are_overwritten())
 
 
 @cache
@@ -343,7 +389,9 @@ def has_secretmem() -> bool:
 
 
 def tried(packages: bool, only: Callable[[str], bool] = lambda heading: True) -> dict[str, Any]:
-    """Every group's rows, as this Python has them now."""
+    """Every group's rows, as this Python has them now; sheltered, those that leave copies."""
+    sheltered = "--sheltered" in sys.argv
+    was = recorded()["packages" if packages else version()] if sheltered else {}
     with tempfile.TemporaryDirectory() as directory:
         os.environ["SECALLOC_WORKS"] = directory
         running: dict[str, Group] = {}
@@ -354,7 +402,11 @@ def tried(packages: bool, only: Callable[[str], bool] = lambda heading: True) ->
                     first = next(iter(running))
                     found[first] = running.pop(first).done()
                 tried = [row for row in rows if has_secretmem() or not row.secretmem]
-                running[heading] = Group(setup, tried)
+                if sheltered:
+                    tried = [row for row in tried if leaves_copies(was[heading][row.call])]
+                if tried:
+                    cells = was[heading] if sheltered else None
+                    running[heading] = Group(setup, tried, cells)
         return found | {heading: group.done() for heading, group in running.items()}
 
 
@@ -367,7 +419,7 @@ def union(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     def both(a: Cells, b: Cells) -> Cells:
         cells = {**a, **b}
         for look in LOOKS:
-            if a.get(look, "-") != b.get(look, "-"):
+            if a.get(look, "-") != b.get(look, "-") and look in a and look in b:
                 kinds = [kind for kind in forms(bytes(SIZE)) if kind in a[look] + b[look]]
                 cells |= {look: ", ".join(kinds), "chance": "yes"}
         return cells
@@ -416,7 +468,10 @@ def main() -> int:
     packages, start = "--packages" in sys.argv, time.monotonic()
     record = recorded()
     was = record.get(section(packages), {})
-    if not packages and was and "--record" not in sys.argv:
+    if "--sheltered" in sys.argv and not packages and version() != SHELTERED:
+        print(f"sheltered calls of the standard library are tried with {SHELTERED}")
+        return 0
+    if not packages and was and not {"--record", "--sheltered"} & {*sys.argv}:
         was = expected(was)
     now = tried(packages)
     for _ in range(RETRIES):
@@ -432,6 +487,10 @@ def main() -> int:
     if not set(was) - set(now):  # what was seen once can be seen again
         now = {h: union({h: was.get(h, {})}, {h: rows})[h] for h, rows in now.items()}
     record[section(packages)] = now
+    if "--sheltered" in sys.argv:
+        RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+        DOCUMENT.write_text(page(record))
+        return 0
     names = pinned() if packages else [f"CPython {platform.python_version()}"]
     record.setdefault("versions", {})[section(packages)] = ", ".join(names)
     RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")

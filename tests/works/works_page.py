@@ -25,6 +25,9 @@ are not looked for.)
 - **errors**: what it raises where it refuses an arena; else, what it raises for one that is wiped,
   sealed. *ours* is `WipedError`, `SealedError`; some replace these by their own, and never get
   the bytes.
+- **sheltered**: what a [sheltered call](shelter.md) leaves on ordinary memory, of those that leave
+  copies else: what they insist on was made of the arena inside. After a stroke, what is left under
+  `python -m secalloc run`. Tried with {sheltered}.
 - **wiped later**: what a key object made from an arena does once the arena is wiped.
 
 What is left after a call can depend on the allocator, and on what reuses the memory: *none* means
@@ -64,12 +67,26 @@ def errors(cells: Cells) -> str:
     return ", ".join(dict.fromkeys(raised.values()))
 
 
+SHELTERED = "3.11"
+"""The version with which rows of the standard library are tried sheltered."""
+
 COLUMNS: tuple[Callable[[Cells], str], ...] = (
     takes,
     found,
     errors,
     lambda cells: cells.get("later", ""),
 )
+
+
+def left(cells: Cells) -> str:
+    """Of a sheltered call."""
+    return cells["error"] if "error" in cells else found(cells)
+
+
+def sheltered(record: dict[str, Any], part: str, heading: str, call: str) -> str:
+    """What a sheltered call leaves, and what it leaves under run; "" where it is not tried."""
+    rows = [record.get(f"{how} {part}", {}).get(heading, {}) for how in ("sheltered", "run")]
+    return " / ".join(left(row[call]) for row in rows if call in row)
 
 
 def merged(by_version: dict[str, Cells], column: Callable[[Cells], str]) -> str:
@@ -85,7 +102,8 @@ def merged(by_version: dict[str, Cells], column: Callable[[Cells], str]) -> str:
 def document(record: dict[str, Any], stdlib: Groups, packages: Groups) -> str:
     """The page, from the record."""
     versions = sorted((k for k in record if k[0].isdigit()), key=lambda v: int(v.split(".")[1]))
-    out = [HEAD.format(machine=record["machine"])]
+    with_one = record["versions"].get(SHELTERED, SHELTERED)
+    out = [HEAD.format(machine=record["machine"], sheltered=with_one)]
     for title, groups, sections in (
         ("The standard library", stdlib, versions),
         ("Packages", packages, ["packages"]),
@@ -95,11 +113,13 @@ def document(record: dict[str, Any], stdlib: Groups, packages: Groups) -> str:
         out.append(f"With {where}.\n")
         for heading, (_, rows) in groups.items():
             out.append(f"### {heading}\n")
-            out.append("| call | takes | copies | errors | wiped later | best road |")
-            out.append("| --- | --- | --- | --- | --- | --- |")
+            out.append("| call | takes | copies | sheltered | errors | wiped later | best road |")
+            out.append("| --- | --- | --- | --- | --- | --- | --- |")
             for row in rows:
                 by_version = {s: record[s][heading][row.call] for s in sections}
                 texts = [merged(by_version, column) for column in COLUMNS]
+                part = "packages" if sections == ["packages"] else SHELTERED
+                texts.insert(2, sheltered(record, part, heading, row.call))
                 call = row.shown or row.call
                 out.append(f"| `{call}` | {' | '.join(texts)} | {row.road} |")
             out.append("")
