@@ -15,9 +15,10 @@ overwritten with noise before anything else runs.
     with password.open("w") as view:                    # written anew, in place
         stream.readinto(view)
 
-Come in: `Arena`, `random`, `take`, `concat`, `getpass`, `getenv`, `read`, `fromhex`,
-`b64decode`, `encode`; go out as text: `hexlify`, `b64encode`; to other programs, and to what
-insists on a path: `pipe`, `as_path`; many small secrets on few pages: `Pool`.
+Come in: `Arena`, `random`, `take`, `concat`, `getpass`, `getenv`, `read`, `credential`,
+`fromhex`, `b64decode`, `encode`; go out as text: `hexlify`, `b64encode`; to a file: `write`; to
+other programs, and to what insists on a path: `pipe`, `as_path`; many small secrets on few
+pages: `Pool`.
 Wipe: `clear`, `lockdown`, `rekey`, `rotate`.  Ask: `is_secure`, `compare_digest`, `status`.
 Arrange: `require`, `configure`, `trim`, `arm`, `disarm`, `set_lockdown_fd`, `harden`.
 Shelter what insists on bytes or str: `shelter`, `sheltered`, `capture`, `capturing`,
@@ -95,12 +96,13 @@ if TYPE_CHECKING:
     from secalloc import map as map
     from secalloc import residue as residue
     from secalloc._channel.handover import AdoptError, adopt, on_offer
+    from secalloc._file import read, write
     from secalloc._shelter import capture, capturing, sheltered
     from secalloc._terminal.ask import getpass as getpass
     from secalloc._values import Hardening, Protection, Sheltered, Status
     from secalloc.channel import LockdownChannel, LockdownChild, LockdownEvent, LockdownKind
     from secalloc.outlets import as_path, pipe
-    from secalloc.sources import getenv, read
+    from secalloc.sources import credential, getenv
 
 __version__ = "0.1.0"
 __all__ = [
@@ -134,6 +136,7 @@ __all__ = [
     "compare_digest",
     "concat",
     "configure",
+    "credential",
     "disarm",
     "encode",
     "fromhex",
@@ -155,6 +158,7 @@ __all__ = [
     "status",
     "take",
     "trim",
+    "write",
 ]
 
 
@@ -162,6 +166,7 @@ __all__ = [
 # asked for, or until the first arena: after that the process may be where no file is in reach.
 _LAZY = {
     "_pydantic": (),
+    "_file": ("read", "write"),
     "_shelter": ("capture", "capturing", "sheltered"),
     "_values": ("Hardening", "Protection", "Sheltered", "Status"),
     "_channel.handover": ("AdoptError", "adopt", "on_offer"),
@@ -170,7 +175,7 @@ _LAZY = {
     "map": (),
     "residue": (),
     "outlets": ("as_path", "pipe"),
-    "sources": ("getenv", "read"),
+    "sources": ("credential", "getenv"),
 }
 _importing = _RLock()
 if "gevent.monkey" in _modules or "eventlet.patcher" in _modules:

@@ -1,132 +1,24 @@
-"""Where secrets come from: the environment, a file. Neither leaves a copy behind."""
+"""Where services get secrets: the environment, and folders of credentials. No copy stays."""
 
 import os
-import stat
 from _thread import RLock
-from errno import EFAULT, EINVAL
-from operator import index
-from os import PathLike
+from errno import ENOENT, ENOTDIR
+from typing import Literal, TypeVar, overload
 
-from secalloc._core import Arena, _environ_copy, _environ_wipe, _read_by_page, _scrub, concat
+from secalloc._core import Arena, _environ_copy, _environ_wipe, _is_raised, _scrub
+from secalloc._file import read_regular
 from secalloc._kind import Kind
 from secalloc._values import Protection
 
-_PAGE, _MOST = os.sysconf("SC_PAGESIZE"), 1 << 20  # bytes asked for at a time
+_T = TypeVar("_T")
 
+LARGEST = 1 << 20
+"""Bytes of a credential: no more than that is taken by systemd, Docker and Kubernetes."""
 
-def _fill(arena: Arena, fd: int) -> int:
-    """Read until the arena is full or the file at its end; how many bytes came."""
-    got = 0
-    with arena.open("w") as view:
-        while got < len(view):
-            try:
-                n = os.readv(fd, [view[got:]])
-            except OSError as error:
-                # O_DIRECT, or FUSE with direct I/O: the kernel cannot pin secretmem, and some
-                # files give whole blocks alone.
-                if error.errno not in (EFAULT, EINVAL):
-                    raise
-                n = _read_by_page(fd, view[got:])
-            if n == 0:
-                break
-            got += n
-    return got
+MOUNTED = "/run/secrets"
+"""Where containers have them: Docker, Podman, and Kubernetes where it is told to."""
 
-
-def _read_exactly(fd: int, size: int, kind: Kind) -> Arena:
-    arena = kind.arena(size)
-    try:
-        got = _fill(arena, fd)
-        if got < size:
-            raise EOFError(f"the file has {got} bytes left, not {size}")
-    except BaseException:
-        arena.close()
-        raise
-    return arena
-
-
-def _left(fd: int) -> int:
-    """Bytes that a file says are left; 0: it does not say."""
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
-        return 0
-    return max(status.st_size - os.lseek(fd, 0, os.SEEK_CUR), 0)
-
-
-def _next(total: int) -> int:
-    """How much to ask for after so much: little enough to need twice the content at most.
-
-    In pages, a power of two of them: as small arenas take them.
-    """
-    pages = min(total // 8, _MOST) // _PAGE
-    return _PAGE << max(pages.bit_length() - 1, 0)
-
-
-def _read_all(fd: int, kind: Kind) -> Arena:
-    """To the end. A file that tells its size needs no more than that, others are put together."""
-    told = _left(fd)
-    size, total = told or _PAGE, 0
-    parts: list[Arena] = []
-    try:
-        while True:
-            parts.append(kind.arena(size))
-            got = _fill(parts[-1], fd)
-            total += got
-            if got < size:
-                if got or len(parts) == 1:  # else there is nothing in it to keep
-                    parts.insert(-1, kind.arena(parts[-1][:got]))
-                parts.pop().close()
-                break
-            if told and not _left(fd):
-                break
-            size = _next(total)
-        return (
-            parts.pop() if len(parts) == 1 else concat(*parts, require=kind.require, name=kind.name)
-        )
-    finally:
-        for part in parts:
-            part.close()
-
-
-def _read(fd: int, size: int | None, kind: Kind) -> Arena:
-    return _read_all(fd, kind) if size is None else _read_exactly(fd, size, kind)
-
-
-def read(
-    path_or_fd: "str | bytes | PathLike[str] | PathLike[bytes] | int",
-    size: int | None = None,
-    *,
-    require: Protection | None = None,
-    name: str | None = None,
-) -> Arena:
-    """A new Arena with the bytes of a file, pipe or socket, to its end or exactly size.
-
-    Unbuffered: the kernel writes straight into arenas, or where it cannot (O_DIRECT, FUSE with
-    direct I/O) into a locked page that is wiped after. With a size, or of a regular file, it
-    takes no more locked memory than the content, else up to twice as much for a moment. A
-    path is opened and closed again; a descriptor is read from where it stands and left open.
-    require and name are as for Arena().
-    Raises what opening and reading raise (FileNotFoundError, IsADirectoryError,
-    BlockingIOError), EOFError if there is less than size, ValueError if size is negative,
-    TypeError for anything else.
-    """
-    if size is not None:
-        if isinstance(size, bool):
-            raise TypeError("size is an int, not a bool")
-        size = index(size)  # Arena() would take a buffer for what is to be copied
-        if size < 0:
-            raise ValueError("size is not negative")
-    kind = Kind(require, name)
-    if isinstance(path_or_fd, bool):
-        raise TypeError("a descriptor is an int, not a bool")
-    if isinstance(path_or_fd, int):
-        return _read(path_or_fd, size, kind)
-    fd = os.open(path_or_fd, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return _read(fd, size, kind)
-    finally:
-        os.close(fd)
-
+# ---- the environment ------------------------------------------------------------------------
 
 # A thread would read half of what another overwrites. The lock can be taken again, as a warning
 # runs code that may come here, too.
@@ -134,21 +26,46 @@ _consuming = RLock()
 os.register_at_fork(after_in_child=_consuming._at_fork_reinit)  # type: ignore[attr-defined]
 
 
+@overload
 def getenv(
-    variable: "str | bytes",
+    variable: str | bytes,
     /,
     *,
     consume: bool = True,
+    default: None = None,
+    required: bool = False,
     require: Protection | None = None,
     name: str | None = None,
-) -> Arena | None:
+) -> Arena | None: ...
+@overload
+def getenv(
+    variable: str | bytes,
+    /,
+    *,
+    consume: bool = True,
+    default: _T,
+    required: bool = False,
+    require: Protection | None = None,
+    name: str | None = None,
+) -> Arena | _T: ...
+def getenv(  # noqa: PLR0913
+    variable: str | bytes,
+    /,
+    *,
+    consume: bool = True,
+    default: object = None,
+    required: bool = False,
+    require: Protection | None = None,
+    name: str | None = None,
+) -> object:
     """Take a variable out of the environment: a new Arena with its value, and it is gone.
 
     Copied from the C environment. Its bytes there are overwritten, in each entry of that name,
     and so are those that the kernel shows in the process's environ file, where the variable was
     set anew or removed before, too; as is the copy that os.environ kept, unless the program
     holds a reference to it or it is of length 1 or less; and the name is removed from
-    os.environ. With consume=False all is left as it is. None: there is no such variable.
+    os.environ. With consume=False all is left as it is. Where there is no such variable: default,
+    or with required a KeyError.
     Copies that the program made by os.environ[variable] are its own, and those of values that it
     had set before the C library's. ValueError: the variable's name is empty, or has '=' or NUL
     in it. require and name are as for Arena(). As os.environ.pop.
@@ -167,4 +84,98 @@ def getenv(
                 _scrub(os.environb, key)  # removes it from the C environment, too
             else:
                 os.unsetenv(key)
-    return value
+    if value is None and required:
+        raise KeyError(variable)
+    return default if value is None else value
+
+
+# ---- credentials ----------------------------------------------------------------------------
+
+
+def _folders() -> list[str]:
+    """Where credentials are looked for, the first that has one being it."""
+    trusted = not _is_raised()  # else who started it says what the environment has
+    folders = []
+    if trusted and os.environ.get("CREDENTIALS_DIRECTORY"):
+        folders.append(os.environ["CREDENTIALS_DIRECTORY"])
+    folders.append(MOUNTED)
+    if trusted:
+        folders += os.environ.get("SECALLOC_CREDENTIALS", "").split(os.pathsep)
+    return [folder for folder in folders if folder]
+
+
+def _missing(which: str, tried: list[str]) -> FileNotFoundError:
+    hints = []
+    if _is_raised():
+        hints.append("the environment is not looked at, as the process has raised privileges")
+    elif not os.environ.get("CREDENTIALS_DIRECTORY"):
+        hints.append("CREDENTIALS_DIRECTORY, which systemd sets, is not set")
+    where = ", ".join([*tried, *hints])
+    return FileNotFoundError(ENOENT, f"no such credential; looked for {where}", which)
+
+
+@overload
+def credential(
+    which: str,
+    /,
+    *,
+    strip: bool = True,
+    required: Literal[True] = True,
+    max_size: int = LARGEST,
+    require: Protection | None = None,
+    name: str | None = None,
+) -> Arena: ...
+@overload
+def credential(
+    which: str,
+    /,
+    *,
+    strip: bool = True,
+    required: bool,
+    max_size: int = LARGEST,
+    require: Protection | None = None,
+    name: str | None = None,
+) -> Arena | None: ...
+def credential(  # noqa: PLR0913
+    which: str,
+    /,
+    *,
+    strip: bool = True,
+    required: bool = True,
+    max_size: int = LARGEST,
+    require: Protection | None = None,
+    name: str | None = None,
+) -> Arena | None:
+    """A new Arena with a secret from where services get theirs, by the name of its file.
+
+    Looked for in $CREDENTIALS_DIRECTORY (systemd), then in /run/secrets (Docker, Podman,
+    Kubernetes where it is mounted there), then in each folder of SECALLOC_CREDENTIALS, which are
+    separated as in PATH. In a process of raised privileges (AT_SECURE) the environment is not
+    looked at. strip leaves off one line end, as read(); require and name are as for Arena().
+
+    FileNotFoundError: there is none, and the error says where it was looked for; with
+    required=False None. IsADirectoryError, PermissionError. ValueError: a name that is empty,
+    '.' or '..', or has a slash or a NUL in it; no regular file, as a named pipe that nobody may
+    write to; an empty one, or one of more than max_size bytes. TypeError: no str. Follows
+    systemd's rules for names and places (systemd.exec(5)).
+    """
+    if not isinstance(which, str):
+        raise TypeError(f"a credential's name is a str, not {type(which).__name__}")
+    if which in ("", ".", "..") or "/" in which or "\0" in which:
+        raise ValueError(
+            "a credential's name is that of a file: not empty, no '.' or '..', and "
+            "without slash or NUL"
+        )
+    kind = Kind(require, name)
+    tried = []
+    for folder in _folders():
+        path = os.path.join(folder, which)
+        try:
+            return read_regular(path, max_size, strip=strip, kind=kind)
+        except OSError as error:
+            if error.errno not in (ENOENT, ENOTDIR):
+                raise
+            tried.append(path)
+    if required:
+        raise _missing(which, tried)
+    return None

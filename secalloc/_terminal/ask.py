@@ -8,7 +8,7 @@ from collections.abc import Callable
 from getpass import GetPassWarning
 from typing import TextIO
 
-from secalloc._core import Arena
+from secalloc._core import Arena, compare_digest
 from secalloc._kind import Kind
 from secalloc._terminal.keys import encoding
 from secalloc._terminal.stream import from_text, held_of, read_line, show
@@ -17,7 +17,11 @@ from secalloc._values import Protection
 
 
 def _from_stdin(
-    prompt: str, stream: TextIO | None, kind: Kind, refused: OSError | None = None
+    prompt: str,
+    stream: TextIO | None,
+    kind: Kind,
+    echo_char: str = "",
+    refused: OSError | None = None,
 ) -> Arena:
     """From a terminal there, or else, unless a terminal of the session's was refused for now,
     from whatever is there."""
@@ -38,12 +42,12 @@ def _from_stdin(
     except (AttributeError, ValueError, OSError):  # something else stands there
         fd, held = -1, None
     if fd >= 0 and os.isatty(fd):
-        arena = at_terminal(fd, say, prompt, held, kind)
+        arena = at_terminal(fd, say, prompt, held, kind, echo_char)
         if arena is not None:
             return arena
     if refused:
         raise refused
-    warnings.warn("there is no terminal to turn the echo off on", GetPassWarning, stacklevel=3)
+    warnings.warn("there is no terminal to turn the echo off on", GetPassWarning, stacklevel=4)
     say(prompt)
     try:
         if held:
@@ -64,10 +68,48 @@ def _front_end() -> Callable[[str], str] | None:
     return ask if callable(ask) else None
 
 
-def getpass(
+def _ask(prompt: str, stream: TextIO | None, kind: Kind, echo_char: str) -> Arena:
+    """A line, from wherever the person is."""
+    ask = _front_end()
+    if ask:
+        return from_text({0: ask(prompt)}, kind)
+    try:
+        fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        busy = error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+        return _from_stdin(prompt, stream, kind, echo_char, error if busy else None)
+
+    def say(text: str) -> None:
+        if stream is not None:
+            show(stream, text)
+            return
+        data = text.encode(encoding(), "replace")
+        while data:
+            data = data[os.write(fd, data) :]
+
+    try:
+        arena = at_terminal(fd, say, prompt, None, kind, echo_char)
+    finally:
+        os.close(fd)
+    return _from_stdin(prompt, stream, kind, echo_char) if arena is None else arena
+
+
+def _checked(echo_char: str | None) -> str:
+    if echo_char is None:
+        return ""
+    if not isinstance(echo_char, str):
+        raise TypeError(f"echo_char is a str or None, not {type(echo_char).__name__}")
+    if len(echo_char) != 1 or not echo_char.isascii() or not echo_char.isprintable():
+        raise ValueError("echo_char is one printable ASCII character")
+    return echo_char
+
+
+def getpass(  # noqa: PLR0913
     prompt: str = "Password: ",
     stream: TextIO | None = None,
     *,
+    confirm: bool = False,
+    echo_char: str | None = None,
     require: Protection | None = None,
     name: str | None = None,
 ) -> Arena:
@@ -82,35 +124,30 @@ def getpass(
     by SIGKILL or os._exit. It is on while the process is stopped (Ctrl-Z), and the line begins
     anew when that goes on.
 
+    With confirm it is asked for twice, and ValueError where the two differ. echo_char, one
+    printable ASCII character as in Python 3.14, is shown for each character that is typed, and
+    so tells how many there are to who looks on. require and name are as for Arena().
+
     Without a terminal the line comes from standard input, with a GetPassWarning, after what
-    sys.stdin has read ahead. In a notebook the front end asks. What comes by way of sys.stdin's
-    buffer, of another object in its place or of a front end was in ordinary memory before.
-    OSError: another thread is at it. require and name are as for Arena(). As getpass.getpass,
+    sys.stdin has read ahead. In a notebook the front end asks, in a field that hides what is
+    typed. What comes by way of sys.stdin's buffer, of another object in its place or of a front
+    end was in ordinary memory before. OSError: another thread is at it. As getpass.getpass,
     which gives a str.
     """
     if not isinstance(prompt, str):
         raise TypeError(f"a prompt is a str, not {type(prompt).__name__}")
-    kind = Kind(require, name)
+    kind, sign = Kind(require, name), _checked(echo_char)
     kind.arena(0).close()  # what cannot be had is not asked for
-    ask = _front_end()
-    if ask:
-        return from_text({0: ask(prompt)}, kind)
+    arena = _ask(prompt, stream, kind, sign)
+    if not confirm:
+        return arena
     try:
-        fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError as error:
-        busy = error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-        return _from_stdin(prompt, stream, kind, error if busy else None)
-
-    def say(text: str) -> None:
-        if stream is not None:
-            show(stream, text)
-            return
-        data = text.encode(encoding(), "replace")
-        while data:
-            data = data[os.write(fd, data) :]
-
-    try:
-        arena = at_terminal(fd, say, prompt, None, kind)
-    finally:
-        os.close(fd)
-    return _from_stdin(prompt, stream, kind) if arena is None else arena
+        with _ask("Again: ", stream, kind, sign) as again:
+            same = compare_digest(arena, again)
+    except BaseException:
+        arena.close()
+        raise
+    if not same:
+        arena.close()
+        raise ValueError("the two that were typed differ")
+    return arena

@@ -68,6 +68,11 @@ class Line:
         if self.size and self.arena[self.size - 1] == CR:
             self.size -= 1
 
+    def characters(self, whole: bool) -> int:
+        """How many were typed; with `whole` bytes of UTF-8 are characters together."""
+        typed = range(self.size)
+        return sum(not is_continuation(self.arena[at]) for at in typed) if whole else self.size
+
     def close(self) -> None:
         self.arena.close()
 

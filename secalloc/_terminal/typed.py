@@ -28,11 +28,37 @@ def _send(fd: int, number: signal.Signals) -> None:
         os.kill(os.getpid(), number)
 
 
-def _type_line(fd: int, line: Line, say: Callable[[str], None], prompt: str) -> Arena:
+class _Shown:
+    """What stands on the terminal in place of what is typed."""
+
+    def __init__(self, line: Line, say: Callable[[str], None], echo_char: str) -> None:
+        self._line, self._say, self._sign = line, say, echo_char
+        self._count = 0
+
+    def prompt(self, prompt: str) -> None:
+        """Anew, and the line after it."""
+        self._say(prompt)
+        self._count = 0
+
+    def follow(self, keys: Keys) -> None:
+        """Show as many signs as there are characters now."""
+        if not self._sign:
+            return
+        count = self._line.characters(keys.whole_characters)
+        more, less = max(count - self._count, 0), max(self._count - count, 0)
+        if more or less:
+            self._say(self._sign * more + "\b \b" * less)
+        self._count = count
+
+
+def _type_line(
+    fd: int, line: Line, say: Callable[[str], None], prompt: str, echo_char: str
+) -> Arena:
     """A line from a terminal whose own editing is off. It begins anew, as the terminal's would,
     when the process was stopped and goes on."""
     keys = Keys(fd)  # first: a stop after the prompt shows it again
-    say(prompt)
+    shown = _Shown(line, say, echo_char)
+    shown.prompt(prompt)
     literal = False
     while True:
         ready = is_ready(fd)
@@ -43,7 +69,8 @@ def _type_line(fd: int, line: Line, say: Callable[[str], None], prompt: str) -> 
             literal = False
             if not keys.keeps_line:
                 line.kill()
-            say(prompt)
+            shown.prompt(prompt)
+            shown.follow(keys)
             continue
         if not ready:
             continue
@@ -62,12 +89,19 @@ def _type_line(fd: int, line: Line, say: Callable[[str], None], prompt: str) -> 
             return line.whole()
         elif not isinstance(action, str):
             action(line, keys.whole_characters)
+        shown.follow(keys)
 
 
-def at_terminal(
-    fd: int, say: Callable[[str], None], prompt: str, held: Held | None, kind: Kind
+def at_terminal(  # noqa: PLR0913, PLR0917
+    fd: int,
+    say: Callable[[str], None],
+    prompt: str,
+    held: Held | None,
+    kind: Kind,
+    echo_char: str,
 ) -> Arena | None:
-    """A line without echo; None: it cannot be turned off there."""
+    """A line without echo, or with a sign for each character. None: the echo cannot be turned
+    off there."""
     ours, busy = True, False
     line = Line(kind)
     try:
@@ -82,7 +116,7 @@ def at_terminal(
             if held and held.take_line(line):
                 say(prompt)
                 return line.whole()
-            return _type_line(fd, line, say, prompt)
+            return _type_line(fd, line, say, prompt, echo_char)
         except OSError as error:
             if error.errno == errno.EIO and not _in_background(fd):
                 raise EOFError("the terminal is gone") from error

@@ -9,10 +9,13 @@ import termios
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import LINUX, TRIALS, linux_only
 from typist import Typist
+
+import secalloc
 
 IUTF8 = 0x4000  # of Linux and macOS; termios has it from 3.13 on
 DISABLED = b"\0" if LINUX else b"\xff"
@@ -742,3 +745,92 @@ def test_in_jupyters_kernel(tmp_path: Path) -> None:
     finally:
         client.stop_channels()
         kernel.shutdown_kernel(now=True)
+
+
+# ---- twice, and with signs -------------------------------------------------------------
+
+
+def at_terminal(call: str) -> Typist:
+    return Typist(
+        "import secalloc, os\n"
+        f"try: print('got', bytes({call}))\n"
+        "except BaseException as error: print(type(error).__name__, error)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("second", "answer"),
+    [
+        ("h\u00e9llo\n", b"got b'h\\xc3\\xa9llo'"),
+        ("hallo\n", b"ValueError the two"),
+        ("\x04", b"EOFError"),
+    ],
+)
+def test_confirm_asks_twice(second: str, answer: bytes) -> None:
+    terminal = at_terminal("secalloc.getpass(confirm=True)")
+    terminal.expect(b"Password: ")
+    terminal.settles((False, False))
+    terminal.type("h\u00e9llo\n".encode())
+    terminal.expect(b"Again: ")
+    terminal.settles((False, False))
+    terminal.type(second.encode())
+    terminal.expect(answer)
+    assert terminal.end() == 0
+
+
+def test_what_was_to_be_confirmed_leaves_nothing() -> None:
+    out = piped(
+        """
+before = secalloc.status()[:2]
+for _ in range(2):
+    try: print(bytes(secalloc.getpass(confirm=True)))
+    except (ValueError, EOFError) as error: print(type(error).__name__)
+assert secalloc.status()[:2] == before
+try: secalloc.getpass(confirm=True)
+except EOFError: print("end")
+assert secalloc.status()[:2] == before
+""",
+        b"one\none\none\ntwo\nlast\n",
+    )
+    assert out.split("\n") == ["b'one'", "ValueError", "end"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        (b"abc\n", b"***"),
+        (b"ab\x7fc\n", b"**\b \b*"),
+        ("\u00e9\u20ac\n".encode(), b"**"),
+        ("\u00e9\x7fx\n".encode(), b"*\b \b*"),
+        (b"ab cd\x17\n", b"*****\b \b\b \b"),
+        (b"abc\x15d\n", b"***\b \b\b \b\b \b*"),
+        (b"a\x16\x15b\n", b"***"),
+        (b"\x7f\n", b""),
+    ],
+)
+def test_a_sign_for_each_character(typed: bytes, shown: bytes) -> None:
+    terminal = at_terminal("secalloc.getpass(echo_char='*')")
+    terminal.expect(b"Password: ")
+    terminal.settles((False, False))
+    terminal.type(typed)
+    assert terminal.expect(b"got ").strip(b"\r\n") == shown
+    assert terminal.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        ("", ValueError),
+        ("**", ValueError),
+        ("\n", ValueError),
+        ("\u2022", ValueError),
+        (5, TypeError),
+    ],
+)
+def test_signs_that_are_none(bad: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="echo_char"):
+        secalloc.getpass(echo_char=bad)
+
+
+def test_without_a_terminal_no_sign_is_shown() -> None:
+    assert piped("print(bytes(secalloc.getpass(echo_char='*')))", b"typed\n") == "b'typed'"

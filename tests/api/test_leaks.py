@@ -187,6 +187,24 @@ except secalloc.AdoptError: pass""",
 try: secalloc.on_offer(print)
 except secalloc.AdoptError: pass""",
     "arm": "secalloc.arm(); secalloc.arm(signals=[11]); secalloc.arm()",
+    "credential": """
+with tempfile.TemporaryDirectory() as d:
+    os.environ["CREDENTIALS_DIRECTORY"] = d
+    with open("/proc/self/exe", "rb") as e, open(d + "/x", "wb") as f: f.write(e.read(50) + b"\\n")
+    secalloc.credential("x", name="x").close(); secalloc.credential("none", required=False)
+    for bad in ("none", "..", "/"):
+        try: secalloc.credential(bad)
+        except (OSError, ValueError): pass
+    try: secalloc.credential("x", max_size=5)
+    except ValueError: pass""",
+    "write": """
+with tempfile.TemporaryDirectory() as d:
+    secalloc.write(d + "/x", a); secalloc.write(d + "/x", a[5:9], mode=0o644)
+    for bad in (d, d + "/none/x"):
+        try: secalloc.write(bad, a)
+        except OSError: pass
+    try: secalloc.write(d + "/x", a, exclusive=True)
+    except FileExistsError: pass""",
     "disarm": "secalloc.disarm(); secalloc.disarm(); secalloc.arm()",
     "as_path": """
 for seekable in (False, True):
@@ -228,7 +246,10 @@ for bad in ("/", "/missing"):
     try: secalloc.read(bad)
     except OSError: pass
 try: secalloc.read("/dev/null", 5)
-except EOFError: pass""",
+except EOFError: pass
+secalloc.read("/etc/passwd", strip=True, max_size=1 << 20)
+try: secalloc.read("/etc/passwd", max_size=5)
+except ValueError: pass""",
     "harden": "secalloc.harden()",
     "Hardening": "secalloc.harden()",
     "residue.Copy": "",

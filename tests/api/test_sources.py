@@ -42,7 +42,15 @@ def test_codecs_agree_with_the_standard_library(size: int) -> None:
     standard, safe = base64.b64encode(data), base64.urlsafe_b64encode(data)
     for form in (standard, standard.decode(), Arena(standard)):
         assert secalloc.b64decode(form) == data
-    assert secalloc.b64decode(safe.decode(), urlsafe=True) == data
+    for token in (safe, safe.rstrip(b"="), b"\n".join((safe[:5], safe[5:].rstrip(b"="), b" "))):
+        assert secalloc.b64decode(token.decode(), urlsafe=True) == data
+    lines = b" ".join((standard[:7], b"\t", standard[7:], b"\r\n"))
+    assert secalloc.b64decode(base64.encodebytes(data)) == data
+    assert secalloc.b64decode(lines) == data
+    for gap in (1, 2, 3):
+        part = standard[:4000]
+        spaced = b" ".join(part[i : i + gap] for i in range(0, len(part), gap))
+        assert secalloc.b64decode(spaced) == data[:3000]
 
 
 def test_every_byte_as_a_digit() -> None:
@@ -61,8 +69,8 @@ def test_every_byte_as_a_digit() -> None:
                 expected = base64.b64decode(letters, validate=True)
             except ValueError:
                 expected = None
-            if byte == 0x3D:
-                continue  # padding: tried below
+            if byte == 0x3D or bytes([byte]).isspace():
+                continue  # padding, and what is passed over: tried below
             outcome(secalloc.b64decode, bytes(letters), expected)
 
 
@@ -72,6 +80,10 @@ def outcome(decode: Callable[[bytes], Arena], text: bytes, expected: bytes | Non
             decode(text)
     else:
         assert decode(text) == expected
+
+
+def safe_base64(text: str) -> Arena:
+    return secalloc.b64decode(text, urlsafe=True)
 
 
 BAD = [
@@ -84,8 +96,13 @@ BAD = [
     (secalloc.fromhex, "0x12", 1),
     (secalloc.b64decode, "A", 1),
     (secalloc.b64decode, "QUI", 3),
-    (secalloc.b64decode, "QUI=\n", 3),
-    (secalloc.b64decode, "QU I=", 2),
+    (secalloc.b64decode, "QUI\n", 4),
+    (secalloc.b64decode, "Q U J D A", 9),
+    (secalloc.b64decode, " QU-D", 3),
+    (secalloc.b64decode, "QUI=QUI=", 3),
+    (safe_base64, "QUJDA", 5),
+    (safe_base64, "QUI==", 3),
+    (safe_base64, "QU+D", 2),
     (secalloc.b64decode, "QUJD=", 4),
     (secalloc.b64decode, "=", 0),
     (secalloc.b64decode, "QU-_", 2),

@@ -38,6 +38,7 @@ PACKAGE = (
     ("_values", "_original"),
     ("_core",),
     ("_kind",),
+    ("_file",),
     ("_channel", "_pydantic", "_shelter", "_terminal", "outlets", "residue", "sources"),
     ("channel",),
     ("__init__",),

@@ -108,6 +108,7 @@ calls = {
     "compare_digest": lambda: secalloc.compare_digest(kept, b"kept"),
     "concat": lambda: secalloc.concat(kept, b"more"),
     "configure": lambda: secalloc.configure(secretmem=True),
+    "credential": lambda: secalloc.credential("none", required=False),
     "disarm": lambda: secalloc.disarm(),
     "encode": lambda: secalloc.encode("Grüße"),
     "fromhex": lambda: secalloc.fromhex("00ff"),
@@ -133,6 +134,7 @@ calls = {
     "status": lambda: repr(secalloc.status()),
     "take": lambda: secalloc.take(bytearray(b"taken")),
     "trim": lambda: secalloc.trim(),
+    "write": lambda: raises(OSError, secalloc.write, "/dev/null/none", kept),
 }
 
 def close_and_read():

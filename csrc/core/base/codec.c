@@ -14,6 +14,12 @@ static inline size_t first_bad(size_t bad, size_t at, uint32_t good)
     return (bad & ~take) | (at & take);
 }
 
+/* ASCII white space, which may be told. */
+static inline bool is_blank(uint32_t c)
+{
+    return ct_public(digits_within(c, ' ', ' ') | digits_within(c, '\t', '\r'));
+}
+
 /* ---- hexadecimal ------------------------------------------------------------------- */
 
 bool codec_hex_size(size_t n, size_t *size) { return !__builtin_mul_overflow(n, (size_t)2, size); }
@@ -43,7 +49,7 @@ size_t codec_hex_decode(uint8_t *text, size_t n, size_t *size)
     *size = 0;
     while (at < n) {
         uint32_t c = text[at];
-        if (ct_public(digits_within(c, ' ', ' ') | digits_within(c, '\t', '\r'))) {
+        if (is_blank(c)) {
             at++;
             continue;
         }
@@ -100,22 +106,40 @@ static inline uint32_t six_of(uint32_t c, bool url, uint32_t *good)
            (is62 & 62) | (is63 & 63);
 }
 
+/* Characters that are no white space, and how many of them at the end are padding. */
+static size_t letters_of(const uint8_t *text, size_t n, size_t *padding)
+{
+    size_t letters = 0;
+    for (size_t i = 0; i < n; i++)
+        letters += !is_blank(text[i]);
+    *padding = 0;
+    if (letters % 4 == 0)
+        for (size_t i = n; i > 0 && *padding < 2; i--) {
+            if (is_blank(text[i - 1]))
+                continue;
+            if (!ct_public(digits_within(text[i - 1], '=', '=')))
+                break;
+            ++*padding;
+        }
+    return letters;
+}
+
 size_t codec_base64_decode(uint8_t *text, size_t n, bool url, size_t *size)
 {
-    size_t bad = NOWHERE, padding = 0, out = 0;
-    if (n % 4 == 0)
-        while (padding < 2 && padding < n &&
-               ct_public(digits_within(text[n - 1 - padding], '=', '=')))
-            padding++;
+    size_t bad = NOWHERE, padding, out = 0, place = 0;
+    size_t letters = letters_of(text, n, &padding);
     uint32_t bits = 0;
-    for (size_t at = 0; at < n - padding; at++) {
+    for (size_t at = 0; place < letters - padding; at++) {
+        if (is_blank(text[at]))
+            continue;
         uint32_t good;
         bits = bits << 6 | six_of(text[at], url, &good);
         bad = first_bad(bad, at, good);
-        if (at % 4) /* the second, third and fourth of a group complete a byte each */
-            text[out++] = (uint8_t)(bits >> (6 - 2 * (at % 4)));
+        if (place % 4) /* the second, third and fourth of a group complete a byte each */
+            text[out++] = (uint8_t)(bits >> (6 - 2 * (place % 4)));
+        place++;
     }
-    if (n % 4)
+    if (letters % 4 && (!url || letters % 4 == 1))
         bad = first_bad(bad, n, 0);
     *size = out;
     registers_forget();

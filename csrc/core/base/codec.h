@@ -22,8 +22,9 @@ void codec_base64_encode(uint8_t *text, size_t size, size_t n, bool url);
 /* Turn the `n` characters at `text` into the bytes that they stand for, from there on, and
  * give their number in *size. Returns SIZE_MAX, or the position of the first character
  * that does not belong there, `n` where it ended too early; what it left is then of no
- * use. ASCII white space may stand between the pairs of hexadecimal digits, nowhere in
- * base64. Bits that are left over there may have any value. [signal] */
+ * use. ASCII white space may stand between the pairs of hexadecimal digits, and anywhere in
+ * base64; with `url` the padding there may be missing. Bits that are left over there may have any
+ * value. [signal] */
 size_t codec_hex_decode(uint8_t *text, size_t n, size_t *size);
 size_t codec_base64_decode(uint8_t *text, size_t n, bool url, size_t *size);
 

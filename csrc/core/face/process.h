@@ -26,6 +26,10 @@ size_t sa_lockdown_small(void); /* slots wiped, to be passed on */
 SA_MUST_USE enum sa_code sa_lockdown_end(size_t slots, size_t *wiped, struct sa_why *why);
 void sa_lockdown_wait(void);
 
+/* Whether who started the process has fewer privileges than it: the environment is then that
+ * one's word. [any] */
+bool sa_is_raised(void);
+
 /* Zero the values of a variable: in all entries of that name in the C environment, and in the
  * environment that the process began with, as the kernel shows it. No entry is removed. Other
  * threads must not change the environment meanwhile. [any] */

@@ -256,6 +256,10 @@ int os_unlock(void *at, size_t bytes);
  * passed over. An errno: they are as they were, some of them perhaps not. [any] */
 int os_forget_pages(void *at, size_t bytes);
 
+/* Whether the process was given privileges that who started it has not (AT_SECURE, issetugid), so
+ * that the environment may not be trusted. [any] */
+bool os_is_raised(void);
+
 /* The memory in which the kernel keeps the environment that the process began with, and shows
  * it to others: one string after the other. It is the program's, which may have changed it.
  * False: not to be told. [any] */

@@ -54,3 +54,5 @@ void sa_environ_wipe(const char *name)
     }
     wipe_first(name, length);
 }
+
+bool sa_is_raised(void) { return os_is_raised(); }

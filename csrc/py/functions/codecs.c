@@ -242,12 +242,13 @@ PyMethodDef py_codec_functions[] = {
     {"b64decode", (PyCFunction)(void (*)(void))b64decode, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR(
          "b64decode(text, /, *, urlsafe=False, require=None, name=None)\n--\n\n"
-         "A new Arena of the bytes that base64 text stands for, as base64.b64decode with\n"
-         "validate=True.\n\n"
-         "Takes a str or a bytes-like object, which stays as it is. Exact padding is needed, "
-         "white\n"
-         "space is refused; with urlsafe, - and _ stand for + and / (RFC 4648, section 5).\n"
-         "Constant-time. ValueError: other text; it names the position, never the character.")},
+         "A new Arena of the bytes that base64 text stands for, as base64.b64decode.\n\n"
+         "Takes a str or a bytes-like object, which stays as it is. ASCII white space may stand\n"
+         "anywhere, as line ends do in files. Exact padding is needed; with urlsafe, - and _ "
+         "stand\n"
+         "for + and /, and the padding may be missing, as in tokens (RFC 4648, section 5).\n"
+         "Constant-time but for where white space and padding are. ValueError: other text; it\n"
+         "names the position, never the character.")},
     {"encode", PY_FASTCALL(encode),
      PyDoc_STR("encode(text, /, *, require=None, name=None)\n--\n\n"
                "A new Arena of a str's UTF-8, as str.encode.\n\n"

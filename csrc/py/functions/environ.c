@@ -93,9 +93,15 @@ static PyObject *scrub(PyObject *Py_UNUSED(module), PyObject *args)
     return PyBool_FromLong(at != NULL);
 }
 
+static PyObject *is_raised(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
+{
+    return PyBool_FromLong(sa_is_raised());
+}
+
 PyMethodDef py_environ_functions[] = {
     {"_environ_copy", PY_FASTCALL(environ_copy), NULL},
     {"_environ_wipe", environ_wipe, METH_O, NULL},
+    {"_is_raised", is_raised, METH_NOARGS, NULL},
     {"_scrub", scrub, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

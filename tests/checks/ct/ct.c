@@ -80,6 +80,25 @@ static void base64(bool url)
     expect(text[3] == 21 && text[BYTES - 1] == (uint8_t)((BYTES - 1) * 7), "base64 content");
 }
 
+/* With white space that was put between, as may be told, and without the padding. */
+static void base64_loose(void)
+{
+    uint8_t text[ROOM], loose[ROOM];
+    size_t size = 0, chars = 0, n = 0;
+    expect(codec_base64_size(BYTES, &chars), "size");
+    fill(text + chars - BYTES);
+    codec_base64_encode(text, chars, BYTES, true);
+    for (size_t i = 0; i < chars - 2; i++) {
+        if (i % 30 == 7)
+            loose[n++] = '\n';
+        loose[n++] = text[i];
+    }
+    size_t bad = codec_base64_decode(loose, n, true, &size);
+    expect(bad == SIZE_MAX && size == BYTES, "loose base64");
+    show(loose, size);
+    expect(loose[3] == 21 && loose[BYTES - 1] == (uint8_t)((BYTES - 1) * 7), "loose content");
+}
+
 static void hex(void)
 {
     uint8_t text[ROOM];
@@ -123,6 +142,7 @@ int main(int argc, char **argv)
     compare();
     base64(false);
     base64(true);
+    base64_loose();
     hex();
     encrypt();
     return wrong;

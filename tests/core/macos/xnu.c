@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/epoll.h>
 #include <sys/uio.h>
 #include <ucontext.h>
@@ -339,3 +340,5 @@ int xnu_getsockopt(int sock, int level, int option, void *out, socklen_t *bytes)
         *(int *)out = 2048;
     return result;
 }
+
+int issetugid(void) { return getauxval(AT_SECURE) != 0; }

@@ -104,6 +104,8 @@ int xnu_sigprocmask(int how, const sigset_t *set, sigset_t *before);
 #define ptrace xnu_ptrace
 #define sigprocmask xnu_sigprocmask
 
+int issetugid(void);
+
 /* ---- descriptors ------------------------------------------------------------------------------ */
 
 struct kevent {

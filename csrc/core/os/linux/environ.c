@@ -56,3 +56,5 @@ bool os_environ(char **start, char **end)
     *end = (char *)to;
     return true;
 }
+
+bool os_is_raised(void) { return getauxval(AT_SECURE) != 0; }

@@ -3,6 +3,7 @@
 
 #include <crt_externs.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Behind the last argument, one string after the other up to an empty one; those of the
  * loader that follow are of the same form. Where the program moved its arguments it is not to be
@@ -28,3 +29,5 @@ bool os_environ(char **start, char **end)
     }
     return *start < *end;
 }
+
+bool os_is_raised(void) { return issetugid() != 0; }
