@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import sysconfig
+import tempfile
 from glob import glob
 
 OTHER = {"linux": "macos", "darwin": "linux"}.get(sys.platform)
@@ -13,6 +14,7 @@ if OTHER is None or not CPYTHON or sys.maxsize < 2**32:
 
 from setuptools import Extension, setup  # noqa: E402 (first of all, whether it can work here)
 from setuptools.command.build_ext import build_ext  # noqa: E402
+from setuptools.errors import CompileError, LinkError  # noqa: E402
 
 # One wheel for all Pythons that have the stable ABI. Free-threaded ones got theirs with
 # 3.15, which has it in common with the other build; before, the macro is an error there.
@@ -29,6 +31,8 @@ SYSTEM_MACRO = "_DARWIN_C_SOURCE" if OTHER == "linux" else "_GNU_SOURCE"
 FLAGS = ["-std=c11", "-O3", "-g0", "-fvisibility=hidden", "-Wfatal-errors"]
 # Before glibc 2.34 dlsym is in a library of its own.
 LINKED = ["-Wl,-z,relro", "-Wl,-z,now", "-ldl"] if sys.platform == "linux" else []
+# The core's files call each other for little: across files inlined, a pooled arena costs a fifth less.
+WHOLE = ["-flto"]
 
 
 def has_glibc():
@@ -46,6 +50,30 @@ class Build(build_ext):
     """
 
     preloaded = stable == "cp311" and has_glibc()
+
+    def _can_link_whole(self):
+        """Whether compiler and linker have it, and nobody wants its functions apart."""
+        if re.search("-fno-lto|-fsanitize", os.environ.get("CFLAGS", "")):
+            return False
+        with tempfile.TemporaryDirectory() as folder:
+            source = os.path.join(folder, "probe.c")
+            with open(source, "w") as file:
+                file.write("int probe(void) { return 0; }\n")
+            try:
+                objects = self.compiler.compile([source], folder, extra_postargs=WHOLE)
+                self.compiler.link_shared_object(
+                    objects, os.path.join(folder, "probe.so"), extra_postargs=WHOLE
+                )
+            except (CompileError, LinkError):
+                return False
+        return True
+
+    def build_extensions(self):
+        if self._can_link_whole():
+            for extension in self.extensions:
+                extension.extra_compile_args += WHOLE
+                extension.extra_link_args += [*WHOLE, "-O3"]
+        super().build_extensions()
 
     def get_ext_filename(self, fullname):
         return re.sub(r"\.abi3-[^.]*\.so$", ".abi3.so", super().get_ext_filename(fullname))
@@ -84,8 +112,8 @@ setup(
             include_dirs=["csrc/core", "csrc/py"],
             define_macros=[(SYSTEM_MACRO, "1"), *macros],
             py_limited_api=bool(stable),
-            extra_compile_args=FLAGS,
-            extra_link_args=LINKED,
+            extra_compile_args=list(FLAGS),
+            extra_link_args=list(LINKED),
         )
     ],
     cmdclass={"build_ext": Build},

@@ -1,7 +1,8 @@
 """What can run in the fatal handler calls only what a signal handler may call.
 
 Looks at linked machine code, so that inlining and what the compiler puts in by itself
-count: the core as setup.py compiles it, by gcc and clang, and the wheel's extension.
+count: the core file by file, by gcc and clang, and the wheel's extension. That one may be linked
+as a whole, so that of what is marked only the entries are sure to be functions of their own there.
 Everything reachable from the entries and from each function that a header marks [signal]
 must be ours or on the list below, touch no thread-local, and call through no pointer.
 Then it plants what is forbidden in a copy of the core, and must find it.
@@ -59,7 +60,7 @@ class Function:
 
 def base(name: str) -> str:
     """A function's name without what the compiler appends to parts and clones."""
-    return re.sub(r"\.(cold|part|isra|constprop|llvm)\b.*", "", name)
+    return re.sub(r"\.(cold|part|isra|constprop|llvm|lto_priv)\b.*", "", name)
 
 
 def read(library: Path) -> dict[str, Function]:
@@ -124,10 +125,11 @@ def faults(library: Path, roots: Iterable[str]) -> list[str]:
     functions, others = read(library), imported(library)
     found = []
     seen: dict[str, str] = {}
+    whole = "lto_priv" in "".join(functions)
     for root in roots:
-        if root not in functions:
+        todo = [(name, name) for name in functions if base(name) == root]
+        if not todo and (root in ENTRIES or not whole):
             found.append(f"{root}: not in {library.name}")
-        todo = [(root, root)]
         while todo:
             name, way = todo.pop()
             if name in seen:

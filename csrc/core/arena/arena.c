@@ -117,12 +117,12 @@ void sa_close(struct sa_arena *a)
         os_wait(turn);
     if (was_closed)
         return;
-    arena_wipe_closed(a);
     if (gone) {
         if (atomic_load(&a->use) & USE_LATER)
             (void)arena_is_last_out(a, 0); /* false, it is gone; but a fill left a lift */
-        arena_give_back(a);
+        arena_end(a);
     } else {
+        arena_wipe_closed(a);
         arena_leave(a, USE_READER);
     }
 }

@@ -15,6 +15,6 @@ enum sa_code arena_make_file(struct sa_arena *a, size_t size, struct sa_lent *le
     if (code || (code = vault_take_file(size, required, &place.slot, lent, why)) || !size)
         return code;
     place.tail = place.slot.region->data - size; /* the file begins with the first page */
-    arena_start(a, &place, size, true, USE_FILL);
-    return SA_OK;
+    return arena_start(a, &place, size, HOLDS_ZEROS, (struct sa_content){.from = NULL}, USE_FILL,
+                       why);
 }

@@ -34,16 +34,25 @@ static void give_up(struct sa_arena *a, uint64_t before)
     atomic_store_explicit(&a->use, before, memory_order_relaxed);
 }
 
-enum sa_code arena_make_in(struct slab_set *set, struct sa_arena *a, size_t size, unsigned least,
-                           struct sa_why *why)
+/* arena_start, or nothing is made. */
+static enum sa_code begin_life(struct sa_arena *a, const struct cell *place, size_t size,
+                               enum slot_holds holds, struct sa_content content, struct sa_why *why)
+{
+    enum sa_code code = arena_start(a, place, size, holds, content, USE_FILL, why);
+    if (code)
+        sa_close(a);
+    return code;
+}
+
+enum sa_code arena_make_in(struct slab_set *set, struct sa_arena *a, size_t size,
+                           struct sa_content content, unsigned least, struct sa_why *why)
 {
     struct cell place;
     uint64_t before = begin_in_pool(a);
     enum sa_code code = slab_take(set, a, size, least, &place, why);
-    if (code)
-        give_up(a, before);
-    else
-        arena_start(a, &place, size, false, USE_FILL);
+    if (!code)
+        return begin_life(a, &place, size, HOLDS_NOISE, content, why);
+    give_up(a, before);
     return code;
 }
 
@@ -56,21 +65,22 @@ enum sa_code sa_twin(struct sa_arena *a, struct sa_arena *fresh, struct sa_why *
     fatal_arm();
     wipers_wait();
     struct cell place;
-    bool zeroed;
+    struct sa_content zeros = {.from = NULL};
+    enum slot_holds holds;
     uint64_t before = begin_in_pool(fresh);
-    if ((code = place_take_alike(a, fresh, &place, &zeroed, why)))
+    if ((code = place_take_alike(a, fresh, &place, &holds, why)))
         give_up(fresh, before);
     else /* the fill's end gives a slab's lift back */
-        arena_start(fresh, &place, a->size, zeroed,
-                    place_is_shared(place) ? USE_FILL | USE_LATER : USE_FILL);
+        code = arena_start(fresh, &place, a->size, holds, zeros,
+                           place_is_shared(place) ? USE_FILL | USE_LATER : USE_FILL, why);
     arena_leave(a, USE_READER);
     return code;
 }
 
 /* ---- on pages of its own ------------------------------------------------------------------- */
 
-enum sa_code sa_arena_make_with(struct sa_arena *a, size_t size, size_t align, unsigned required,
-                                struct sa_why *why)
+enum sa_code sa_arena_make_of(struct sa_arena *a, size_t size, size_t align,
+                              struct sa_content content, unsigned required, struct sa_why *why)
 {
     if (align == 0 || align & (align - 1) || align > os_page_size())
         return SA_BAD_ALIGN;
@@ -79,13 +89,18 @@ enum sa_code sa_arena_make_with(struct sa_arena *a, size_t size, size_t align, u
     if (code)
         return code;
     struct cell place;
-    bool zeroed;
+    enum slot_holds holds;
     size_t tail = (align - size % align) % align;
-    if (!(code = place_take_own(size, tail, required, &place, &zeroed, why))) {
-        a->required = own;
-        arena_start(a, &place, size, zeroed, USE_FILL);
-    }
-    return code;
+    if ((code = place_take_own(size, tail, required, &place, &holds, why)))
+        return code;
+    a->required = own;
+    return begin_life(a, &place, size, holds, content, why);
+}
+
+enum sa_code sa_arena_make_with(struct sa_arena *a, size_t size, size_t align, unsigned required,
+                                struct sa_why *why)
+{
+    return sa_arena_make_of(a, size, align, (struct sa_content){.from = NULL}, required, why);
 }
 
 enum sa_code sa_arena_make(struct sa_arena *a, size_t size, size_t align, struct sa_why *why)

@@ -1,8 +1,11 @@
 /* Where an arena lies, and all that differs by it: slack, access, wiping, taking, giving back. */
 #include "arena/place.h"
 #include "arena/cipher.h"
+#include "base/registers.h"
 #include "vault/canary.h"
 #include "fatal/fatal.h"
+#include "vault/large.h"
+#include "vault/noise.h"
 #include "vault/vault.h"
 
 #include <string.h>
@@ -178,11 +181,17 @@ void arena_wipe_closed(struct sa_arena *a)
     bool lifted = arena_lift(a, &unused) == SA_OK;
     if (lifted)
         arena_check_canary(a);
-    if (a->slab)
-        tell_pool(a);
-    place_wipe(arena_place(a));
-    if (a->slab && lifted)
+    if (!a->slab) {
+        place_wipe(arena_place(a));
+        return;
+    }
+    tell_pool(a);
+    if (lifted) {
+        slab_wipe_lifted(a->slab, a->cell);
         slab_unlift(a->slab);
+    } else {
+        slab_wipe_cell(a->slab, a->cell);
+    }
 }
 
 void arena_give_back(struct sa_arena *a)
@@ -193,14 +202,51 @@ void arena_give_back(struct sa_arena *a)
         vault_put(arena_slot(a), a->size, slot_retire(arena_slot(a)));
 }
 
+/* Overwrite the content of a live slot with noise, then with canary as its slack is. False: there
+ * is noise on it, or is to be. */
+static bool leave_canary(struct sa_arena *a, struct slot s)
+{
+    uint64_t h = atomic_load(slot_word(s));
+    if (large_is(s) || a->size > os_page_size() / 2 || h & WORD_DROPPED ||
+        word_access(h) != OS_WRITE || !arena_whole(a))
+        return false; /* a large one is not parked, and may be a file that others read */
+    arena_check_canary(a);
+    uint8_t *bytes = arena_bytes(a);
+    noise_wipe(bytes, a->size);
+    canary_lay(bytes, bytes + a->size);
+    return true;
+}
+
+void arena_end(struct sa_arena *a)
+{
+    struct slot s = arena_slot(a);
+    if (a->slab || !leave_canary(a, s)) {
+        arena_wipe_closed(a);
+        arena_give_back(a);
+        return;
+    }
+    bool whole = slot_retire(s); /* a wiper that came meanwhile has ended with this */
+    vault_put_canary(s, a->size, whole, arena_whole(a));
+}
+
 /* ---- places -------------------------------------------------------------------------------- */
 
-void arena_start(struct sa_arena *a, const struct cell *place, size_t size, bool zeroed,
-                 uint64_t use)
+/* 0 or an errno. */
+static int put_first(uint8_t *bytes, size_t size, enum slot_holds holds, struct sa_content content)
 {
-    uint64_t generation = slot_generation(place->slot); /* a wipe from now on moves it */
-    if (!place->slab)
-        slot_publish(place->slot, false);
+    if (content.random)
+        return os_entropy(bytes, size);
+    if (content.from) {
+        memcpy(bytes, content.from, size);
+        registers_forget();
+    } else if (holds != HOLDS_ZEROS) {
+        memset(bytes, 0, size);
+    }
+    return 0;
+}
+
+static void set_new(struct sa_arena *a, const struct cell *place, size_t size, uint64_t generation)
+{
     a->epoch = vault_epoch();
     a->size = size;
     a->tail = place->tail;
@@ -210,15 +256,32 @@ void arena_start(struct sa_arena *a, const struct cell *place, size_t size, bool
     atomic_store_explicit(&a->good, generation, memory_order_relaxed);
     atomic_store_explicit(&a->region, place->slot.region, memory_order_relaxed);
     atomic_store_explicit(&a->slot, place->slot.index, memory_order_relaxed);
-    arena_lay_canary(a);
-    if (!zeroed)
-        memset(arena_bytes(a), 0, size);
-    atomic_store_explicit(&a->use, use, memory_order_release);
+}
+
+enum sa_code arena_start(struct sa_arena *a, const struct cell *place, size_t size,
+                         enum slot_holds holds, struct sa_content content, uint64_t use,
+                         struct sa_why *why)
+{
+    bool filled = content.from || content.random;
+    uint64_t generation = slot_generation(place->slot); /* a wipe from now on moves it */
+    if (!place->slab)
+        slot_publish(place->slot, false);
+    set_new(a, place, size, generation);
+    if (holds != HOLDS_CANARY)
+        arena_lay_canary(a);
+    int error = put_first(arena_bytes(a), size, holds, content);
+    if (filled && slot_generation(place->slot) != generation)
+        arena_wipe(a); /* what was put there behind a wiper's back */
+    atomic_store_explicit(&a->use, filled ? 0 : use, memory_order_release);
     place_show_owner(place, a);
+    if (!error)
+        return SA_OK;
+    *why = (struct sa_why){.call = "getrandom", .error = error};
+    return SA_OS_ERROR;
 }
 
 enum sa_code place_take_own(size_t size, size_t tail, unsigned least, struct cell *out,
-                            bool *zeroed, struct sa_why *why)
+                            enum slot_holds *holds, struct sa_why *why)
 {
     size_t bytes;
     if (__builtin_add_overflow(size, tail, &bytes)) {
@@ -226,18 +289,18 @@ enum sa_code place_take_own(size_t size, size_t tail, unsigned least, struct cel
         return SA_NO_MEMORY;
     }
     *out = (struct cell){.tail = tail};
-    return vault_take(bytes, size, least, &out->slot, zeroed, why);
+    return vault_take(bytes, size, least, &out->slot, holds, why);
 }
 
 enum sa_code place_take_alike(struct sa_arena *a, struct sa_arena *owner, struct cell *out,
-                              bool *zeroed, struct sa_why *why)
+                              enum slot_holds *holds, struct sa_why *why)
 {
-    *zeroed = false;
+    *holds = HOLDS_NOISE;
     if (!a->slab) {
         unsigned least = place_granted(arena_place(a));
         if (owner != a && a->encrypts) /* plaintext needs the lock that ciphertext may have given */
             least |= (a->required | sa_required()) & SA_LOCK;
-        return place_take_own(a->size, a->tail, least, out, zeroed, why);
+        return place_take_own(a->size, a->tail, least, out, holds, why);
     }
     return slab_take_alike(a->slab, owner, a->size, out, why);
 }

@@ -122,23 +122,29 @@ void arena_wipe_closed(struct sa_arena *a);
 /* Give the place of a closed arena back, which nobody uses and holds noise. [any] */
 void arena_give_back(struct sa_arena *a);
 
+/* Both, of one that nobody uses. Where most of its pages is slack, only the content is overwritten,
+ * and they are left holding canary all over, for the next arena to find. [any] */
+void arena_end(struct sa_arena *a);
+
 /* ---- places -------------------------------------------------------------------------------- */
 
-/* Get a slot for `size` bytes and a tail, with those protections. It holds noise, or where
- * *zeroed, nothing; arena_start or place_drop is next. [any] */
+/* Get a slot for `size` bytes and a tail, with those protections; *holds tells what is there.
+ * arena_start or place_drop is next. [any] */
 SA_MUST_USE enum sa_code place_take_own(size_t size, size_t tail, unsigned least, struct cell *out,
-                                        bool *zeroed, struct sa_why *why);
+                                        enum slot_holds *holds, struct sa_why *why);
 
 /* Get another place of the same kind and size as the arena's, in the same pool if it lies in one,
  * protected no less, for `owner`. A slot is not live yet; a cell's slab is lifted. [any] */
 SA_MUST_USE enum sa_code place_take_alike(struct sa_arena *a, struct sa_arena *owner,
-                                          struct cell *out, bool *zeroed, struct sa_why *why);
+                                          struct cell *out, enum slot_holds *holds,
+                                          struct sa_why *why);
 
-/* Put a new arena, which nobody else knows, on a place that was taken, and let wipers see it: its
- * bytes zero, inside a fill. `zeroed`: the place is. `use`: its word from then on, with USE_FILL
- * in it. [any] */
-void arena_start(struct sa_arena *a, const struct cell *place, size_t size, bool zeroed,
-                 uint64_t use);
+/* Put a new arena, which nobody else knows, on a place that was taken and holds that, and let wipers
+ * see it before its first byte is there. Of content its word is 0, of zeros `use`, with USE_FILL in
+ * it. SA_OS_ERROR: no entropy; the caller closes it. [any] */
+SA_MUST_USE enum sa_code arena_start(struct sa_arena *a, const struct cell *place, size_t size,
+                                     enum slot_holds holds, struct sa_content content, uint64_t use,
+                                     struct sa_why *why);
 
 /* Let a census see the owner of pages that are its own. [any] */
 static inline void place_show_owner(const struct cell *place, struct sa_arena *owner)

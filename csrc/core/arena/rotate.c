@@ -17,7 +17,8 @@ static void copy_pages(uint8_t *to, uint8_t *from, size_t bytes, bool locked)
 
 /* Move content, canary and all that is counted from place to place, unless a wipe
  * came first: then false, with nothing written to `to`. */
-static bool move_content(struct sa_arena *a, struct cell from, struct cell to, bool zeroed)
+static bool move_content(struct sa_arena *a, struct cell from, struct cell to,
+                         enum slot_holds holds)
 {
     sigset_t mask;
     for (unsigned turn = 0; arena_whole(a); slot_wait_clear(turn++)) {
@@ -28,13 +29,14 @@ static bool move_content(struct sa_arena *a, struct cell from, struct cell to, b
             const uint8_t *bytes = arena_bytes(a);
             arena_set_place(a, to);
             atomic_store(&a->wipes, atomic_load(&a->good) - slot_generation(to.slot));
-            if (zeroed)
+            if (holds == HOLDS_ZEROS)
                 copy_pages(slot_data(to.slot), slot_data(from.slot), to.slot.region->data,
                            place_granted(from) & SA_LOCK);
             else
                 memcpy(arena_bytes(a), bytes, a->size);
             registers_forget();
-            arena_lay_canary(a);
+            if (holds != HOLDS_CANARY)
+                arena_lay_canary(a);
             if (!place_is_shared(to))
                 cipher_move(from.slot, to.slot); /* as ciphertext */
         }
@@ -47,15 +49,15 @@ static bool move_content(struct sa_arena *a, struct cell from, struct cell to, b
 static enum sa_code move(struct sa_arena *a, struct sa_why *why)
 {
     struct cell from = arena_place(a), to;
-    bool zeroed;
+    enum slot_holds holds;
     arena_check_canary(a);
     if (!arena_whole(a))
         return SA_WIPED;
     enum sa_code code = noise_rekey(why);
-    if (code || (code = place_take_alike(a, a, &to, &zeroed, why)))
+    if (code || (code = place_take_alike(a, a, &to, &holds, why)))
         return code;
     place_show_owner(&to, a);
-    bool moved = move_content(a, from, to, zeroed);
+    bool moved = move_content(a, from, to, holds);
     if (moved)
         place_wipe(from);
     place_drop(moved ? from : to, a->size, moved);

@@ -17,6 +17,18 @@ SA_MUST_USE enum sa_code sa_arena_make(struct sa_arena *a, size_t size, size_t a
 SA_MUST_USE enum sa_code sa_arena_make_with(struct sa_arena *a, size_t size, size_t align,
                                             unsigned required, struct sa_why *why);
 
+/* What a new arena is to hold. */
+struct sa_content {
+    const void *from; /* a copy of as many bytes there, which is no arena's memory */
+    bool random;      /* else the kernel's entropy; else zeros, inside a fill */
+};
+
+/* The same of content, outside of any fill: usable at once, or wiped where a wipe came in
+ * between. Zeros are for sa_arena_make_with's fill. [any] */
+SA_MUST_USE enum sa_code sa_arena_make_of(struct sa_arena *a, size_t size, size_t align,
+                                          struct sa_content content, unsigned required,
+                                          struct sa_why *why);
+
 /* Begin writing the whole anew: the content turns to noise and the arena reads as wiped
  * until the fill has ended well. One at a time: SA_FILLING. Over usable content nobody may
  * be reading: SA_BUSY, exports; SA_FILLING, open blocks. [any] */

@@ -21,6 +21,11 @@ SA_MUST_USE enum sa_code sa_pool_alloc(struct sa_pool *pool, struct sa_arena *a,
 SA_MUST_USE enum sa_code sa_pool_alloc_with(struct sa_pool *pool, struct sa_arena *a, size_t size,
                                             unsigned required, struct sa_why *why);
 
+/* The same of content, as sa_arena_make_of. [any] */
+SA_MUST_USE enum sa_code sa_pool_alloc_of(struct sa_pool *pool, struct sa_arena *a, size_t size,
+                                          struct sa_content content, unsigned required,
+                                          struct sa_why *why);
+
 /* Close all arenas of the pool, and the pool to new ones; harmless when repeated
  * and in a forked child. [any] */
 void sa_pool_close(struct sa_pool *pool);

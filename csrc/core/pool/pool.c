@@ -32,13 +32,19 @@ enum sa_code pool_alive(struct sa_pool *p, struct sa_why *why)
     return !code && p->epoch != vault_epoch() ? SA_FORKED : code;
 }
 
-enum sa_code sa_pool_alloc_with(struct sa_pool *p, struct sa_arena *a, size_t size,
-                                unsigned required, struct sa_why *why)
+enum sa_code sa_pool_alloc_of(struct sa_pool *p, struct sa_arena *a, size_t size,
+                              struct sa_content content, unsigned required, struct sa_why *why)
 {
     enum sa_code code = pool_alive(p, why);
     if (code || (code = arena_prepare(&required, false, why)))
         return code;
-    return arena_make_in(p->set, a, size, required, why);
+    return arena_make_in(p->set, a, size, content, required, why);
+}
+
+enum sa_code sa_pool_alloc_with(struct sa_pool *p, struct sa_arena *a, size_t size,
+                                unsigned required, struct sa_why *why)
+{
+    return sa_pool_alloc_of(p, a, size, (struct sa_content){.from = NULL}, required, why);
 }
 
 enum sa_code sa_pool_alloc(struct sa_pool *p, struct sa_arena *a, size_t size, struct sa_why *why)

@@ -143,9 +143,9 @@ static struct span *take_span(size_t bytes)
 {
     struct sa_why why;
     struct slot slot;
-    bool zeroed;
+    enum slot_holds holds;
     unsigned least = (sa_required() | SA_LOCK | SA_NODUMP) & os_known_protections();
-    if (vault_enter(&why) || vault_take(bytes, 0, least, &slot, &zeroed, &why))
+    if (vault_enter(&why) || vault_take(bytes, 0, least, &slot, &holds, &why))
         return NULL;
     struct span *s = spans_add(slot_data(slot), slot.region->data);
     if (s)

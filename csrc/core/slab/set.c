@@ -141,10 +141,10 @@ static enum sa_code take_record(struct slab_set *set, unsigned class, struct sa_
 /* Pages for a slab, fewer before a protection is not to be had. */
 static enum sa_code take_pages(struct sa_slab *s, size_t bytes, unsigned least, struct sa_why *why)
 {
-    bool zeroed;
-    enum sa_code code = vault_take(bytes, 0, least, &s->slot, &zeroed, why);
+    enum slot_holds holds;
+    enum sa_code code = vault_take(bytes, 0, least, &s->slot, &holds, why);
     if (code == SA_UNPROTECTED && s->class != SLAB_ALONE && bytes > os_page_size())
-        code = vault_take(1, 0, least, &s->slot, &zeroed, why);
+        code = vault_take(1, 0, least, &s->slot, &holds, why);
     return code;
 }
 

@@ -68,16 +68,21 @@ void slab_give_back(struct sa_slab *s, uint32_t index, size_t size)
     slab_unlock_here(s);
 }
 
-void slab_wipe_cell(struct sa_slab *s, uint32_t index)
+void slab_wipe_lifted(struct sa_slab *s, uint32_t index)
 {
     size_t bytes;
+    uint8_t *cell = slab_cell_at(s, index, &bytes);
+    noise_wipe(cell, bytes);
+}
+
+void slab_wipe_cell(struct sa_slab *s, uint32_t index)
+{
     if (slab_lift(s)) {
         slab_overtaken(s);
         (void)slot_wipe(s->slot); /* with its neighbours, rather than not at all */
         return;
     }
-    uint8_t *cell = slab_cell_at(s, index, &bytes);
-    noise_wipe(cell, bytes);
+    slab_wipe_lifted(s, index);
     slab_unlift(s);
 }
 

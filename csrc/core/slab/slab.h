@@ -37,8 +37,9 @@ void slab_set_owner(struct sa_slab *slab, uint32_t index, struct sa_arena *owner
 /* First byte of a cell, and how long the cell is. [any] */
 uint8_t *slab_cell_at(struct sa_slab *slab, uint32_t index, size_t *bytes);
 
-/* Overwrite a cell with noise, sealed or not. [any] */
+/* Overwrite a cell with noise: sealed or not, or of a slab that the caller has lifted. [any] */
 void slab_wipe_cell(struct sa_slab *slab, uint32_t index);
+void slab_wipe_lifted(struct sa_slab *slab, uint32_t index);
 
 /* ---- the access of a slab's pages ---------------------------------------------------- */
 

@@ -253,17 +253,19 @@ static enum sa_code make_shared(struct sa_arena *a, size_t size, unsigned requir
                                 bool *shared, struct sa_why *why)
 {
     struct cell place;
-    bool zeroed, lost = false;
+    enum slot_holds holds;
+    bool lost = false;
     int fd = -1;
     enum sa_code code = arena_prepare(&required, true, why);
-    if (code || (code = place_take_own(size, 0, required, &place, &zeroed, why)))
+    if (code || (code = place_take_own(size, 0, required, &place, &holds, why)))
         return code;
     struct slot s = place.slot;
     struct alone alone;
     forks_hold_off(&alone); /* while the descriptor is open */
     *shared = word_granted(atomic_load(slot_word(s))) & SA_SECRETMEM && other_pages(s, &fd, &lost);
     if (!lost)
-        arena_start(a, &place, size, zeroed || *shared, USE_FILL);
+        code = arena_start(a, &place, size, *shared ? HOLDS_ZEROS : holds,
+                           (struct sa_content){.from = NULL}, USE_FILL, why);
     if (*shared) {
         struct offer offer = {
             .kind = PAGES, .offset = s.region->data - size, .bytes = s.region->data};
@@ -279,7 +281,7 @@ static enum sa_code make_shared(struct sa_arena *a, size_t size, unsigned requir
         return failed("mremap", ENOMEM, why);
     }
     if (!forked)
-        return SA_OK;
+        return code;
     vault_note_shared(s); /* a child has its pages, too */
     sa_close(a);
     return failed("fork", EAGAIN, why);

@@ -9,8 +9,8 @@ static _Atomic bool encrypts;
 static enum sa_code take_pages(struct sa_why *why)
 {
     struct slot s;
-    bool zeroed;
-    enum sa_code code = vault_take(PREKEY_BYTES, 0, SA_LOCK | sa_required(), &s, &zeroed, why);
+    enum slot_holds holds;
+    enum sa_code code = vault_take(PREKEY_BYTES, 0, SA_LOCK | sa_required(), &s, &holds, why);
     if (code)
         return code;
     lock_take(LOCK_VAULT);

@@ -215,7 +215,7 @@ bool slot_set_locked(struct slot s, bool locked)
 void slot_publish(struct slot s, bool pooled)
 {
     _Atomic uint64_t *word = slot_word(s);
-    uint64_t h = atomic_load(word) & ~(uint64_t)WORD_STATE;
+    uint64_t h = atomic_load_explicit(word, memory_order_relaxed) & ~(uint64_t)WORD_STATE;
     atomic_store(word, h | SLOT_LIVE | (pooled ? WORD_POOLED : 0));
 }
 

@@ -63,10 +63,15 @@ enum slot_state {
     SLOT_LOST    /* never to be used again */
 };
 
+/* What the pages of a slot hold when it is taken: noise, zeros, or the canary of an arena that
+ * closed, all over them. */
+enum slot_holds { HOLDS_NOISE, HOLDS_ZEROS, HOLDS_CANARY };
+
 /* The slot word, from the lowest bit: state, busy, the pages' access, protections
- * granted, dropped, gone, pins, the access that the owner wants and pooled; of a free slot,
- * from WORD_NEXT_SHIFT on, the name of the next one. A wiper lifts the access and leaves what
- * is wanted as it is, so that putting it back never undoes what the owner did meanwhile. */
+ * granted, dropped, gone, pins, the access that the owner wants, pooled and, of a parked one,
+ * whether it holds canary; of a free slot, from WORD_NEXT_SHIFT on, the name of the next one. A
+ * wiper lifts the access and leaves what is wanted as it is, so that putting it back never undoes
+ * what the owner did meanwhile. */
 #define WORD_STATE 0x7u
 #define WORD_BUSY 0x8u
 #define WORD_ACCESS_SHIFT 4
@@ -80,6 +85,7 @@ enum slot_state {
 #define WORD_WANTED_SHIFT 21
 #define WORD_WANTED (0x3u << WORD_WANTED_SHIFT)
 #define WORD_POOLED 0x800000u /* a pool cut it into cells; while live */
+#define WORD_CANARY 0x1000000u
 #define WORD_NEXT_SHIFT 24
 
 static inline uint64_t word_of(enum slot_state state, enum os_access access, unsigned granted)

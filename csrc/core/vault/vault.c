@@ -7,21 +7,24 @@
 
 #include <errno.h>
 
-static void set_owned_access(struct slot s, enum os_access access)
+/* Of a slot that this thread owns, so that nobody else writes its word. */
+static void set_owned(struct slot s, enum os_access access, bool canary)
 {
-    atomic_store(slot_word(s), word_with(atomic_load(slot_word(s)), access, access));
+    uint64_t h = atomic_load_explicit(slot_word(s), memory_order_relaxed) & ~(uint64_t)WORD_CANARY;
+    h = word_with(h, access, access) | (canary ? WORD_CANARY : 0);
+    atomic_store_explicit(slot_word(s), h, memory_order_release);
 }
 
 int vault_open_owned(struct slot s)
 {
     int error = os_protect(slot_data(s), s.region->data, OS_WRITE);
     if (!error)
-        set_owned_access(s, OS_WRITE);
+        set_owned(s, OS_WRITE, false);
     return error;
 }
 
-enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *out, bool *zeroed,
-                        struct sa_why *why)
+enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *out,
+                        enum slot_holds *holds, struct sa_why *why)
 {
     size_t pages = bytes / vault.page + (bytes % vault.page != 0);
     size_t data, all;
@@ -46,7 +49,8 @@ enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *
     lock_give(LOCK_VAULT);
     if (code)
         return code;
-    *zeroed = large;
+    uint64_t h = atomic_load_explicit(slot_word(*out), memory_order_relaxed);
+    *holds = large ? HOLDS_ZEROS : h & WORD_CANARY ? HOLDS_CANARY : HOLDS_NOISE;
     int error = vault_open_owned(*out);
     if (!error)
         return SA_OK;
@@ -65,18 +69,21 @@ static bool stays_empty(void)
     return now - before >= WHILE_MS;
 }
 
-void vault_put(struct slot s, size_t size, bool whole)
+void vault_put(struct slot s, size_t size, bool whole) { vault_put_canary(s, size, whole, false); }
+
+void vault_put_canary(struct slot s, size_t size, bool whole, bool canary)
 {
     bool large = large_is(s);
     if (!large && whole) {
         if (word_access(atomic_load(slot_word(s))) != OS_NONE)
             whole = os_protect(slot_data(s), s.region->data, OS_NONE) == 0;
-        set_owned_access(s, OS_NONE);
+        set_owned(s, OS_NONE, canary);
     }
     lock_take(LOCK_VAULT);
     vault.live--;
     vault.live_bytes -= size;
-    atomic_fetch_add_explicit(&vault.returns, 1, memory_order_relaxed);
+    uint64_t returns = atomic_load_explicit(&vault.returns, memory_order_relaxed);
+    atomic_store_explicit(&vault.returns, returns + 1, memory_order_relaxed); /* locked */
     slot_set_owner(s, NULL);
     relock_forget(s);
     if (large)

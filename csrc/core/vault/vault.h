@@ -36,13 +36,12 @@ static inline bool vault_started(void) { return vault_here() != 0; }
 /* Names the process identity that an arena belongs to. [any] */
 uint32_t vault_epoch(void);
 
-/* Get a slot with at least `bytes` of data, accessible, SLOT_OWNED, holding noise
- * or, where *zeroed, nothing. `size` is what its arena counts for in the status. It has as
- * many protections as are to be had, and at least those of LOCK, SECRETMEM and NODUMP that
- * are in `least`; else SA_UNPROTECTED, and nobody is told of a shortfall. It goes back with
- * vault_put, retired or never published. [any] */
+/* Get a slot with at least `bytes` of data, accessible, SLOT_OWNED; *holds tells what is there.
+ * `size` is what its arena counts for in the status. It has as many protections as are to be had,
+ * and at least those of LOCK, SECRETMEM and NODUMP that are in `least`; else SA_UNPROTECTED, and
+ * nobody is told of a shortfall. It goes back with vault_put, retired or never published. [any] */
 SA_MUST_USE enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *out,
-                                    bool *zeroed, struct sa_why *why);
+                                    enum slot_holds *holds, struct sa_why *why);
 
 /* Make the pages of a slot that is owned, and was just taken, accessible. 0 or an errno. [any] */
 SA_MUST_USE int vault_open_owned(struct slot s);
@@ -55,7 +54,9 @@ unsigned pages_ask_less(unsigned ask, unsigned least);
 /* As SA_UNPROTECTED where arenas cannot have the protections in `required` for another reason
  * than a limit: the platform or the program's own choice. [any] */
 SA_MUST_USE enum sa_code vault_may_have(unsigned required, struct sa_why *why);
-/* `whole`: its pages are as they were given. [any] */
+/* `whole`: its pages are as they were given. With `canary` they hold that, else noise or
+ * nothing. [any] */
+void vault_put_canary(struct slot s, size_t size, bool whole, bool canary);
 void vault_put(struct slot s, size_t size, bool whole);
 
 /* Give up a slot in whose place somebody else has mapped something. [any] */

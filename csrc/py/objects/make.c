@@ -90,7 +90,8 @@ int py_home_of_call(struct py_home *home, const char *call, Py_ssize_t takes, Py
 
 PyObject *py_arena_named(struct py_state *state, PyObject *self, const struct py_home *home)
 {
-    if (py_arena_rename(state, self, home->name) == 0 && py_warn_shortfall(state, home->name) == 0)
+    if ((!*home->name || py_arena_rename(state, self, home->name) == 0) &&
+        py_warn_shortfall(state, home->name) == 0)
         return self;
     Py_DECREF(self);
     return NULL;
@@ -108,7 +109,9 @@ int py_arena_rename(struct py_state *state, PyObject *self, const char *name)
 
 /* ---- its first fill -------------------------------------------------------------- */
 
-PyObject *py_arena_begin(struct py_state *state, size_t size, const struct py_home *home)
+/* Of no content it is an arena inside its first fill. */
+static PyObject *make(struct py_state *state, size_t size, struct sa_content content,
+                      const struct py_home *home)
 {
     if (py_import_rest(state) < 0)
         return NULL;
@@ -119,12 +122,12 @@ PyObject *py_arena_begin(struct py_state *state, size_t size, const struct py_ho
     enum sa_code code;
     if (home->pool) {
         arena_data(self)->pool = py_pool_hold(home->pool);
-        code = sa_pool_alloc_with(pool_data(home->pool)->core, py_core_of(self), size,
-                                  home->required, &why);
+        code = sa_pool_alloc_of(pool_data(home->pool)->core, py_core_of(self), size, content,
+                                home->required, &why);
         if (code != SA_OK)
             py_pool_fail(state, code, &why, home->name);
     } else {
-        code = sa_arena_make_with(py_core_of(self), size, home->align, home->required, &why);
+        code = sa_arena_make_of(py_core_of(self), size, home->align, content, home->required, &why);
         if (code != SA_OK)
             py_fail_named(state, code, &why, home->name);
     }
@@ -133,6 +136,11 @@ PyObject *py_arena_begin(struct py_state *state, size_t size, const struct py_ho
         return NULL;
     }
     return py_arena_named(state, self, home);
+}
+
+PyObject *py_arena_begin(struct py_state *state, size_t size, const struct py_home *home)
+{
+    return make(state, size, (struct sa_content){.from = NULL}, home);
 }
 
 PyObject *py_arena_end(struct py_state *state, PyObject *self, enum sa_code code)
@@ -217,20 +225,22 @@ static PyObject *of_parts(struct py_state *state, struct py_span *parts, size_t 
 
 PyObject *py_arena_of(struct py_state *state, PyObject *source, const struct py_home *home)
 {
-    if (!PyBytes_CheckExact(source)) { /* which is neither a size nor refused */
-        size_t size = 0;
-        int sized = is_size(source, &size);
-        if (sized < 0)
-            return NULL;
-        if (sized) {
-            PyObject *self = py_arena_begin(state, size, home);
-            return self ? py_arena_end(state, self, SA_OK) : NULL; /* born as zero bytes */
-        }
-        if (!PyObject_CheckBuffer(source) && !PyUnicode_Check(source)) {
-            PyErr_Format(PyExc_TypeError, "the source is an int or bytes-like, not %R",
-                         (PyObject *)Py_TYPE(source));
-            return NULL;
-        }
+    if (PyBytes_CheckExact(source)) { /* neither a size nor refused, and it stays as it is */
+        struct sa_content copy = {.from = PyBytes_AsString(source)};
+        return make(state, (size_t)PyBytes_Size(source), copy, home);
+    }
+    size_t size = 0;
+    int sized = is_size(source, &size);
+    if (sized < 0)
+        return NULL;
+    if (sized) {
+        PyObject *self = py_arena_begin(state, size, home);
+        return self ? py_arena_end(state, self, SA_OK) : NULL; /* born as zero bytes */
+    }
+    if (!PyObject_CheckBuffer(source) && !PyUnicode_Check(source)) {
+        PyErr_Format(PyExc_TypeError, "the source is an int or bytes-like, not %R",
+                     (PyObject *)Py_TYPE(source));
+        return NULL;
     }
     struct py_span span;
     if (py_span_open(source, false, &span) < 0)
@@ -240,23 +250,29 @@ PyObject *py_arena_of(struct py_state *state, PyObject *source, const struct py_
     return self;
 }
 
+static enum sa_code random_without_gil(struct sa_arena *core, struct sa_why *why)
+{
+    enum sa_code code;
+    // clang-format off
+    Py_BEGIN_ALLOW_THREADS /* nobody knows of the arena yet but its pool, if that closes */
+    code = sa_store_random(core, why);
+    Py_END_ALLOW_THREADS
+    // clang-format on
+        return code;
+}
+
 PyObject *py_arena_of_random(struct py_state *state, PyObject *number, const struct py_home *home)
 {
     size_t size = 0;
     if (py_size_of(number, "the size", &size) < 0)
         return NULL;
+    if (size < RANDOM_WITHOUT_GIL)
+        return make(state, size, (struct sa_content){.random = true}, home);
     PyObject *self = py_arena_begin(state, size, home);
     if (!self)
         return NULL;
     struct sa_why why = {0};
-    enum sa_code code;
-    if (size < RANDOM_WITHOUT_GIL) {
-        code = sa_store_random(py_core_of(self), &why);
-    } else {
-        Py_BEGIN_ALLOW_THREADS /* nobody knows of the arena yet but its pool, if that closes */
-            code = sa_store_random(py_core_of(self), &why);
-        Py_END_ALLOW_THREADS
-    }
+    enum sa_code code = random_without_gil(py_core_of(self), &why);
     if (code == SA_OK)
         return py_arena_end(state, self, SA_OK);
     Py_DECREF(self);

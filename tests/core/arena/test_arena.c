@@ -1,8 +1,10 @@
 /* Life of an arena: making, lending, wiping, checking, closing. */
 #include "arenas.h"
+#include "vault/canary.h"
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/mman.h>
 #ifdef __linux__
 #include "linux.h"
 #endif
@@ -476,6 +478,94 @@ static void *lives(void *with)
     return NULL;
 }
 
+/* The page of a small arena that is closed holds canary all over, nothing of the content, and the
+ * next arena there relies on it; not where a wipe came over it while it lived. */
+TEST(canary_stays_on_parked_pages)
+{
+    struct sa_arena a = {0}, kept = {0};
+    make(&kept, 1, 1, 7); /* while one lives pages stay parked */
+    for (int wiped = 0; wiped < 2; wiped++)
+        for (size_t size = 0; size <= page() / 2; size = size * 3 + 1) {
+            make(&a, size, 1, 7);
+            uint8_t *data = slot_data(arena_slot(&a)), *end = data + page();
+            _Atomic uint64_t *word = slot_word(arena_slot(&a));
+            CHECK(canary_whole(data, end - size));
+            if (wiped)
+                OK(sa_wipe(&a, &why));
+            sa_close(&a);
+            SAME(word_state(atomic_load(word)), SLOT_PARKED);
+            SAME(mprotect(data, page(), PROT_READ), 0);
+            CHECK(canary_whole(data, end) == !wiped);
+            CHECK(!!(atomic_load(word) & WORD_CANARY) == !wiped);
+            CHECK(size < 16 || !is_content(end - size, size, 7));
+            SAME(mprotect(data, page(), PROT_NONE), 0);
+        }
+    for (int i = 0; i < 200; i++) { /* whatever page it gets, of those and others */
+        make(&a, (size_t)i * 31 % page(), 1, 7);
+        OK(sa_check(&a));
+        uint8_t *data = slot_data(arena_slot(&a));
+        CHECK(canary_whole(data, data + page() - a.size));
+        sa_close(&a);
+    }
+    sa_close(&kept);
+}
+
+/* Content that is there from the first moment on: a copy, or random bytes. */
+TEST(made_of_content)
+{
+    static const size_t sizes[] = {0, 1, 32, 5000, 70000};
+    uint8_t source[70000];
+    put_content(source, sizeof source, 9);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct sa_arena copy = {0}, random = {0}, other = {0};
+        size_t n = sizes[i];
+        OK(sa_arena_make_of(&copy, n, 1, (struct sa_content){.from = source}, 0, &why));
+        OK(sa_arena_make_of(&random, n, 1, (struct sa_content){.random = true}, 0, &why));
+        OK(sa_arena_make_of(&other, n, 1, (struct sa_content){.random = true}, 0, &why));
+        SAME(sa_state_of(&copy), SA_USABLE);
+        CHECK(is_content(raw(&copy), n, 9));
+        CHECK(n < 16 || memcmp(raw(&random), raw(&other), n) != 0);
+        CHECK(n < 16 || memcmp(raw(&random), source, n) != 0);
+        OK(sa_check(&copy));
+        OK(sa_store(&copy, 0, source, n));
+        sa_close(&copy);
+        sa_close(&random);
+        sa_close(&other);
+    }
+}
+
+static _Atomic bool ended;
+
+static void *wipes_all(void *unused)
+{
+    while (!atomic_load(&ended))
+        (void)vault_wipe_all(true);
+    return unused;
+}
+
+/* What the kernel puts there after a wipe went by is overwritten: the arena is whole, or noise. */
+TEST(wiped_while_it_is_made)
+{
+    pthread_t wiper;
+    SAME(pthread_create(&wiper, NULL, wipes_all, NULL), 0);
+    for (int wiped = 0, turn = 0; wiped < 3; turn++) {
+        struct sa_arena a = {0};
+        CHECK(turn < 5000);
+        OK(sa_arena_make_of(&a, 1 << 20, 1, (struct sa_content){.random = true}, 0, &why));
+        if (sa_state_of(&a) == SA_IS_WIPED) {
+            atomic_store(&ended, true);
+            SAME(pthread_join(wiper, NULL), 0);
+            CHECK(slot_is_noise(arena_slot(&a)));
+            wiped++;
+            atomic_store(&ended, false);
+            SAME(pthread_create(&wiper, NULL, wipes_all, NULL), 0);
+        }
+        sa_close(&a);
+    }
+    atomic_store(&ended, true);
+    SAME(pthread_join(wiper, NULL), 0);
+}
+
 TEST(many_lives)
 {
     pthread_t threads[4];
@@ -508,6 +598,9 @@ int main(int argc, char **argv)
 #ifdef __linux__
     RUN(closed_once);
 #endif
+    RUN(canary_stays_on_parked_pages);
+    RUN(made_of_content);
+    RUN(wiped_while_it_is_made);
     RUN(many_lives);
     return check_end();
 }

@@ -18,8 +18,8 @@ static size_t page(void) { return os_page_size(); }
 static struct slot take(size_t bytes)
 {
     struct slot s;
-    bool zeroed;
-    OK(vault_take(bytes, bytes, 0, &s, &zeroed, &why));
+    enum slot_holds holds;
+    OK(vault_take(bytes, bytes, 0, &s, &holds, &why));
     return s;
 }
 
@@ -183,9 +183,9 @@ static void *takes_and_puts(void *with)
     unsigned seed = (unsigned)(uintptr_t)with;
     for (int i = turns; i--;) {
         struct slot s;
-        bool zeroed;
+        enum slot_holds holds;
         size_t bytes = ((size_t)1 << rand_r(&seed) % 6) * page();
-        OK(vault_take(bytes, bytes, 0, &s, &zeroed, &mine));
+        OK(vault_take(bytes, bytes, 0, &s, &holds, &mine));
         slot_data(s)[bytes - 1] = (uint8_t)seed;
         sched_yield();
         SAME(slot_data(s)[bytes - 1], (uint8_t)seed); /* it is ours alone */
@@ -440,14 +440,14 @@ TEST(large_ones_at_the_map_limit)
     vault.maps = os_map_limit() / 16 * 15 - 40;
     size_t n = 0;
     enum sa_code code = SA_OK;
-    bool zeroed;
-    while (n < 300 && !(code = vault_take(17 * page(), 1, 0, &slots[n], &zeroed, &why)))
+    enum slot_holds holds;
+    while (n < 300 && !(code = vault_take(17 * page(), 1, 0, &slots[n], &holds, &why)))
         n++;
     SAME(code, SA_NO_MEMORY);
     SAME(n, 10);
     CHECK(why.limit && !strcmp(why.limit, "vm.max_map_count"));
     vault_put(slots[0], 1, true);
-    OK(vault_take(17 * page(), 1, 0, &slots[0], &zeroed, &why));
+    OK(vault_take(17 * page(), 1, 0, &slots[0], &holds, &why));
 }
 
 /* ---- other limits --------------------------------------------------------------------------------- */
@@ -543,9 +543,9 @@ TEST(given_back_under_mlockall)
     OK(vault_enter(&why));
     SAME(mlockall(MCL_FUTURE), 0);
     static struct slot slots[4000];
-    bool zeroed;
+    enum slot_holds holds;
     int n = 0;
-    while (n < 4000 && !vault_take(1, 1, 0, &slots[n], &zeroed, &why))
+    while (n < 4000 && !vault_take(1, 1, 0, &slots[n], &holds, &why))
         n++; /* until not even unlocked pages are to be had */
     CHECK(n > 500 && n < 4000);
     for (int i = 0; i < n; i++)

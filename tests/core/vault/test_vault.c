@@ -20,11 +20,11 @@ static size_t page(void) { return os_page_size(); }
 static struct slot take(size_t bytes)
 {
     struct slot s;
-    bool zeroed;
-    OK(vault_take(bytes, bytes, 0, &s, &zeroed, &why));
+    enum slot_holds holds;
+    OK(vault_take(bytes, bytes, 0, &s, &holds, &why));
     SAME(word_state(atomic_load(slot_word(s))), SLOT_OWNED);
     SAME(word_access(atomic_load(slot_word(s))), OS_WRITE);
-    if (zeroed)
+    if (holds == HOLDS_ZEROS)
         for (size_t i = 0; i < s.region->data; i += 512)
             SAME(slot_data(s)[i], 0);
     return s;

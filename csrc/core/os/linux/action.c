@@ -25,6 +25,8 @@ extern const char back_from_a_handler[];
 __asm__(".pushsection .text\n"
         ".balign 16\n"
         "nop\n" /* an unwinder looks for the function of the byte before */
+        ".globl back_from_a_handler\n" /* linked as a whole, its user may be elsewhere */
+        ".hidden back_from_a_handler\n"
         ".type back_from_a_handler, @function\n"
         "back_from_a_handler:\n"
         "movq $15, %rax\n"
