@@ -208,20 +208,25 @@ check-wheel: ## install the wheel FILE in a clean venv of PYTHON and run TESTS
 
 # ---- benchmarks ---------------------------------------------------------------
 
-.PHONY: bench bench-channel bench-docs
+.PHONY: bench bench-channel bench-shelter bench-docs
 bench: install $(VENV)/.bench $(BUILD)/bench-core.so $(BUILD)/bench-channel.so ## everything the figures rest on, side by side
-	$(PY) -P bench/run.py $(BUILD)/bench-core.so $(BENCH_ARGS)
+	$(PY) bench/run.py $(BUILD)/bench-core.so $(BENCH_ARGS)
 	$(PY) -P bench/death.py
 	$(PY) -P bench/threads.py
 	$(PY) -P bench/channel.py $(BUILD)/bench-channel.so
 	$(PY) -P bench/heap.py
 	$(PY) -P bench/residue.py
+	$(PY) bench/shelter.py $(BENCH_SHELTER_ARGS)
+
+bench-shelter: install ## sheltered calls and `run`, beside the plain interpreter, in CPU time
+	$(PY) bench/shelter.py $(BENCH_SHELTER_ARGS)
 
 bench-channel: install $(BUILD)/bench-channel.so ## from a child's fault to its parent, beside a byte by hand
 	$(PY) -P bench/channel.py $(BUILD)/bench-channel.so
 
 bench-docs: ## the same, written into README and docs/performance.md
-	$(MAKE) bench BENCH_ARGS='--json $(BUILD)/bench.json --svg docs/performance.svg --markdown README.md docs/performance.md'
+	$(MAKE) bench BENCH_ARGS='--json $(BUILD)/bench.json --svg docs/performance.svg --markdown README.md docs/performance.md' \
+	    BENCH_SHELTER_ARGS='--markdown docs/performance.md'
 
 $(VENV)/.bench: pyproject.toml $(VENV)/.made
 	$(GROUPS) --group bench
@@ -298,7 +303,7 @@ $(VENV)/.attacks: pyproject.toml $(VENV)/.made
 
 # ---- deeper checks ---------------------------------------------------------------
 
-CHECKS := check-warnings check-cppcheck check-layers check-format check-lint check-workflows check-sdist check-macos check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-works-with check-with-others check-attacks
+CHECKS := check-warnings check-cppcheck check-layers check-format check-lint check-workflows check-sdist check-macos check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-shelter check-works-with check-with-others check-attacks
 .PHONY: check $(CHECKS) check-docs check-freethreaded
 check: $(CHECKS) ## all of the checks below
 
@@ -353,6 +358,23 @@ $(VENV)/.neighbours: pyproject.toml $(VENV)/.pytest
 
 check-neighbours: install $(VENV)/.neighbours ## with other libraries that handle fatal signals, and in a notebook
 	$(PY) -P -m pytest -o cache_dir=$(BUILD)/pytest -rs tests/crash/test_neighbours.py tests/api/test_getpass.py::test_in_jupyters_kernel
+
+$(VENV)/.shelter: pyproject.toml $(VENV)/.pytest
+	$(GROUPS) --group shelter
+	touch $@
+
+check-shelter: install $(VENV)/.shelter ## what sheltered calls leave of a secret, 71 kinds; forks and limits
+	$(PY) -P tests/checks/shelter/leftovers.py
+	SECALLOC_TRIALS=200 $(PY) -P -m pytest -q -o cache_dir=$(BUILD)/pytest tests/shelter/test_shelter.py -k 'fork or no_memory'
+
+# Where the interpreter has them: Debian's has not.
+check-shelter-cpython: ## CPython's own tests inside of a sheltered call, with every CPython found; ARGS: files
+	@set -e; for p in $$(sh tests/pythons.sh | grep -v 't/bin/\|t$$'); do \
+	    $(MAKE) -s install PYTHON=$$p; $(MAKE) -s shelter-cpython PYTHON=$$p; done
+
+.PHONY: shelter-cpython check-shelter-cpython
+shelter-cpython:
+	$(PY) -P tests/checks/shelter/cpython.py $(ARGS)
 
 # The C programs ten times as often as the matrix, which costs about 15 s a round.
 N := 1

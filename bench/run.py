@@ -18,33 +18,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyperf
+from table import Row, markdown, replace_between_markers
 
 PASSES = 3
 HERE = Path(__file__).parent
 Figures = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: `value` is to be at most `bar`, or at least."""
-
-    what: str
-    figure: str
-    value: float
-    bar: float
-    at_least: bool = False
-
-    @property
-    def met(self) -> bool:
-        return self.value >= self.bar if self.at_least else self.value <= self.bar
-
-    @property
-    def limit(self) -> str:
-        return f"{'at least' if self.at_least else 'at most'} {self.bar:,.4g}"
 
 
 def libraries() -> dict[str, str]:
@@ -187,19 +168,6 @@ def machine(f: Figures) -> str:
     )
 
 
-def markdown(rows: list[Row], f: Figures) -> str:
-    lines = ["| what | figures | ratio or value | bar |", "| --- | --- | --- | --- |"]
-    lines += [f"| {r.what} | {r.figure} | {r.value:,.3g} | {r.limit} |" for r in rows]
-    return "\n".join([*lines, "", machine(f)])
-
-
-def replace_between_markers(path: Path, text: str) -> None:
-    """Put the table where the file says `<!-- figures -->`."""
-    begin, end = "<!-- figures -->", "<!-- end of figures -->"
-    before, rest = path.read_text().split(begin, 1)
-    path.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end, 1)[1]}")
-
-
 def svg(rows: list[Row]) -> str:
     """Each ratio as a bar, on a scale on which 1 is the bar to be met."""
     wide, line, left = 900, 24, 560
@@ -250,7 +218,7 @@ def main() -> int:
     if options.svg:
         options.svg.write_text(svg(rows))
     for path in options.markdown:
-        replace_between_markers(path, markdown(rows, figures))
+        replace_between_markers(path, "figures", f"{markdown(rows)}\n\n{machine(figures)}")
     return 0 if all(r.met for r in rows) else 1
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import check, dies, linux_only, run
+from support import TRIALS, check, dies, linux_only, run
 
 import secalloc
 from secalloc import is_sheltered, shelter, sheltered
@@ -334,7 +334,7 @@ assert len(kept[5][0]) == 3, "a child's change is its own"
 
 
 def test_a_forked_child_has_its_own_copy() -> None:
-    check(FORKS.replace("TURNS", "40"), timeout=120)
+    check(FORKS.replace("TURNS", str(TRIALS)))
 
 
 def test_a_childs_copy_counts_until_it_goes() -> None:
@@ -362,12 +362,21 @@ resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 65536))
 import warnings; warnings.simplefilter("ignore")
 import gc, secalloc
 kept = secalloc.shelter(lambda: [os.urandom(300) for _ in range(20)])
+done = threading.Event()
+def busy():
+    while not done.is_set():
+        try: secalloc.shelter(lambda: [str(n) for n in range(100)])
+        except (MemoryError, SystemError): pass
+beside = threading.Thread(target=busy)
+beside.start()
 for turn in range(20):
     pid = os.fork()
     if pid == 0:
         gc.collect()
         os._exit(7 if all(len(k) == 300 for k in kept) else 9)
     assert os.waitpid(pid, 0)[1] == 7 << 8
+done.set()
+beside.join()
 """
     check(code)
 
@@ -388,11 +397,14 @@ os.wait()
     check(code)
 
 
+LIMITS = range(16, 16 + TRIALS, 4) if TRIALS > 100 else [16, 20, 28, 40, 64, 100, 200, 400]
+"""KiB: with SECALLOC_TRIALS=200 fifty of them, as make check-shelter has it."""
+
 # ---- limits ----------------------------------------------------------------------------------
 
 
 @linux_only
-@pytest.mark.parametrize("limit", [16, 20, 28, 40, 64, 100, 200, 400])
+@pytest.mark.parametrize("limit", LIMITS)
 def test_no_memory_is_an_error_inside(limit: int) -> None:
     """Never ordinary memory, and never a crash."""
     code = f"""
@@ -403,10 +415,10 @@ resource.setrlimit(resource.RLIMIT_MEMLOCK, ({limit} << 10, {limit} << 10))
 import warnings; warnings.simplefilter("ignore")
 import gc, secalloc
 held = []
-def fill():
-    while True: held.append(os.urandom(len(held) % 300 + 2))
+def fill(turn):
+    while True: held.append(os.urandom(len(held) * 7**turn % (300 << 4 * turn) + 2))
 for turn in range(3):
-    try: secalloc.shelter(fill)
+    try: secalloc.shelter(fill, turn)
     except (MemoryError, SystemError, secalloc.ProtectionError): pass
     else: raise AssertionError
     assert all(map(secalloc.is_sheltered, held))

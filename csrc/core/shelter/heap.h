@@ -23,6 +23,9 @@ void *heap_resize(void *block, size_t bytes);
 /* Whether the address lies in a block or between blocks of the heap. [any] */
 static inline bool heap_has(const void *p) { return spans_find(p) != NULL; }
 
+/* False: it does not, by two comparisons. [any] */
+static inline bool heap_may_have(const void *p) { return spans_enclose(p); }
+
 /* How many bytes of a block may be written. [any] */
 size_t heap_size(const void *block);
 

@@ -2,8 +2,8 @@
  * heap, and a block of the heap goes back there whoever lets it go.
  *
  * Once in place they stay: a block of ours would otherwise be freed by an allocator that does not
- * know it. Each keeps the context of the function that it stands before, and ignores it, so that
- * a thread that sees half of the change calls one of the two all the same. */
+ * know it. Each keeps the context of the function that it stands before, so that a thread that sees
+ * half of the change calls one of the two all the same. */
 #include "shelter/hooks.h"
 
 #include "fatal/levels.h"
@@ -39,11 +39,6 @@ static struct allocator original[DOMAINS];
 static _Thread_local unsigned depth FEW;
 static _Atomic unsigned inside_now; /* threads; looked at first, so that idle costs a load */
 
-static inline bool inside(void)
-{
-    return atomic_load_explicit(&inside_now, memory_order_relaxed) && depth;
-}
-
 void hooks_enter(void)
 {
     if (!depth++)
@@ -65,20 +60,30 @@ void hooks_forked(void) { atomic_store(&inside_now, depth != 0); }
 
 /* ---- what stands before ------------------------------------------------------------------- */
 
-static inline void *take(const struct allocator *by, size_t bytes)
+/* What comes from within a call, and what goes back to the heap, is told from the rest by as
+ * little as possible: a test or two, and a jump with the arguments as they came. */
+#define RARELY(condition) __builtin_expect(condition, 0)
+#define APART __attribute__((noinline, cold))
+
+static inline bool somebody_inside(void)
 {
-    return inside() ? heap_take(bytes, false) : by->malloc(by->ctx, bytes);
+    return RARELY(atomic_load_explicit(&inside_now, memory_order_relaxed) != 0);
 }
 
-static inline void *take_zeroed(const struct allocator *by, size_t count, size_t bytes)
+static APART void *take(const struct allocator *by, size_t bytes)
+{
+    return depth ? heap_take(bytes, false) : by->malloc(by->ctx, bytes);
+}
+
+static APART void *take_zeroed(const struct allocator *by, size_t count, size_t bytes)
 {
     size_t all;
-    if (!inside())
+    if (!depth)
         return by->calloc(by->ctx, count, bytes);
     return __builtin_mul_overflow(count, bytes, &all) ? NULL : heap_take(all, true);
 }
 
-static inline void give(const struct allocator *by, void *block)
+static APART void give(const struct allocator *by, void *block)
 {
     if (heap_has(block))
         heap_give(block);
@@ -104,11 +109,11 @@ static void *bring_in(const struct allocator *by, void *block, size_t bytes)
     return to;
 }
 
-static inline void *resize(const struct allocator *by, void *block, size_t bytes)
+static APART void *resize(const struct allocator *by, void *block, size_t bytes)
 {
     if (block && heap_has(block))
         return heap_resize(block, bytes);
-    if (!inside())
+    if (!depth)
         return by->realloc(by->ctx, block, bytes);
     return block ? bring_in(by, block, bytes) : heap_take(bytes, false);
 }
@@ -116,23 +121,26 @@ static inline void *resize(const struct allocator *by, void *block, size_t bytes
 #define BEFORE(domain, name) \
     static void *take_##name(void *ctx, size_t bytes) \
     { \
-        (void)ctx; \
-        return take(&original[domain], bytes); \
+        return somebody_inside() ? take(&original[domain], bytes) \
+                                 : original[domain].malloc(ctx, bytes); \
     } \
     static void *take_zeroed_##name(void *ctx, size_t count, size_t bytes) \
     { \
-        (void)ctx; \
-        return take_zeroed(&original[domain], count, bytes); \
+        return somebody_inside() ? take_zeroed(&original[domain], count, bytes) \
+                                 : original[domain].calloc(ctx, count, bytes); \
     } \
     static void *resize_##name(void *ctx, void *block, size_t bytes) \
     { \
-        (void)ctx; \
-        return resize(&original[domain], block, bytes); \
+        return somebody_inside() || RARELY(heap_may_have(block)) \
+                   ? resize(&original[domain], block, bytes) \
+                   : original[domain].realloc(ctx, block, bytes); \
     } \
     static void give_##name(void *ctx, void *block) \
     { \
-        (void)ctx; \
-        give(&original[domain], block); \
+        if (RARELY(heap_may_have(block))) \
+            give(&original[domain], block); \
+        else \
+            original[domain].free(ctx, block); \
     }
 BEFORE(RAW, raw)
 BEFORE(MEM, mem)

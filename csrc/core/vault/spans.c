@@ -8,6 +8,7 @@
 enum { RECORDS = 1 << 18, CHUNK = 1 << 20 };
 
 _Atomic(spans_middle *) spans_top[SPANS_TOP];
+_Atomic uintptr_t spans_low = UINTPTR_MAX, spans_high;
 
 static struct span *records; /* RECORDS of them, most never touched */
 static _Atomic uint32_t count;
@@ -84,6 +85,14 @@ static struct span *take_record(void)
     return &records[n];
 }
 
+static void widen(uintptr_t low, uintptr_t high)
+{
+    if (low < atomic_load(&spans_low))
+        atomic_store(&spans_low, low);
+    if (high > atomic_load(&spans_high))
+        atomic_store(&spans_high, high);
+}
+
 struct span *spans_add(uint8_t *at, size_t bytes)
 {
     struct span *s = take_record();
@@ -99,6 +108,7 @@ struct span *spans_add(uint8_t *at, size_t bytes)
     if (!atomic_load(&process))
         atomic_store(&process, os_process());
     atomic_store(ours, 1);
+    widen((uintptr_t)at, (uintptr_t)at + bytes);
     atomic_store(&s->at, at);
     atomic_fetch_add(&slots, 1);
     return s;

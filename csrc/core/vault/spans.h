@@ -29,12 +29,23 @@ typedef _Atomic(struct span *) spans_leaf[SPANS_LEAF];
 typedef _Atomic(spans_leaf *) spans_middle[SPANS_MIDDLE];
 extern _Atomic(spans_middle *) spans_top[SPANS_TOP];
 
+/* No span lies below or above: most addresses that are asked for are told by that. Never
+ * narrowed, so that who sees half of a change is told of no span less. Not to be reached by way of
+ * a table of the linker's. */
+extern __attribute__((visibility("hidden"))) _Atomic uintptr_t spans_low, spans_high;
+
+static inline bool spans_enclose(const void *p)
+{
+    return (uintptr_t)p >= atomic_load_explicit(&spans_low, memory_order_relaxed) &&
+           (uintptr_t)p < atomic_load_explicit(&spans_high, memory_order_relaxed);
+}
+
 /* The span that holds `p`; NULL: none does. Of an address that somebody owns, so that the span
  * stays. [any] */
 static inline struct span *spans_find(const void *p)
 {
     uintptr_t at = (uintptr_t)p;
-    if (at >> 48)
+    if (!spans_enclose(p))
         return NULL;
     spans_middle *middle = atomic_load_explicit(&spans_top[at >> 34], memory_order_acquire);
     spans_leaf *leaf = middle ? atomic_load_explicit(&(*middle)[at >> 20 & (SPANS_MIDDLE - 1)],
