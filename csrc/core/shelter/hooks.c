@@ -70,12 +70,12 @@ static inline bool somebody_inside(void)
     return RARELY(atomic_load_explicit(&inside_now, memory_order_relaxed) != 0);
 }
 
-static APART void *take(const struct allocator *by, size_t bytes)
+static APART void *take_slowly(const struct allocator *by, size_t bytes)
 {
     return depth ? heap_take(bytes, false) : by->malloc(by->ctx, bytes);
 }
 
-static APART void *take_zeroed(const struct allocator *by, size_t count, size_t bytes)
+static APART void *take_zeroed_slowly(const struct allocator *by, size_t count, size_t bytes)
 {
     size_t all;
     if (!depth)
@@ -83,7 +83,7 @@ static APART void *take_zeroed(const struct allocator *by, size_t count, size_t 
     return __builtin_mul_overflow(count, bytes, &all) ? NULL : heap_take(all, true);
 }
 
-static APART void give(const struct allocator *by, void *block)
+static APART void give_slowly(const struct allocator *by, void *block)
 {
     if (heap_has(block))
         heap_give(block);
@@ -109,7 +109,7 @@ static void *bring_in(const struct allocator *by, void *block, size_t bytes)
     return to;
 }
 
-static APART void *resize(const struct allocator *by, void *block, size_t bytes)
+static APART void *resize_slowly(const struct allocator *by, void *block, size_t bytes)
 {
     if (block && heap_has(block))
         return heap_resize(block, bytes);
@@ -121,24 +121,24 @@ static APART void *resize(const struct allocator *by, void *block, size_t bytes)
 #define BEFORE(domain, name) \
     static void *take_##name(void *ctx, size_t bytes) \
     { \
-        return somebody_inside() ? take(&original[domain], bytes) \
+        return somebody_inside() ? take_slowly(&original[domain], bytes) \
                                  : original[domain].malloc(ctx, bytes); \
     } \
     static void *take_zeroed_##name(void *ctx, size_t count, size_t bytes) \
     { \
-        return somebody_inside() ? take_zeroed(&original[domain], count, bytes) \
+        return somebody_inside() ? take_zeroed_slowly(&original[domain], count, bytes) \
                                  : original[domain].calloc(ctx, count, bytes); \
     } \
     static void *resize_##name(void *ctx, void *block, size_t bytes) \
     { \
         return somebody_inside() || RARELY(heap_may_have(block)) \
-                   ? resize(&original[domain], block, bytes) \
+                   ? resize_slowly(&original[domain], block, bytes) \
                    : original[domain].realloc(ctx, block, bytes); \
     } \
     static void give_##name(void *ctx, void *block) \
     { \
         if (RARELY(heap_may_have(block))) \
-            give(&original[domain], block); \
+            give_slowly(&original[domain], block); \
         else \
             original[domain].free(ctx, block); \
     }
