@@ -165,6 +165,7 @@ __all__ = [
 # Importing enum and typing costs more than all the rest. So these modules wait until they are
 # asked for, or until the first arena: after that the process may be where no file is in reach.
 _LAZY = {
+    "_expiry": (),
     "_pydantic": (),
     "_file": ("read", "write"),
     "_shelter": ("capture", "capturing", "sheltered"),

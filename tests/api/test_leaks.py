@@ -20,6 +20,7 @@ PUBLIC = {
     "Arena.close": "b = secret(); v = memoryview(b); b.close(); v.release()",
     "Arena.closed": "a.closed",
     "Arena.count": "a.count(SECRET[5:9]); large.count(5, 3)",
+    "Arena.expire": "b = secret(); b.expire(3600, idle=True); b.expire(None)",
     "Arena.encrypted": "b = secret(); b.seal(encrypt=True); b.encrypted",
     "Arena.endswith": "a.endswith(SECRET[-5:]); a.endswith((b'x', a[3:]))",
     "Arena.find": "a.find(SECRET[5:9]); a.find(a[7:20], 3); large.find(b'none')",

@@ -39,7 +39,7 @@ PACKAGE = (
     ("_core",),
     ("_kind",),
     ("_file",),
-    ("_channel", "_pydantic", "_shelter", "_terminal", "outlets", "residue", "sources"),
+    ("_channel", "_expiry", "_pydantic", "_shelter", "_terminal", "outlets", "residue", "sources"),
     ("channel",),
     ("__init__",),
     ("_commands",),

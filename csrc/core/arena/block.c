@@ -100,6 +100,7 @@ enum sa_code sa_open(struct sa_arena *a, bool change, struct sa_block *block, st
         return code == SA_FILLING ? SA_WIPED : code;
     block->change = change;
     code = begin_block(a, block, why);
+    use_note(a, atomic_load(&a->use));
     arena_leave(a, USE_MOVING);
     return code;
 }
@@ -114,6 +115,7 @@ enum sa_code sa_open_end(struct sa_block *block, struct sa_why *why)
     if ((code = arena_begin_moving(a, 0)))
         return code;
     bool wiped = arena_generation(a) != block->generation;
+    use_note(a, atomic_load(&a->use));
     atomic_fetch_sub(&a->use, block->change ? USE_EDIT : USE_READ);
     code = arena_apply_access(a, why);
     arena_leave(a, USE_MOVING);

@@ -46,6 +46,7 @@ enum sa_code sa_fill_begin(struct sa_arena *a, struct sa_why *why)
     enum sa_code code = arena_alive(a);
     if (code || (code = arena_begin_moving(a, USE_FILL)))
         return code;
+    use_note(a, atomic_load(&a->use));
     if (!(code = arena_may_replace(a)))
         code = begin_fill(a, why);
     arena_leave(a, USE_MOVING);
@@ -93,6 +94,7 @@ enum sa_code sa_fill_end(struct sa_arena *a, bool whole)
     enum sa_code code = arena_alive(a);
     if (code)
         return code;
+    use_note(a, atomic_load(&a->use));
     switch (leave_fill(a, whole)) {
     case FILL_NOTHING: return SA_OK;
     case FILL_ACCESS: code = arena_close_fill(a); break;

@@ -45,6 +45,8 @@ enum sa_code arena_enter(struct sa_arena *a, uint64_t what, enum arena_need need
         if (atomic_compare_exchange_weak(&a->use, &u, u + what))
             break;
     }
+    if (need != NEED_PAGES)
+        use_note(a, u);
     /* Counted in first, then the pool is looked at: a thread that seals it does so the other way
      * round, so that one of the two sees the other. */
     if ((code = use_permits(u, arena_pool_access(a), need)))
@@ -77,6 +79,8 @@ bool arena_is_last_out(struct sa_arena *a, uint64_t what)
 {
     struct sa_slab *slab = arena_shares(a); /* now: once we are out its owner may free it */
     uint64_t u = atomic_load(&a->use), next;
+    if (what == USE_EXPORT)
+        use_note(a, u);
     do {
         while (place_waits_for(slab, u, what)) {
             lower_before_last(a, what);

@@ -18,6 +18,13 @@ SA_MUST_USE static inline enum sa_code arena_alive(struct sa_arena *a)
     return SA_OK; /* or closed, which arena_enter tells */
 }
 
+/* Where the word says that it is watched, note a use. The arena is counted in, or moving. [any] */
+static inline void use_note(struct sa_arena *a, uint64_t word)
+{
+    if (word & USE_WATCHED)
+        atomic_store_explicit(&a->used, os_since_boot_ms(), memory_order_relaxed);
+}
+
 /* Add `what`, a reader or an export, to the word, once nobody moves the arena;
  * SA_CLOSED, SA_CROWDED where there are too many, SA_WIPED, SA_SEALED or SA_READ_ONLY where
  * its state does not allow what is needed. Whether the content is whole is not looked at.

@@ -28,6 +28,7 @@
 #define USE_CLOSED ((uint64_t)1 << 60)
 #define USE_MOVING ((uint64_t)1 << 61)
 #define USE_GONE ((uint64_t)1 << 62) /* its slot went back */
+#define USE_WATCHED ((uint64_t)1 << 63) /* when it was used last is noted */
 #define USE_BLOCKS (USE_READS | USE_EDITS)
 
 /* What a user that counts in is about to do. */

@@ -105,6 +105,18 @@ struct sa_block {
     bool change;
 };
 
+/* Note from now on when the arena is used, now being the first time, or not any more: whenever its
+ * content is read, written or lent, a block begins or ends, or a buffer is given back. [any] */
+void sa_watch(struct sa_arena *a, bool whether);
+
+/* Who uses it now, and when it was used last, by sa_since_boot_ms(). False: it is closed, or of
+ * another process. [any] */
+struct sa_uses {
+    bool lent, open; /* buffers; blocks and a fill, those of its pool not among them */
+    int64_t last;
+};
+SA_MUST_USE bool sa_uses(struct sa_arena *a, struct sa_uses *out);
+
 /* Begin a block: open for reading, or with `change` for writing too, sealed or not, until
  * sa_open_end; open for reading alone the pages are read-only, unless exports that were
  * writable last. Blocks are counted, a block for changing outweighs. SA_WIPED: there is

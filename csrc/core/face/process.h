@@ -132,6 +132,9 @@ void sa_pause(unsigned turn);
 /* Milliseconds of a clock that only runs on. [any] */
 int64_t sa_now_ms(void);
 
+/* The same of one that runs on while the machine sleeps. */
+int64_t sa_since_boot_ms(void);
+
 /* Bytes in a page. [any] */
 size_t sa_page_size(void);
 

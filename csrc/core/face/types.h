@@ -77,6 +77,7 @@ struct sa_arena {
     _Atomic uint64_t wipes;            /* added to its slot's count: moving changes neither sum */
     _Atomic(struct sa_slab *) slab;    /* of a pooled arena; else NULL */
     uint32_t cell;                     /* its place there */
+    _Atomic int64_t used;              /* when it was used last, where that is noted */
     uint16_t required;                 /* sa_protection bits that it was made with */
     _Atomic bool encrypts;             /* while it is sealed its content is encrypted */
     _Atomic(char *) name;              /* what sa_set_name put there, or NULL */

@@ -378,6 +378,7 @@ void os_unmask(const sigset_t *before);
 uintptr_t os_thread(void);
 
 int64_t os_now_ms(void); /* milliseconds of a clock that only runs on [any] */
+int64_t os_since_boot_ms(void); /* the same of a clock that runs on in suspend [any] */
 int64_t os_about_now_ms(void); /* the same, up to 10 ms behind, at a tenth of the cost [any] */
 
 /* Take one pending signal of the calling thread, if there is one. [signal] */

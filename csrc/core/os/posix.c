@@ -128,6 +128,16 @@ static int64_t ms_by(clockid_t clock)
 
 int64_t os_now_ms(void) { return ms_by(CLOCK_MONOTONIC); }
 
+/* macOS has no CLOCK_BOOTTIME; its CLOCK_MONOTONIC_RAW is mach_continuous_time(). */
+int64_t os_since_boot_ms(void)
+{
+#ifdef CLOCK_BOOTTIME
+    return ms_by(CLOCK_BOOTTIME);
+#else
+    return ms_by(CLOCK_MONOTONIC_RAW);
+#endif
+}
+
 int64_t os_about_now_ms(void)
 {
 #ifdef CLOCK_MONOTONIC_COARSE

@@ -59,7 +59,50 @@ static PyObject *is_secure(PyObject *Py_UNUSED(module), PyObject *object)
     return answer < 0 ? NULL : PyBool_FromLong(answer);
 }
 
+static struct sa_arena *core_of_argument(PyObject *object)
+{
+    if (py_is_arena(object))
+        return py_core_of(object);
+    PyErr_Format(PyExc_TypeError, "an Arena, not %R", (PyObject *)Py_TYPE(object));
+    return NULL;
+}
+
+static PyObject *uses(PyObject *Py_UNUSED(module), PyObject *object)
+{
+    struct sa_uses now;
+    struct sa_arena *core = core_of_argument(object);
+    if (!core)
+        return NULL;
+    if (!sa_uses(core, &now))
+        Py_RETURN_NONE;
+    return Py_BuildValue("OOd", now.lent ? Py_True : Py_False, now.open ? Py_True : Py_False,
+                         (double)now.last / 1000.0);
+}
+
+static PyObject *watch(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *object;
+    int whether;
+    if (!PyArg_ParseTuple(args, "Op:_watch", &object, &whether))
+        return NULL;
+    struct sa_arena *core = core_of_argument(object);
+    if (!core)
+        return NULL;
+    sa_watch(core, whether);
+    Py_RETURN_NONE;
+}
+
 PyMethodDef py_arena_functions[] = {
+    {"_uses", uses, METH_O,
+     PyDoc_STR(
+         "_uses(arena, /)\n--\n\n"
+         "Whether buffers of it are lent, whether a block is open, and when it was used last\n"
+         "in seconds of CLOCK_BOOTTIME, where _watch() was told to note it; None: it is\n"
+         "closed.")},
+    {"_watch", watch, METH_VARARGS,
+     PyDoc_STR("_watch(arena, whether, /)\n--\n\n"
+               "Note from now on when it is used, or not any more.")},
+
     {"clear", clear, METH_O,
      PyDoc_STR("clear(buffer, /)\n--\n\n"
                "Overwrite any writable contiguous buffer with the current noise.\n\n"

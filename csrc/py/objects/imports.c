@@ -41,3 +41,21 @@ int py_import_rest(struct py_state *state)
     atomic_store(&state->complete, true);
     return 0;
 }
+
+PyObject *py_call_late(struct py_state *state, const char *module, const char *function,
+                       PyObject *args)
+{
+    PyObject *name = args && py_import_one(state, module) == 0
+                         ? PyUnicode_FromFormat("secalloc.%s", module)
+                         : NULL;
+    PyObject *imported = name ? PyImport_GetModule(name) : NULL;
+    if (name && !imported && !PyErr_Occurred())
+        PyErr_SetString(PyExc_RuntimeError, "secalloc is being unloaded, or not loaded yet");
+    PyObject *called = imported ? PyObject_GetAttrString(imported, function) : NULL;
+    PyObject *result = called ? PyObject_CallObject(called, args) : NULL;
+    Py_XDECREF(called);
+    Py_XDECREF(imported);
+    Py_XDECREF(name);
+    Py_XDECREF(args);
+    return result;
+}

@@ -156,6 +156,22 @@ static PyObject *arena_open(PyObject *self, PyObject *args, PyObject *kwargs)
     return py_block_new(py_state_of(self), self, mode, ms);
 }
 
+/* The clock and the thread are Python's. */
+static PyObject *arena_expire(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"", "idle", "grace", NULL};
+    PyObject *after, *grace = NULL;
+    int idle = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pO:expire", names, &after, &idle, &grace))
+        return NULL;
+    enum sa_code code = reachable(self);
+    if (code != SA_OK)
+        return py_fail_of(self, code, NULL);
+    grace = grace ? Py_NewRef(grace) : PyFloat_FromDouble(1.0);
+    args = grace ? Py_BuildValue("OOON", self, after, idle ? Py_True : Py_False, grace) : NULL;
+    return py_call_late(py_state_of(self), "_expiry", "expire", args);
+}
+
 /* ---- what it is ------------------------------------------------------------------ */
 
 static PyObject *arena_size(PyObject *self, void *Py_UNUSED(closure))
@@ -282,6 +298,18 @@ static PyMethodDef methods[] = {
                "timeout seconds, as rotate(), for exported buffers to be released and open()\n"
                "blocks to end, then BufferError. ValueError: the source has another size; the\n"
                "other errors are those of Arena() and rotate(). Then nothing changed.")},
+    {"expire", (PyCFunction)(void (*)(void))arena_expire, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR(
+         "expire($self, after, /, *, idle=False, grace=1.0)\n--\n\n"
+         "Clear the arena that many seconds from now, or with idle from its last use.\n\n"
+         "A use is whatever reads, writes or lends the content, a block's begin and end; and\n"
+         "as long as a buffer is exported the arena is in use. An open() block is waited for\n"
+         "up to grace seconds; then the content is cleared regardless, and the block's end is\n"
+         "a WipedError. Blocks of a pool are not waited for. The clock runs on while the\n"
+         "machine sleeps (CLOCK_BOOTTIME; mach_continuous_time on macOS): what is due then is\n"
+         "cleared within a second of its waking. None cancels, and another call takes the place\n"
+         "of the one before. One thread serves all arenas of the process; a child by fork has\n"
+         "none of it. ValueError: after or grace is negative, infinite or no number of seconds.")},
     {"seal", (PyCFunction)(void (*)(void))arena_seal, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR(
          "seal($self, /, *, encrypt=None, timeout=0)\n--\n\n"
