@@ -144,6 +144,32 @@ def test_forks_beside_c_code_that_is_sheltered() -> None:
     assert child(RUN, FORKS.replace("TURNS", "30")) == 0
 
 
+def test_blocks_that_are_aligned() -> None:
+    """By the heap itself: at a multiple of what is asked for, up to a page; beyond, none."""
+    code = """
+import ctypes, json, os, secalloc
+libc, page = ctypes.CDLL(None), os.sysconf("SC_PAGESIZE")
+libc.aligned_alloc.restype, libc.aligned_alloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t] * 2
+libc.free.argtypes = [ctypes.c_void_p]
+def takes():
+    made = []
+    for alignment in (16, 64, 256, page):
+        for size in (1, 100, 2000, 3000, 70000):
+            at = libc.aligned_alloc(alignment, size)
+            assert at % alignment == 0, (at, alignment, size)
+            ctypes.memset(at, 7, size)
+            made.append((at, (ctypes.c_char * size).from_address(at)))
+    assert libc.aligned_alloc(2 * page, 100) is None
+    return made
+made = secalloc.shelter(takes)
+assert all(secalloc.is_sheltered(content) for _, content in made)
+before = secalloc.status().sheltered.blocks
+for at, _ in made: libc.free(at)
+print(json.dumps(before - secalloc.status().sheltered.blocks))
+"""
+    assert child(RUN, code) >= 20
+
+
 def test_to_the_end_and_with_an_import_inside() -> None:
     """What C code took lives past Python; a library that is loaded inside stays loaded."""
     code = """
