@@ -393,7 +393,7 @@ check-purity: install ## what the fatal handler can reach, in the machine code
 	$(PYTHON) tests/checks/purity.py $(BUILD) $(GCC) $(CLANG) $(VENV)/lib/python*/site-packages/secalloc/_core*.so
 
 # What is wrapped is named in the program's table; the rest of it goes through syscall().
-INJECT := mmap munmap mremap mprotect madvise munlock mincore ftruncate close sigaction sigaltstack fstat write \
+INJECT := pipe2 fchmod mmap munmap mremap mprotect madvise munlock mincore ftruncate close sigaction sigaltstack fstat write \
           read poll fcntl open getrlimit setrlimit calloc aligned_alloc pthread_setspecific syscall os_syscall
 check-inject: ## every system call of the library fails once, in each way it can
 	@mkdir -p $(BUILD)

@@ -27,7 +27,6 @@ struct sa_outlet {
     bool live, is_file, open, feeding;
     pthread_t feeder;
     _Atomic bool stop;
-    _Atomic int failed; /* enum sa_code: what ended the feeder early */
 };
 
 /* Open a pipe from which `size` bytes of an arena, from `start` on, can be read once. *fd: for

@@ -18,7 +18,6 @@ enum sa_code sa_outlet_close(struct sa_outlet *o, size_t *unread)
         sa_close(&o->copy);
     } else if (ours) {
         *unread = pipe_end(o);
-        code = (enum sa_code)atomic_load(&o->failed);
     }
     lent_close(&o->out);
     lent_close(&o->keep);

@@ -16,7 +16,7 @@
 #include <poll.h>
 
 enum {
-    SURELY = 4096,     /* an empty pipe takes it, whatever its size */
+    SURELY = 512,      /* any pipe takes it at once: _POSIX_PIPE_BUF */
     AT_ONCE = 1 << 16, /* so that the arena is not lent for long */
     STACK = 256 << 10, /* for handlers of signals, too */
 };
@@ -94,13 +94,12 @@ static void *feed_all(void *outlet)
 {
     struct sa_outlet *o = outlet;
     struct sa_why unused;
-    enum sa_code code = SA_OK;
+    enum sa_code code = SA_OK; /* of a wipe the end of the block of the source tells */
     while (!code && o->sent < o->size && !atomic_load(&o->stop)) {
         struct pollfd room = {.fd = o->feed.fd, .events = POLLOUT};
         (void)poll(&room, 1, 1000); /* the time is not what ends it */
         code = feed_some(o, &unused);
     }
-    atomic_store(&o->failed, (int)code);
     lent_close(&o->feed);
     return NULL;
 }

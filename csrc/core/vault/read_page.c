@@ -9,6 +9,7 @@
 #include "vault/scratch.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 static enum sa_code map(int which, struct sa_why *why)
@@ -62,6 +63,9 @@ enum sa_code sa_read_by_page(int fd, void *to, size_t n, size_t *got, struct sa_
 size_t read_page_drop(int fd)
 {
     enum { LITTLE = 256 };
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    if (poll(&ready, 1, 0) != 1 || !(ready.revents & POLLIN))
+        return 0; /* no page is mapped for nothing */
     uint8_t little[LITTLE]; /* where no page is to be had: it has to go all the same */
     struct sa_why unused;
     size_t got;

@@ -31,6 +31,7 @@
     X(pthread_setspecific, ENOMEM)                                                      \
     X(memfd_secret, ENOSYS, EPERM, EMFILE, ENOMEM) X(mlock2, ENOMEM, EPERM, EAGAIN)     \
     X(getrandom, ENOSYS, EAGAIN, EINTR) X(capget, EPERM)                                \
+    X(memfd_create, ENOSYS, EMFILE) X(pipe2, EMFILE, ENFILE) X(fchmod, EPERM)            \
     X(rt_tgsigqueueinfo, EAGAIN, EPERM) X(pwritev2, EOPNOTSUPP, ENOSYS, EAGAIN, EPIPE)
 // clang-format on
 
@@ -70,6 +71,8 @@ WRAP(int, mprotect, -1, (void *a, size_t n, int p), a, n, p)
 WRAP(int, madvise, -1, (void *a, size_t n, int w), a, n, w)
 WRAP(int, munlock, -1, (const void *a, size_t n), a, n)
 WRAP(int, mincore, -1, (void *a, size_t n, unsigned char *v), a, n, v)
+WRAP(int, pipe2, -1, (int *ends, int flags), ends, flags)
+WRAP(int, fchmod, -1, (int d, mode_t m), d, m)
 WRAP(int, ftruncate, -1, (int d, off_t n), d, n)
 WRAP(int, sigaction, -1, (int s, const struct sigaction *a, struct sigaction *b), s, a, b)
 WRAP(int, sigaltstack, -1, (const stack_t *a, stack_t *b), a, b)
@@ -130,6 +133,7 @@ long __wrap_syscall(long number, ...)
                       : number == SYS_mlock2            ? WHICH_mlock2
                       : number == SYS_getrandom         ? WHICH_getrandom
                       : number == SYS_capget            ? WHICH_capget
+                      : number == SYS_memfd_create      ? WHICH_memfd_create
                       : number == SYS_rt_tgsigqueueinfo ? WHICH_rt_tgsigqueueinfo
                                                         : KINDS;
     if (kind != KINDS && fails(kind))
@@ -242,6 +246,27 @@ static void seal(int i)
     usable[i] = false;
 }
 
+/* A pipe and a file of what one holds: what they give is whole, and nothing is left of either. */
+static void give_out(int i)
+{
+    static uint8_t got[80000];
+    for (int file = 0; file < 2; file++) {
+        struct sa_outlet way;
+        size_t unread;
+        int fd = -1;
+        why = (struct sa_why){0};
+        if (!worked((file ? sa_file_open : sa_pipe_open)(&way, &all[i], 0, sizes[i], &fd, &why)))
+            continue;
+        bool enabled_before = enabled;
+        enabled = false;
+        SAME(read(fd, got, sizes[i]), sizes[i]);
+        enabled = enabled_before;
+        CHECK(is_content(got, sizes[i], (unsigned)i));
+        OK(sa_outlet_close(&way, &unread));
+        SAME(unread, 0);
+    }
+}
+
 static void in_the_child(void)
 {
     for (int i = 0; i < ARENAS; i++) {
@@ -276,6 +301,8 @@ static void script(void)
         are_whole();
         OK(sa_check(&all[i]));
     }
+    give_out(0);
+    give_out(LARGE - 1);
     usable[1] = false;
     OK(sa_wipe(&all[1], &why));
     is_gone(1);
