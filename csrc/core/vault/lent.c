@@ -8,10 +8,16 @@
 
 static struct sa_lent *lents;
 
+/* A second time where it is refused once: what is not known is neither closed nor kept by mistake. */
+static bool look_twice(int fd, struct stat *file)
+{
+    return os_look_at(fd, file) == 0 || os_look_at(fd, file) == 0;
+}
+
 void lent_add(struct sa_lent *lent, int fd)
 {
     struct stat file;
-    bool known = os_look_at(fd, &file) == 0;
+    bool known = look_twice(fd, &file);
     *lent = (struct sa_lent){.fd = fd, .next = lents, .from = &lents};
     if (known) {
         lent->device = (uint64_t)file.st_dev;
@@ -25,8 +31,9 @@ void lent_add(struct sa_lent *lent, int fd)
 static void close_if_ours(struct sa_lent *lent)
 {
     struct stat file;
-    if (os_look_at(lent->fd, &file) == 0 && (uint64_t)file.st_dev == lent->device &&
-        (uint64_t)file.st_ino == lent->file)
+    bool never_known = !lent->device && !lent->file; /* a sandbox may refuse to say */
+    if (never_known || (look_twice(lent->fd, &file) && (uint64_t)file.st_dev == lent->device &&
+                        (uint64_t)file.st_ino == lent->file))
         os_close(lent->fd);
     lent->fd = -1;
 }
