@@ -448,7 +448,13 @@ check-lint: install $(VENV)/.lint ## ruff, mypy --strict and stubtest
 	$(VENV)/bin/mypy --strict secalloc pytest_secalloc.py tests
 	$(VENV)/bin/mypy --strict bench/attacks
 	MYPYPATH=tests $(VENV)/bin/mypy --strict --python-version 3.14 tests/api/test_typing.py
+	$(PY) -P tests/checks/stubs.py
 	cd $(BUILD) && $(VENV)/bin/stubtest --allowlist $(CURDIR)/tests/stubtest.txt secalloc
+
+.PHONY: stubs
+stubs: install $(VENV)/.lint ## write the extension's docstrings into secalloc/_core.pyi, for editors
+	$(PY) -P tests/checks/stubs.py --write
+	$(VENV)/bin/ruff format -q secalloc/_core.pyi
 
 .PHONY: check-kernels
 check-kernels: $(VENV)/.pytest ## boot KERNELS, else all, by qemu, and run the tests in each; QUICK=1: a part

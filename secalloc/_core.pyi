@@ -24,13 +24,50 @@ _Event = TypeVar("_Event")
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
-class Error(Exception): ...
-class WipedError(Error, ValueError): ...
-class SealedError(Error, BufferError): ...
-class ClosedError(Error, ValueError): ...
-class ForkedError(Error, ValueError): ...
-class ProtectionError(Error, OSError): ...
-class ProtectionWarning(RuntimeWarning): ...
+class Error(Exception):
+    """The base of all errors that are the library's own.
+
+    Each is a built-in one, too, of the kind that code at hand catches.
+    """
+
+class WipedError(Error, ValueError):
+    """The arena holds noise: it was cleared, or a lockdown passed.
+
+    Writing the whole anew makes it usable: arena[:] = data, or a block of
+    with arena.open('w') as view.
+    """
+
+class SealedError(Error, BufferError):
+    """The bytes are out of reach: sealed, read-only, or the view's block has ended.
+
+    Inside a block of open('r'), open('rw') or open('w') they are accessible,
+    and as soon as it ends its views are dead.
+    """
+
+class ClosedError(Error, ValueError):
+    """The arena, pool or channel was closed.
+
+    It stays so: another is to be made.
+    """
+
+class ForkedError(Error, ValueError):
+    """The arena belongs to the process that this one was forked from.
+
+    Arenas are not inherited; this process can make its own.
+    """
+
+class ProtectionError(Error, OSError):
+    """A protection that is required, or that the old pages have, is not to be had.
+
+    errno tells why.
+    """
+
+class ProtectionWarning(RuntimeWarning):
+    """Arenas work, but without a protection that this platform has.
+
+    Given once a process for each protection, at the first arena that lacks it;
+    says which it is, which call refused it, and what mends it.
+    """
 
 # What Arena and ArenaView have alike.
 @type_check_only
@@ -63,62 +100,167 @@ class _Secret:
         start: SupportsIndex | None = None,
         end: SupportsIndex | None = None,
         /,
-    ) -> int: ...
+    ) -> int:
+        """How often those bytes are there without an overlap, as
+        bytes.count.
+
+        Takes a bytes-like object or an int, for one byte; start and end are as in a slice. The
+        time depends on where it is and how nearly other bytes match. TypeError: neither.
+        """
     def endswith(
         self,
         suffix: ReadableBuffer | tuple[ReadableBuffer, ...],
         start: SupportsIndex | None = None,
         end: SupportsIndex | None = None,
         /,
-    ) -> bool: ...
+    ) -> bool:
+        """Whether it ends with those bytes, as bytes.endswith.
+
+        Takes a bytes-like object or a tuple of such, of which one will do; start and end are as
+        in a slice. The time depends on the lengths alone. TypeError: something else.
+        """
     def find(
         self,
         sub: ReadableBuffer | SupportsIndex,
         start: SupportsIndex | None = None,
         end: SupportsIndex | None = None,
         /,
-    ) -> int: ...
+    ) -> int:
+        """Where those bytes begin the first time, as bytes.find; -1: they are
+        not there.
+
+        Takes a bytes-like object or an int, for one byte; start and end are as in a slice. The
+        time depends on where it is and how nearly other bytes match. TypeError: neither.
+        """
     def index(
         self,
         sub: ReadableBuffer | SupportsIndex,
         start: SupportsIndex | None = None,
         end: SupportsIndex | None = None,
         /,
-    ) -> int: ...
-    def lstrip(self, bytes: ReadableBuffer | None = None, /) -> ArenaView: ...
-    def partition(self, sep: ReadableBuffer, /) -> tuple[ArenaView, ArenaView, ArenaView]: ...
-    def removeprefix(self, prefix: ReadableBuffer, /) -> ArenaView: ...
-    def removesuffix(self, suffix: ReadableBuffer, /) -> ArenaView: ...
+    ) -> int:
+        """Where those bytes begin the first time, as bytes.index.
+
+        Takes a bytes-like object or an int, for one byte; start and end are as in a slice. The
+        time depends on where it is and how nearly other bytes match. ValueError: they are
+        not there.
+        """
+    def lstrip(self, bytes: ReadableBuffer | None = None, /) -> ArenaView:
+        """A view without the given bytes at the beginning, as bytes.lstrip.
+
+        Without an argument, or with None: ASCII white space. No copy is made; the time depends
+        on how much there is. TypeError: no bytes-like object; other errors as for reading.
+        """
+    def partition(self, sep: ReadableBuffer, /) -> tuple[ArenaView, ArenaView, ArenaView]:
+        """Three views: of what is before the separator, of it, and of what is behind it, as
+        bytes.partition. Where it is not there the first is of all.
+
+        No copy is made; the time depends on where it is. ValueError: an empty separator.
+        TypeError: no bytes-like object.
+        """
+    def removeprefix(self, prefix: ReadableBuffer, /) -> ArenaView:
+        """A view without those bytes where it begins with them, else of the whole, as
+        bytes.removeprefix.
+
+        No copy is made. TypeError: no bytes-like object.
+        """
+    def removesuffix(self, suffix: ReadableBuffer, /) -> ArenaView:
+        """A view without those bytes where it ends with them, else of the whole, as
+        bytes.removesuffix.
+
+        No copy is made. TypeError: no bytes-like object.
+        """
     @overload
-    def reveal(self, encoding: None = None) -> bytes: ...
+    def reveal(self, encoding: None = None) -> bytes:
+        """The content as bytes, or with an encoding as a str: an ordinary copy, which nothing wipes.
+
+        As bytes() and str(arena, encoding), under a name that a reviewer can search for. Called in
+        a sheltered call, the copy lies in the shelter. ValueError: it is not text of that
+        encoding; it names the position, never the bytes. LookupError: an unknown encoding. Other
+        errors as for reading.
+        """
     @overload
-    def reveal(self, encoding: str) -> str: ...
+    def reveal(self, encoding: str) -> str:
+        """The content as bytes, or with an encoding as a str: an ordinary copy, which nothing wipes.
+
+        As bytes() and str(arena, encoding), under a name that a reviewer can search for. Called in
+        a sheltered call, the copy lies in the shelter. ValueError: it is not text of that
+        encoding; it names the position, never the bytes. LookupError: an unknown encoding. Other
+        errors as for reading.
+        """
     def rfind(
         self,
         sub: ReadableBuffer | SupportsIndex,
         start: SupportsIndex | None = None,
         end: SupportsIndex | None = None,
         /,
-    ) -> int: ...
+    ) -> int:
+        """Where those bytes begin the last time, as bytes.rfind; -1: they are
+        not there.
+
+        Takes a bytes-like object or an int, for one byte; start and end are as in a slice. The
+        time depends on where it is and how nearly other bytes match. TypeError: neither.
+        """
     def rindex(
         self,
         sub: ReadableBuffer | SupportsIndex,
         start: SupportsIndex | None = None,
         end: SupportsIndex | None = None,
         /,
-    ) -> int: ...
-    def rpartition(self, sep: ReadableBuffer, /) -> tuple[ArenaView, ArenaView, ArenaView]: ...
-    def rsplit(self, sep: ReadableBuffer | None = None, maxsplit: int = -1) -> list[ArenaView]: ...
-    def rstrip(self, bytes: ReadableBuffer | None = None, /) -> ArenaView: ...
-    def split(self, sep: ReadableBuffer | None = None, maxsplit: int = -1) -> list[ArenaView]: ...
+    ) -> int:
+        """Where those bytes begin the last time, as bytes.rindex.
+
+        Takes a bytes-like object or an int, for one byte; start and end are as in a slice. The
+        time depends on where it is and how nearly other bytes match. ValueError: they are
+        not there.
+        """
+    def rpartition(self, sep: ReadableBuffer, /) -> tuple[ArenaView, ArenaView, ArenaView]:
+        """Three views: of what is before the last separator, of it, and of what is behind it, as
+        bytes.rpartition. Where it is not there the last is of all.
+
+        No copy is made; the time depends on where it is. ValueError: an empty separator.
+        TypeError: no bytes-like object.
+        """
+    def rsplit(self, sep: ReadableBuffer | None = None, maxsplit: int = -1) -> list[ArenaView]:
+        """A list of views, of what is between the separators, counted from
+        the end, as bytes.rsplit.
+
+        sep is a bytes-like object, or None for runs of ASCII white space; at most maxsplit times,
+        -1: as often as it is there. No copy is made; the time depends on where it is. ValueError:
+        an empty sep. TypeError: no bytes-like object. Other errors as for reading.
+        """
+    def rstrip(self, bytes: ReadableBuffer | None = None, /) -> ArenaView:
+        """A view without the given bytes at the end, as bytes.rstrip.
+
+        Without an argument, or with None: ASCII white space. No copy is made; the time depends
+        on how much there is. TypeError: no bytes-like object; other errors as for reading.
+        """
+    def split(self, sep: ReadableBuffer | None = None, maxsplit: int = -1) -> list[ArenaView]:
+        """A list of views, of what is between the separators, as
+        bytes.split.
+
+        sep is a bytes-like object, or None for runs of ASCII white space; at most maxsplit times,
+        -1: as often as it is there. No copy is made; the time depends on where it is. ValueError:
+        an empty sep. TypeError: no bytes-like object. Other errors as for reading.
+        """
     def startswith(
         self,
         prefix: ReadableBuffer | tuple[ReadableBuffer, ...],
         start: SupportsIndex | None = None,
         end: SupportsIndex | None = None,
         /,
-    ) -> bool: ...
-    def strip(self, bytes: ReadableBuffer | None = None, /) -> ArenaView: ...
+    ) -> bool:
+        """Whether it begins with those bytes, as bytes.startswith.
+
+        Takes a bytes-like object or a tuple of such, of which one will do; start and end are as
+        in a slice. The time depends on the lengths alone. TypeError: something else.
+        """
+    def strip(self, bytes: ReadableBuffer | None = None, /) -> ArenaView:
+        """A view without the given bytes at both ends, as bytes.strip.
+
+        Without an argument, or with None: ASCII white space. No copy is made; the time depends
+        on how much there is. TypeError: no bytes-like object; other errors as for reading.
+        """
     # All of these raise TypeError.
     def __str__(self) -> NoReturn: ...
     def __format__(self, spec: str, /) -> NoReturn: ...
@@ -132,6 +274,31 @@ class _Secret:
 
 @final
 class Arena(_Secret):
+    """Memory for one secret: between guard pages, locked in RAM, kept out of core files
+    and of child processes, and overwritten when the process dies of a fatal signal.
+
+    A context manager: leaving it closes the arena, as dropping it does.
+
+    An int gives that many zero bytes; any contiguous bytes-like object gives a copy of
+    its content, and stays as it is (take() clears it). align, a power of two up to the
+    page size, aligns the first byte; the last one ends at the guard page, save for at
+    most align - 1 bytes. require names Protection flags it must have, or it is not
+    made: ProtectionError. name, a short str, is what repr(), maps, warnings and errors
+    call it.
+
+    Indexing, slicing (an ArenaView), assignment of the same length, the writable
+    buffer protocol and + work as with bytearray. Comparisons take a time that depends
+    on the lengths alone, as hmac.compare_digest does; a bytearray or memoryview on the
+    left compares by itself, early, so prefer compare_digest(). An object that is not
+    contiguous is never equal. == on an arena that cannot be read is identity.
+    str(), format(), hash(), iteration, in, pickling and copying are TypeErrors; reveal(),
+    as bytes(), gives the content, as a copy that nothing wipes.
+
+    Raises TypeError (float, bool; str: see encode()), ValueError (negative, bad align),
+    BufferError (not contiguous), OverflowError (over sys.maxsize), MemoryError or
+    OSError (no pages to be had; the message names the call that failed and what mends
+    it). Calls on a closed one are a ClosedError, on a parent's a ForkedError.
+    """
     def __new__(
         cls,
         source: ReadableBuffer | SupportsIndex,
@@ -148,44 +315,171 @@ class Arena(_Secret):
     def __get_pydantic_json_schema__(
         cls, schema: object, handler: object, /
     ) -> dict[str, object]: ...
-    def check(self) -> None: ...
-    def clear(self) -> None: ...
-    def close(self) -> None: ...
+    def check(self) -> None:
+        """Look at the canary in the slack around the bytes.
+
+        A damaged one is tampering: every arena is wiped, the marker is written and the
+        process aborts.
+        """
+    def clear(self) -> None:
+        """Overwrite the content with noise; the mapping stays.
+
+        The arena is then wiped: reading it is a WipedError until the whole is written
+        again, with arena[:] = data or inside open('w').
+        """
+    def close(self) -> None:
+        """Wipe the content and give the pages back.
+
+        Repeating it does no harm, and it never fails. Where buffers are still exported
+        the pages stay mapped, holding noise, until the last is released. Afterwards
+        size, name, closed, wiped, sealed, len() and repr() answer; anything else is a
+        ClosedError. Deallocation closes too.
+        """
     def open(
         self, mode: Literal["r", "rw", "w"], /, *, timeout: float = 0
-    ) -> _OpenBlock[ArenaView]: ...
-    def expire(self, after: float | None, /, *, idle: bool = False, grace: float = 1.0) -> None: ...
-    def replace(self, source: ReadableBuffer, /, *, timeout: float = 0) -> None: ...
-    def rotate(self, timeout: float = 0) -> None: ...
-    def seal(self, *, encrypt: bool | None = None, timeout: float = 0) -> None: ...
+    ) -> _OpenBlock[ArenaView]:
+        """A context manager that yields an ArenaView with just the access asked for.
+
+        'r' reads: the pages are read-only, as far as no buffer exported before may be
+        written, and writes a SealedError; 'rw' reads and writes. On a wiped arena both
+        are a WipedError. 'w' writes anew: entering overwrites the content with noise,
+        and inside the block the arena reads as wiped and the view may be written piece
+        by piece, or handed to whatever fills a buffer: readinto, recv_into,
+        decrypt_into. Leaving a 'w' block normally makes the arena usable; an exception
+        leaves noise. Over usable content nobody may be reading: exported buffers and
+        open blocks are a BufferError, after up to timeout seconds, as with rotate(); so
+        is another 'w' block at any time. To keep readers going see replace().
+
+        A wipe while the block is open, by whatever or whoever, is a WipedError at its
+        end: what was computed inside may have been computed from noise.
+
+        The end restores the state before, sealed or not; blocks nest, and those of all
+        threads are counted. After it the view is dead (SealedError). Where a buffer is
+        still exported the pages stay open until it is released, which is a BufferError
+        unless another exception is in flight.
+        """
+    def expire(self, after: float | None, /, *, idle: bool = False, grace: float = 1.0) -> None:
+        """Clear the arena that many seconds from now, or with idle from its last use.
+
+        A use is whatever reads, writes or lends the content, a block's begin and end; and
+        as long as a buffer is exported the arena is in use. An open() block is waited for
+        up to grace seconds; then the content is cleared regardless, and the block's end is
+        a WipedError. Blocks of a pool are not waited for. The clock runs on while the
+        machine sleeps (CLOCK_BOOTTIME; mach_continuous_time on macOS): what is due then is
+        cleared within a second of its waking. None cancels, and another call takes the place
+        of the one before. One thread serves all arenas of the process; a child by fork has
+        none of it. ValueError: after or grace is negative, infinite or no number of seconds.
+        """
+    def replace(self, source: ReadableBuffer, /, *, timeout: float = 0) -> None:
+        """Put new content of the same size in place, whole.
+
+        It is built on fresh pages, or in a fresh cell of the pool, and then changes
+        places with the old: readers see the old or the new, never a mixture, and views
+        stay valid. A wiped arena is usable then, a sealed one stays sealed. Waits up to
+        timeout seconds, as rotate(), for exported buffers to be released and open()
+        blocks to end, then BufferError. ValueError: the source has another size; the
+        other errors are those of Arena() and rotate(). Then nothing changed.
+        """
+    def rotate(self, timeout: float = 0) -> None:
+        """Move the content to fresh pages at another address, under new noise.
+
+        The old pages are wiped and made inaccessible, so that a stale pointer faults.
+        Views stay valid: they name a range, not an address. Waits up to timeout seconds
+        for exported buffers to be released and an open('w') block to end, then
+        BufferError; newcomers wait behind it meanwhile, except a thread that has a block
+        of the arena open. MemoryError or OSError: no new pages were to be had.
+        ProtectionError: they would protect less. WipedError: there is nothing to move.
+        Either way nothing changed.
+        """
+    def seal(self, *, encrypt: bool | None = None, timeout: float = 0) -> None:
+        """Make the pages inaccessible until open() opens them for a block.
+
+        Reading, comparing or exporting is a SealedError then, and a stray pointer
+        faults, which wipes everything. Clearing, closing, rotating and lockdown work.
+
+        With encrypt=True the content is ChaCha20-Poly1305 (RFC 8439) in place, too,
+        while no block is open, under a key that BLAKE2b (RFC 7693) makes, each time, of
+        16 KiB of random bytes that are locked and that a wipe overwrites first; as
+        OpenSSH shields its keys. None: as configure(encrypt=) says, and what is sealed
+        already stays as it is. Where the lock limit is spent, what is encrypted gives its
+        lock to others: protection has no LOCK then, until a block locks it anew. Where
+        that fails the block works with a ProtectionWarning, and under a requirement of
+        LOCK it is a ProtectionError, and stays sealed. Ciphertext that was written to is
+        tampering, as with check(). ValueError: over 1 MiB. ProtectionError: the 16 KiB
+        cannot be locked.
+
+        Waits up to timeout seconds, as rotate(), for exported buffers and open() blocks,
+        then BufferError. ValueError: of a pool, which is sealed as a whole. MemoryError:
+        mprotect was refused. As memguard's and libsodium's mprotect_noaccess.
+        """
     @property
-    def address(self) -> int: ...
+    def address(self) -> int:
+        """Where the first byte lies now, for tests and tools, an int; rotate() changes it."""
     @property
-    def closed(self) -> bool: ...
+    def closed(self) -> bool:
+        """Whether it was closed, or belongs to the parent process."""
     @property
-    def encrypted(self) -> bool: ...
+    def encrypted(self) -> bool:
+        """Whether the content is ciphertext: sealed so, and not inside a block."""
     @property
-    def name(self) -> str | None: ...
+    def name(self) -> str | None:
+        """What it is called in repr(), maps, warnings and errors: a short str, or None."""
     @name.setter
     def name(self, value: str | None) -> None: ...
     @property
-    def pool(self) -> Pool | None: ...
+    def pool(self) -> Pool | None:
+        """The Pool it lies in; None: it has pages of its own."""
     @property
-    def protection(self) -> Protection: ...
+    def protection(self) -> Protection:
+        """What the kernel granted this arena's pages, as a Protection flag set."""
     @property
-    def sealed(self) -> bool: ...
+    def sealed(self) -> bool:
+        """Whether the pages are inaccessible: sealed, and not inside a block."""
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Number of bytes."""
     @property
-    def wiped(self) -> bool: ...
+    def wiped(self) -> bool:
+        """Whether the content is gone: cleared, locked down, being written, or closed."""
 
 @final
 class ArenaView(_Secret):
+    """A range of an Arena, as secret as the whole: what slicing and open() give.
+
+    It names the range rather than an address and so survives rotate(). It keeps its
+    arena alive, can be read, written and sliced as one, and fails as one when the
+    arena is wiped (WipedError), closed (ClosedError) or the parent's (ForkedError).
+    The view of an open('w') block is for writing: reading it is a WipedError, and
+    after the block anything but len() and repr() a SealedError.
+
+    clear(view) overwrites the range; assigning to a view of the whole of a wiped
+    arena makes it usable, as arena[:] = data does.
+    """
     @property
-    def arena(self) -> Arena: ...
+    def arena(self) -> Arena:
+        """The Arena that this is a range of."""
 
 @final
 class Pool:
+    """Many small secrets on few locked pages.
+
+    alloc(), random() and take() give Arenas that behave as any other. What they share
+    is the pages: those, not each arena, lie between guard pages, and are locked, kept
+    out of core files and child processes, and wiped together when the process dies of
+    a fatal signal. A canary of at least 8 bytes behind each arena, checked when it is
+    closed, rotated or checked, tells of writes past its end. A 32-byte secret takes 48
+    bytes of locked memory, where an Arena of its own takes a page.
+
+    The pool grows as needed, and gives pages back as they fall empty, save for a few
+    kept for the next arena. Each arena keeps its pool alive; without a GIL one that
+    several threads used, and nobody closed, goes with the next cyclic collection. A closed arena's bytes
+    hold noise until another arena of the pool takes them; a stale pointer to them
+    faults only once the page went back.
+
+    A context manager: leaving it closes the pool and all its arenas. Copying and
+    pickling are TypeErrors. Raises MemoryError or OSError where the library cannot
+    start: no memory, or no entropy.
+    """
     def __new__(cls) -> Pool: ...
     def __enter__(self) -> Pool: ...
     def __exit__(self, *args: object) -> None: ...
@@ -196,13 +490,45 @@ class Pool:
         *,
         require: Protection | None = None,
         name: str | None = None,
-    ) -> Arena: ...
-    def close(self) -> None: ...
-    def open(self, mode: Literal["r", "rw", "w"], /) -> _OpenBlock[Pool]: ...
+    ) -> Arena:
+        """A new Arena in the pool: so many zero bytes, or a copy of a bytes-like object.
+
+        As Arena(source), which names the errors, but without align. Up to 2,040 bytes it
+        starts at a multiple of 16; a larger one has pages of its own and ends at their
+        guard. ValueError: the pool is closed. ForkedError: it is the parent's.
+        MemoryError or OSError: it cannot grow; its other arenas are as they were.
+        """
+    def close(self) -> None:
+        """Close every arena of the pool, and the pool to new ones.
+
+        Repeating it does no harm, and it never fails. Buffers that are still exported
+        keep their pages mapped, holding noise, until they are released. Afterwards
+        closed and repr() answer; anything else is a ValueError.
+        """
+    def open(self, mode: Literal["r", "rw", "w"], /) -> _OpenBlock[Pool]:
+        """A context manager that opens all arenas, and yields the pool.
+
+        'r' reads, 'rw' and 'w' read, write, make and fill arenas; the pages are
+        read-only or writable. The end restores the state before; blocks nest, and those
+        of all threads are counted. Pages of arenas that are still exported, or being
+        filled, follow when that ends, which is a BufferError unless another exception is
+        in flight. WipedError at the end: a lockdown came while the block was open, or an
+        arena was cleared or closed whose buffer was exported, so that what was computed
+        inside may have been computed from noise.
+        """
     def random(
         self, size: SupportsIndex, /, *, require: Protection | None = None, name: str | None = None
-    ) -> Arena: ...
-    def seal(self, *, encrypt: bool | None = None) -> None: ...
+    ) -> Arena:
+        """A new Arena in the pool, of size random bytes, as secalloc.random() gives.
+
+        The errors are those of alloc().
+        """
+    def seal(self, *, encrypt: bool | None = None) -> None:
+        """Make the pages of all arenas inaccessible until open() opens them for a block.
+
+        As Arena.seal() for each; making arenas is a SealedError too. BufferError: an
+        arena is exported, or inside an open() block.
+        """
     def take(
         self,
         buffer: WriteableBuffer,
@@ -210,11 +536,18 @@ class Pool:
         *,
         require: Protection | None = None,
         name: str | None = None,
-    ) -> Arena: ...
+    ) -> Arena:
+        """A new Arena in the pool with a writable buffer's content, which is cleared.
+
+        As secalloc.take(), with the errors of alloc(). When it fails the source still
+        has its content.
+        """
     @property
-    def closed(self) -> bool: ...
+    def closed(self) -> bool:
+        """Whether it was closed, or belongs to the parent process."""
     @property
-    def sealed(self) -> bool: ...
+    def sealed(self) -> bool:
+        """Whether the pages are inaccessible: sealed, and not inside a block."""
     # All of these raise TypeError.
     def __copy__(self) -> NoReturn: ...
     def __deepcopy__(self, memo: object, /) -> NoReturn: ...
@@ -226,24 +559,43 @@ class _Listener(Generic[_T]):
     def __new__(cls) -> _Listener[_T]: ...
     def __enter__(self) -> None: ...
     def __exit__(self, *args: object) -> None: ...
-    def close(self) -> None: ...
-    def count(self, more: int, /) -> int: ...
-    def expect(self, fd: int, event: _T | None, /) -> None: ...
-    def forget(self, fd: int, /) -> _T | None: ...
-    def forked(self) -> None: ...
-    def listen(self, epoll: int, ms: int, channel: _Waiter[_T], /) -> _T | None: ...
+    def close(self) -> None:
+        """With the lock held: hear nothing more."""
+    def count(self, more: int, /) -> int:
+        """With the lock held: so many more wait, elsewhere; returns how many in all."""
+    def expect(self, fd: int, event: _T | None, /) -> None:
+        """With the lock held: hear a descriptor, and give that of its next fatal marker."""
+    def forget(self, fd: int, /) -> _T | None:
+        """With the lock held: hear it no more; returns what was to be given, or None."""
+    def forked(self) -> None:
+        """In a forked child: hear nothing more, whoever holds the lock."""
+    def listen(self, epoll: int, ms: int, channel: _Waiter[_T], /) -> _T | None:
+        """Wait, counted among those who do, and return what is to be given; None: nothing,
+        or closed. Of another byte than a fatal marker, or of the end, b"",
+        channel._said(fd, byte) tells. Who was closed meanwhile calls channel._left().
+        """
 
 @final
 class _Outlet:
     def __new__(cls, source: Arena | ArenaView, seekable: bool, /) -> _Outlet: ...
-    def close(self, failed: bool, /) -> int: ...
+    def close(self, failed: bool, /) -> int:
+        """End it; how many bytes of a pipe nobody had read. WipedError: a wipe overtook it,
+        unless `failed`, as an exception is in flight.
+        """
     @staticmethod
-    def forked() -> None: ...
-    def open(self) -> int: ...
+    def forked() -> None:
+        """In a forked child: close the descriptors of all of them."""
+    def open(self) -> int:
+        """The descriptor to read from, close-on-exec."""
 
 class _Waiter(Generic[_Event]):
     def __class_getitem__(cls, item: object, /) -> GenericAlias: ...
-    def wait(self, timeout: float | None = None) -> _Event | None: ...
+    def wait(self, timeout: float | None = None) -> _Event | None:
+        """The next event; None when `timeout` seconds have passed. None waits for ever.
+
+        Closes the parent's copies of ends that this thread made: their children are
+        started. ValueError: closed, also meanwhile.
+        """
 
 @type_check_only
 class _OpenBlock(Generic[_T]):
@@ -281,7 +633,21 @@ def _answer_with(
     sheltered: type[Sheltered],
     /,
 ) -> None: ...
-def arm(signals: Iterable[int] | None = None) -> None: ...
+def arm(signals: Iterable[int] | None = None) -> None:
+    """Install the fatal-signal handlers, outermost, for some signals or for all.
+
+    The first arena does so by itself for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT,
+    SIGSYS and SIGTRAP, and, where nobody handles or ignores them, for SIGQUIT,
+    SIGXCPU, SIGXFSZ, SIGTERM and SIGHUP. Any other whose default action ends the
+    process, SIGINT, SIGPIPE, SIGALRM, SIGUSR1 and real-time ones among them, ends it
+    unwiped unless it is armed here, which again leaves alone what somebody handles or
+    ignores, as Python does SIGINT and SIGPIPE.
+
+    ValueError: a signal that does not end the process, or cannot be handled; nothing
+    was installed. OSError: sigaction failed, or more than seven other handlers took
+    turns with ours on one signal.
+    """
+
 def b64decode(
     text: str | ReadableBuffer,
     /,
@@ -289,7 +655,16 @@ def b64decode(
     urlsafe: bool = False,
     require: Protection | None = None,
     name: str | None = None,
-) -> Arena: ...
+) -> Arena:
+    """A new Arena of the bytes that base64 text stands for, as base64.b64decode.
+
+    Takes a str or a bytes-like object, which stays as it is. ASCII white space may stand
+    anywhere, as line ends do in files. Exact padding is needed; with urlsafe, - and _ stand
+    for + and /, and the padding may be missing, as in tokens (RFC 4648, section 5).
+    Constant-time but for where white space and padding are. ValueError: other text; it
+    names the position, never the character.
+    """
+
 def b64encode(
     data: ReadableBuffer,
     /,
@@ -297,45 +672,245 @@ def b64encode(
     urlsafe: bool = False,
     require: Protection | None = None,
     name: str | None = None,
-) -> Arena: ...
-def clear(buffer: WriteableBuffer, /) -> None: ...
-def compare_digest(a: ReadableBuffer, b: ReadableBuffer, /) -> bool: ...
+) -> Arena:
+    """A new Arena of the base64 text of a bytes-like object, as base64.b64encode.
+
+    With padding, without line ends; with urlsafe, - and _ stand for + and /.
+    Constant-time. TypeError: a str, or no buffer. RFC 4648.
+    """
+
+def clear(buffer: WriteableBuffer, /) -> None:
+    """Overwrite any writable contiguous buffer with the current noise.
+
+    A whole Arena becomes wiped, as by its clear(). Part of one, a view or a
+    memoryview, and any other buffer, is just overwritten, and stays usable.
+    BufferError: read-only, or not contiguous; TypeError: no buffer; nothing was
+    changed.
+    """
+
+def compare_digest(a: ReadableBuffer, b: ReadableBuffer, /) -> bool:
+    """Whether two bytes-like objects are equal, in time that depends on the lengths
+    alone, as hmac.compare_digest.
+
+    A str is a TypeError; an arena that cannot be read raises what reading it does.
+    """
+
 @overload
-def configure(*, secretmem: bool) -> bool: ...
+def configure(*, secretmem: bool) -> bool:
+    """Choose where arenas lie from now on, and whether sealing encrypts them.
+
+    secretmem, True by default: they lie in secretmem, where the kernel has it. Any in
+    use keeps the machine from hibernating: with False they lie in locked anonymous
+    memory. Arenas made before, and pages that a pool has already, stay what they are;
+    what is kept for the next ones is given back.
+
+    encrypt, False by default: every Arena.seal() encrypts, as seal(encrypt=True) does,
+    and that of a pool, which cannot, is a ValueError. The 16 KiB that the keys come of
+    are locked by this call, and stay until the process ends.
+
+    Returns the previous setting, a bool; where both are given, both in that order.
+    ProtectionError: the 16 KiB cannot be locked, or not be protected as required;
+    nothing changed.
+    """
+
 @overload
-def configure(*, encrypt: bool) -> bool: ...
+def configure(*, encrypt: bool) -> bool:
+    """Choose where arenas lie from now on, and whether sealing encrypts them.
+
+    secretmem, True by default: they lie in secretmem, where the kernel has it. Any in
+    use keeps the machine from hibernating: with False they lie in locked anonymous
+    memory. Arenas made before, and pages that a pool has already, stay what they are;
+    what is kept for the next ones is given back.
+
+    encrypt, False by default: every Arena.seal() encrypts, as seal(encrypt=True) does,
+    and that of a pool, which cannot, is a ValueError. The 16 KiB that the keys come of
+    are locked by this call, and stay until the process ends.
+
+    Returns the previous setting, a bool; where both are given, both in that order.
+    ProtectionError: the 16 KiB cannot be locked, or not be protected as required;
+    nothing changed.
+    """
+
 @overload
-def configure(*, secretmem: bool, encrypt: bool) -> tuple[bool, bool]: ...
+def configure(*, secretmem: bool, encrypt: bool) -> tuple[bool, bool]:
+    """Choose where arenas lie from now on, and whether sealing encrypts them.
+
+    secretmem, True by default: they lie in secretmem, where the kernel has it. Any in
+    use keeps the machine from hibernating: with False they lie in locked anonymous
+    memory. Arenas made before, and pages that a pool has already, stay what they are;
+    what is kept for the next ones is given back.
+
+    encrypt, False by default: every Arena.seal() encrypts, as seal(encrypt=True) does,
+    and that of a pool, which cannot, is a ValueError. The 16 KiB that the keys come of
+    are locked by this call, and stay until the process ends.
+
+    Returns the previous setting, a bool; where both are given, both in that order.
+    ProtectionError: the 16 KiB cannot be locked, or not be protected as required;
+    nothing changed.
+    """
+
 def concat(
     *parts: ReadableBuffer, require: Protection | None = None, name: str | None = None
-) -> Arena: ...
-def disarm() -> None: ...
-def encode(
-    text: str, /, *, require: Protection | None = None, name: str | None = None
-) -> Arena: ...
+) -> Arena:
+    """A new Arena of all parts, bytes-like objects, one after the other.
+
+    Copied straight into the arena; without parts it is empty. As b''.join, of which
+    the result would be bytes. Errors as for Arena(part); nothing is made then.
+    """
+
+def disarm() -> None:
+    """Put back what handled the signals before, where ours is still in place.
+
+    It sticks: later arenas do not arm again until arm() is called.
+    """
+
+def encode(text: str, /, *, require: Protection | None = None, name: str | None = None) -> Arena:
+    """A new Arena of a str's UTF-8, as str.encode.
+
+    Written straight into the arena; the str keeps no copy of it, but is itself one,
+    and stays. The time depends on how many bytes each character takes. ValueError: a
+    lone surrogate; it names the position alone. TypeError: not a str.
+    """
+
 def fromhex(
     text: str | ReadableBuffer, /, *, require: Protection | None = None, name: str | None = None
-) -> Arena: ...
-def harden() -> Hardening: ...
+) -> Arena:
+    """A new Arena of the bytes that hexadecimal text stands for, as bytes.fromhex.
+
+    Takes a str or a bytes-like object, which stays as it is. ASCII white space may
+    stand between the bytes. Constant-time but for where white space is. ValueError:
+    other text; it names the position, never the character.
+    """
+
+def harden() -> Hardening:
+    """Let this process write no core files and be read by no other; a Hardening.
+
+    Core files are limited to 0, soft and hard, which children inherit. On Linux the
+    process becomes undumpable, until it runs another program or changes its user, so
+    call it after that; a fork of it stays so. On macOS ptrace may not attach.
+
+    What no longer works: core dumps; gdb -p, strace -p, py-spy and perf by the same
+    user, and reading this process through /proc. On Linux the files of /proc/self
+    belong to root: an ordinary user's process cannot open its own mem, environ, auxv
+    or pagemap any more; maps, status, smaps and fd still work. Who has CAP_SYS_PTRACE,
+    root for one, can still do all of it, but reads no secretmem.
+
+    Never undone; harmless when repeated. What was refused raises nothing: it is told
+    by the answer, which is false then.
+    """
+
 def hexlify(
     data: ReadableBuffer, /, *, require: Protection | None = None, name: str | None = None
-) -> Arena: ...
-def is_secure(object: ReadableBuffer, /) -> bool: ...
-def is_sheltered(object: object, /) -> bool: ...
-def lockdown() -> int: ...
+) -> Arena:
+    """A new Arena of the hexadecimal text of a bytes-like object, as binascii.hexlify.
+
+    Small letters; constant-time. TypeError: a str, or no buffer.
+    """
+
+def is_secure(object: ReadableBuffer, /) -> bool:
+    """Whether the memory of a bytes-like object lies in a live arena.
+
+    True of arenas that are not closed, their views, and what shares their memory:
+    memoryviews, arrays made with frombuffer. TypeError: it has no buffer.
+    """
+
+def is_sheltered(object: object, /) -> bool:
+    """Whether an object was made in a sheltered call, with the memory that its buffer
+    shows, if it has one.
+
+    A list, tuple or dict made inside may lie outside, reused, with all that it refers
+    to inside.
+    """
+
+def lockdown() -> int:
+    """Wipe every arena of the process, write the marker 'L', and rekey.
+
+    Sealed and pooled ones too; what is exported holds noise. Returns how many arenas
+    were wiped; the process lives on, and arenas made later are not affected. OSError:
+    no entropy for the rekey, but all is wiped.
+    """
+
 def random(
     size: SupportsIndex, /, *, require: Protection | None = None, name: str | None = None
-) -> Arena: ...
-def rekey() -> None: ...
-def require(protection: Protection, /) -> Protection: ...
-def rotate(arena: Arena, /, timeout: float = 0) -> None: ...
-def set_lockdown_fd(fd: FileDescriptorLike | None, /) -> int | None: ...
-def shelter(f: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R: ...
-def status() -> Status: ...
+) -> Arena:
+    """A new Arena of size random bytes, as secrets.token_bytes gives.
+
+    The kernel writes them straight into the arena. TypeError, ValueError,
+    OverflowError, MemoryError and OSError as for Arena(size), and require and name.
+    """
+
+def rekey() -> None:
+    """Make fresh noise from the kernel's entropy; what was wiped stays as it is.
+
+    Before first use it does nothing. OSError: no entropy, and the old noise stays.
+    """
+
+def require(protection: Protection, /) -> Protection:
+    """Make every arena from now on have these Protection flags, or not be made.
+
+    A shortfall is then a ProtectionError, which names the call that was refused, its
+    errno and what mends it, instead of a ProtectionWarning. Protection(0) requires
+    nothing; GUARD and NOFORK always hold. Returns the previous requirement.
+    ValueError: unknown flags.
+    """
+
+def rotate(arena: Arena, /, timeout: float = 0) -> None:
+    """Move an arena's content to fresh pages, as Arena.rotate(), which says more."""
+
+def set_lockdown_fd(fd: FileDescriptorLike | None, /) -> int | None:
+    """Choose where the marker goes: a descriptor, an object with fileno(), or None for
+    nowhere. Returns the previous one.
+
+    The marker is one byte: 'F' when a fatal signal has wiped all, one or more where
+    several threads fault together, 'L' from lockdown(). SIGTERM, SIGHUP and what was
+    armed besides the default signals write it only to a descriptor that was set. The
+    default is 2, standard error as it was when the library was imported, None if it was
+    closed; on a terminal a newline follows.
+
+    The descriptor stays the caller's. The file behind it is remembered: when the
+    number is reused for another, nothing is written. OSError: not an open
+    descriptor; the previous one stays.
+    """
+
+def shelter(f: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    """Call f and return what it returns; all memory that Python takes on this thread
+    meanwhile comes from the vault: guarded, locked, left out of core files.
+
+    What is made there stays there until it is freed, wherever that is, and is
+    overwritten then; the stack below and the registers are cleared at the end. What is
+    copied later, outside, is ordinary memory. Not covered: threads that f starts,
+    buffers and containers made before, and what C libraries take from malloc, unless
+    under python -m secalloc run, with glibc. Follows Go's runtime/secret.Do.
+
+    TypeError: f cannot be called, or returns a generator or coroutine, which is closed;
+    MemoryError, in f: no locked memory; ProtectionError and OSError as for Arena();
+    NotImplementedError: a free-threaded Python, or one whose allocators cannot be
+    reached; RuntimeError: another tool has taken the allocators over.
+    """
+
+def status() -> Status:
+    """What holds at this moment, as a Status: a named tuple. Before the first arena, too."""
+
 def take(
     buffer: WriteableBuffer, /, *, require: Protection | None = None, name: str | None = None
-) -> Arena: ...
-def trim() -> None: ...
+) -> Arena:
+    """A new Arena with the content of a writable contiguous buffer, which is cleared.
+
+    A whole Arena as the source becomes wiped; anything else is overwritten with
+    noise. BufferError: read-only, or not contiguous; TypeError, MemoryError, OSError
+    as for Arena(buffer). When it fails the source still has its content.
+    """
+
+def trim() -> None:
+    """Give back the pages that are kept for the next arenas, those of pools too.
+
+    A closed arena's pages are kept, wiped and inaccessible, since the next one then
+    costs a tenth. Until they are given back they count against limits, and secretmem
+    keeps the machine from hibernating. They go by themselves when the last arena is
+    closed, unless the one before went within the last second; this call is for a
+    program that has used many in a row and will need none for a while.
+    """
+
 def _census() -> list[
     tuple[int, int, int, int, int, int, int, bool, bool, bool, bool, bool, str | None]
 ]: ...

@@ -20,7 +20,9 @@ from secalloc._kind import Kind
 from secalloc._values import Protection
 
 if TYPE_CHECKING:
-    import threading
+    from threading import Thread
+else:
+    Thread = object  # who asks for hints when the program runs gets one without the import
 
 __all__ = ["AdoptError", "adopt", "on_offer"]
 
@@ -246,7 +248,7 @@ def enrol() -> None:
 # ---- new ones ------------------------------------------------------------------------------
 
 
-def on_offer(callback: Callable[[str], object]) -> "threading.Thread":
+def on_offer(callback: Callable[[str], object]) -> Thread:
     """Call `callback` with the name of each secret that the parent offers this process, on a
     daemon thread of its own, until the parent or the channel is gone; returns the thread.
 

@@ -11,9 +11,12 @@ import os
 import socket
 import sys
 import typing
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import stubs
 from crash import SECRET, secret
 
 import secalloc
@@ -129,3 +132,62 @@ def test_the_hints_of_what_is_public_can_be_had_when_the_program_runs() -> None:
                     typing.get_type_hints(function)
                     seen += 1
     assert seen > 30
+
+
+# ---- what editors show -------------------------------------------------------------------
+
+
+def public_callables() -> Iterator[tuple[str, Any]]:
+    """All that a program may call, with the methods of types of ours."""
+    for module in (secalloc, secalloc.map, secalloc.residue):
+        names = [*module.__all__, *(["getpass", "random"] if module is secalloc else [])]
+        for name in names:
+            thing = getattr(module, name)
+            if not callable(thing) or thing is ArenaView:  # which is not made by a call
+                pass
+            else:
+                yield name, thing
+            for part, member in vars(thing).items() if isinstance(thing, type) else ():
+                if not part.startswith("_") and callable(getattr(thing, part)):
+                    assert member is not None
+                    yield f"{name}.{part}", getattr(thing, part)
+
+
+def test_every_signature_can_be_asked() -> None:
+    told = {name: str(inspect.signature(thing)) for name, thing in public_callables()}
+    assert len(told) > 90
+    assert told["Arena"] == "(source, *, align=1, require=None, name=None)"
+    assert told["Arena.split"] == "(self, /, sep=None, maxsplit=-1)"
+    assert told["ArenaView.reveal"] == "(self, /, encoding=None)"
+    assert told["Pool.take"] == "(self, buffer, /, *, require=None, name=None)"
+    assert told["WipedError"] == told["ProtectionWarning"] == "(*args)"
+    makers = "random take concat getpass getenv read credential fromhex b64decode encode hexlify"
+    makers += " b64encode adopt capturing Arena Pool.alloc Pool.random Pool.take"
+    for name in makers.split():
+        parameters = inspect.signature(dict(public_callables())[name]).parameters
+        for keyword in ("require", "name"):
+            assert parameters[keyword].kind is inspect.Parameter.KEYWORD_ONLY, name
+            assert parameters[keyword].default is None, name
+
+
+def test_every_docstring_has_no_signature_left_in_it() -> None:
+    for name, thing in public_callables():
+        assert thing.__doc__, name
+        assert "--\n" not in thing.__doc__, name
+
+
+def test_the_stub_has_the_docstrings_of_the_extension() -> None:
+    assert stubs.stale() == [], "make stubs writes them anew"
+
+
+def test_the_look_at_the_stub_sees_what_is_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = stubs.STUB.read_text()
+    old = tmp_path / "_core.pyi"
+    old.write_text(text.replace("A view without the given bytes at both ends", "Something", 1))
+    monkeypatch.setattr(stubs, "STUB", old)
+    assert [each.partition(": ")[2] for each in stubs.stale()] == ["strip"]
+    old.write_text(stubs.rewritten())
+    assert stubs.stale() == []
+    assert old.read_text() == text

@@ -238,6 +238,22 @@ int py_warn_shortfall(struct py_state *state, const char *name)
     return result;
 }
 
+/* A type whose signature can be asked: it is read from the head of the docstring that a type is
+ * made with, which help() does not cut off. */
+static PyObject *make_exception(const char *full, const char *name, const char *doc,
+                                PyObject *bases)
+{
+    PyObject *text = PyUnicode_FromFormat("%s(*args)\n--\n\n%s", name, doc);
+    const char *headed = text ? PyUnicode_AsUTF8AndSize(text, NULL) : NULL;
+    PyObject *type = headed ? PyErr_NewExceptionWithDoc(full, headed, bases, NULL) : NULL;
+    PyObject *shown = type ? PyUnicode_FromString(doc) : NULL;
+    if (!shown || PyObject_SetAttrString(type, "__doc__", shown) < 0)
+        Py_CLEAR(type);
+    Py_XDECREF(shown);
+    Py_XDECREF(text);
+    return type;
+}
+
 /* Of `base`, and an Error of ours. */
 static int add_exception(PyObject *module, PyObject **slot, const char *name, const char *doc,
                          PyObject *error, PyObject *base)
@@ -245,7 +261,7 @@ static int add_exception(PyObject *module, PyObject **slot, const char *name, co
     char full[64] = "secalloc.";
     strncat(full, name, sizeof full - strlen(full) - 1);
     PyObject *bases = error ? PyTuple_Pack(2, error, base) : Py_NewRef(base);
-    *slot = bases ? PyErr_NewExceptionWithDoc(full, doc, bases, NULL) : NULL;
+    *slot = bases ? make_exception(full, name, doc, bases) : NULL;
     Py_XDECREF(bases);
     return *slot ? PyModule_AddObjectRef(module, name, *slot) : -1;
 }
