@@ -213,6 +213,7 @@ bench: install $(VENV)/.bench $(BUILD)/bench-core.so $(BUILD)/bench-channel.so #
 	$(PY) bench/run.py $(BUILD)/bench-core.so $(BENCH_ARGS)
 	$(PY) -P bench/death.py
 	$(PY) -P bench/threads.py
+	$(PY) -P bench/many.py
 	$(PY) -P bench/channel.py $(BUILD)/bench-channel.so
 	$(PY) -P bench/heap.py
 	$(PY) -P bench/residue.py

@@ -40,13 +40,13 @@ static void *(*openssl_alloc)(size_t, const char *, int);
 static void (*openssl_drop)(void *, size_t, const char *, int);
 static struct sa_pool *pool;
 
+static const struct sa_content content = {.from = "0123456789abcdef0123456789abcdef"};
+
 static void isolated(long n)
 {
     for (long i = 0; i < n; i++) {
         struct sa_arena a = {0};
-        must(sa_arena_make(&a, 32, 1, &why));
-        must(sa_store(&a, 0, "0123456789abcdef0123456789abcdef", 32));
-        must(sa_fill_end(&a, true));
+        must(sa_arena_make_of(&a, 32, 1, content, 0, &why));
         sa_close(&a);
     }
 }
@@ -64,8 +64,7 @@ static void pooled(long n)
 {
     for (long i = 0; i < n; i++) {
         struct sa_arena a = {0};
-        must(sa_pool_alloc(pool, &a, 32, &why));
-        must(sa_fill_end(&a, true));
+        must(sa_pool_alloc_of(pool, &a, 32, content, 0, &why));
         sa_close(&a);
     }
 }
@@ -76,8 +75,18 @@ static void openssl(long n)
         openssl_drop(openssl_alloc(32, "", 0), 32, "", 0);
 }
 
-static char *own_map;
+static void *(*gcrypt_alloc)(size_t);
+static void (*gcrypt_drop)(void *);
+
+static void gcrypt(long n)
+{
+    for (long i = 0; i < n; i++)
+        gcrypt_drop(gcrypt_alloc(32));
+}
+
+static char *own_map; /* in a mapping of PIECES, as slots and guards are */
 static size_t own_page;
+enum { PIECES = 64 };
 
 static void mprotect_pair(long n)
 {
@@ -193,6 +202,52 @@ static void open_libraries(void)
                                                                        "CRYPTO_secure_clear_free");
 }
 
+/* libgcrypt's secure heap, where the library is. */
+static void open_gcrypt(void)
+{
+    enum { INIT_SECMEM = 24, INITIALIZATION_FINISHED = 38 };
+    void *g = dlopen("libgcrypt.so.20", RTLD_NOW);
+    if (!g)
+        return;
+    const char *(*version)(const char *) = (const char *(*)(const char *))symbol(
+        g, "gcry_check_version");
+    unsigned (*control)(int, ...) = (unsigned (*)(int, ...))symbol(g, "gcry_control");
+    if (!version(NULL) || control(INIT_SECMEM, 1 << 18, 0) || control(INITIALIZATION_FINISHED, 0))
+        return;
+    gcrypt_alloc = (void *(*)(size_t))symbol(g, "gcry_malloc_secure");
+    gcrypt_drop = (void (*)(void *))symbol(g, "gcry_free");
+}
+
+/* What a lockdown of many pooled arenas takes, and memset of as many bytes. */
+static void measure_lockdown(void)
+{
+    enum { ARENAS = 100000, TURNS = 9 };
+    static struct sa_arena pooled_arenas[ARENAS];
+    static uint8_t plain[ARENAS * 48];
+    double ours[TURNS], theirs[TURNS];
+    int stderr_before;
+    must(sa_set_lockdown_fd(-1, &stderr_before, &why)); /* no marker */
+    for (int turn = 0; turn < TURNS; turn++) {
+        struct sa_pool *many;
+        size_t wiped;
+        must(sa_pool_make(&many, &why));
+        for (size_t i = 0; i < ARENAS; i++)
+            must(sa_pool_alloc_of(many, &pooled_arenas[i], 32, content, 0, &why));
+        double start = now_ns();
+        must(sa_lockdown(&wiped, &why));
+        ours[turn] = now_ns() - start;
+        start = now_ns();
+        memset(plain, turn + 1, sizeof plain);
+        __asm__ __volatile__("" : : "r"(plain) : "memory");
+        theirs[turn] = now_ns() - start;
+        sa_pool_free(many);
+    }
+    qsort(ours, TURNS, sizeof *ours, order);
+    qsort(theirs, TURNS, sizeof *theirs, order);
+    printf("\"lockdown_100000\": %.0f,\n\"memset_100000\": %.0f,\n", ours[TURNS / 2],
+           theirs[TURNS / 2]);
+}
+
 static void make(struct sa_arena *a, size_t size)
 {
     must(sa_arena_make(a, size, 1, &why));
@@ -216,13 +271,15 @@ int main(void)
     puts("{");
 
     own_page = sa_page_size();
-    own_map = mmap(NULL, 3 * own_page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    own_map = mmap(NULL, PIECES * own_page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (own_map == MAP_FAILED)
         return 1;
-    own_map += own_page;
-    if (mprotect(own_map, own_page, PROT_READ | PROT_WRITE))
-        return 1;
-    *own_map = 1;
+    for (size_t i = 1; i < PIECES; i += 2) {
+        if (mprotect(own_map + i * own_page, own_page, PROT_READ | PROT_WRITE))
+            return 1;
+        own_map[i * own_page] = 1;
+    }
+    own_map += (PIECES / 2 + 1) * own_page;
     must(sa_pool_make(&pool, &why));
     struct contender calls[] = {
         {"isolated", isolated, 2000, {0}},
@@ -231,8 +288,11 @@ int main(void)
         {"openssl", openssl, 20000, {0}},
         {"mprotect_pair", mprotect_pair, 2000, {0}},
         {"rekey", rekey, 2000, {0}},
+        {"gcrypt", gcrypt, 20000, {0}},
     };
-    measure(calls, sizeof calls / sizeof calls[0]);
+    open_gcrypt();
+    measure(calls, sizeof calls / sizeof calls[0] - !gcrypt_alloc);
+    measure_lockdown();
 
     /* The pass over 1,000 pages and what memcpy takes for them. */
     for (size_t i = 0; i < PAGES; i++)

@@ -2,8 +2,10 @@
 
 import hashlib
 import hmac
+import os
 
 import pyperf
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import secalloc
 
@@ -23,6 +25,18 @@ def main() -> None:
 
     bench("py_isolated", "A(b).close()", A=secalloc.Arena, b=plain_small)
     bench("py_pooled", "f(b).close()", f=pool.alloc, b=plain_small)
+    sealed = secalloc.random(32)
+    sealed.seal()
+    bench("py_block", "with k.open('r'): pass", k=sealed)
+    bench("py_rotate", "k.rotate()", k=secalloc.random(32))
+    bench("bytearray_32", "f(32)", f=bytearray)
+    bench("py_random", "f(32)", f=pool.random)
+    bench("urandom_32", "f(32)", f=os.urandom)
+    message = b"m" * 64
+    for name, key in (("arena", small), ("bytes", plain_small)):
+        bench(f"hmac_{name}", "f(k, m, 'sha256')", f=hmac.digest, k=key, m=message)
+        bench(f"sha_{name}", "f(k).digest()", f=hashlib.sha256, k=key)
+        bench(f"aead_{name}", "A(k).encrypt(n, m, None)", A=AESGCM, k=key, n=bytes(12), m=message)
     bench("py_compare_32", "f(a, b)", f=secalloc.compare_digest, a=small, b=other_small)
     bench("hmac_compare_32", "f(a, b)", f=hmac.compare_digest, a=plain_small, b=other_small)
     bench("hmac_compare_arena", "f(a, b)", f=hmac.compare_digest, a=small, b=other_small)
