@@ -31,10 +31,7 @@ def locked() -> int:
 
 def imported() -> float:
     """Milliseconds of processor time, the median of processes."""
-    times = [
-        float(subprocess.check_output([sys.executable, "-P", "-c", WHAT]))  # noqa: S603
-        for _ in range(21)
-    ]
+    times = [float(subprocess.check_output([sys.executable, "-P", "-c", WHAT])) for _ in range(21)]
     return statistics.median(times)
 
 
