@@ -208,7 +208,7 @@ check-wheel: ## install the wheel FILE in a clean venv of PYTHON and run TESTS
 
 # ---- benchmarks ---------------------------------------------------------------
 
-.PHONY: bench bench-channel bench-shelter bench-docs
+.PHONY: bench bench-compare bench-channel bench-shelter bench-docs
 bench: install $(VENV)/.bench $(BUILD)/bench-core.so $(BUILD)/bench-channel.so ## everything the figures rest on, side by side
 	$(PY) bench/run.py $(BUILD)/bench-core.so $(BENCH_ARGS)
 	$(PY) -P bench/death.py
@@ -224,6 +224,14 @@ bench-shelter: install ## sheltered calls and `run`, beside the plain interprete
 
 bench-channel: install $(BUILD)/bench-channel.so ## from a child's fault to its parent, beside a byte by hand
 	$(PY) -P bench/channel.py $(BUILD)/bench-channel.so
+
+# BEFORE is a revision; one slow row fails it.
+bench-compare: install ## this tree beside another revision (BEFORE=REV), row by row, interleaved
+	rm -rf $(BUILD)/before && mkdir -p $(BUILD)/before/source
+	git archive $(BEFORE) | tar -x -C $(BUILD)/before/source
+	$(PY) -m pip install --quiet --no-deps --no-build-isolation -t $(BUILD)/before/site $(BUILD)/before/source
+	$(PY) -m pip install --quiet --no-deps -t $(BUILD)/before/now $(WHEEL)/*.whl
+	$(PY) -P bench/compare.py $(BUILD)/before/site $(BUILD)/before/now $(COMPARE_ARGS)
 
 bench-docs: ## the same, written into README and docs/performance.md
 	$(MAKE) bench BENCH_ARGS='--json $(BUILD)/bench.json --svg docs/performance.svg --markdown README.md docs/performance.md' \

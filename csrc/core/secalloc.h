@@ -5,7 +5,7 @@
  * handler; functions marked [signal] may also run inside one: they take no
  * lock, allocate nothing and save errno.
  *
- * Whoever calls owns every struct it passes; the core keeps no pointer to one
+ * The caller owns every struct that it passes; the core keeps no pointer to one
  * beyond the call, save where a line says so.
  */
 #ifndef SECALLOC_H

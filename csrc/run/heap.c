@@ -160,7 +160,7 @@ static void *grown(void *block, size_t had, size_t bytes)
     return to;
 }
 
-/* A mapped block, of which glibc gives back whole pages, and keeps the rest of the last. */
+/* A mapped block. glibc gives back whole pages of it, and keeps the rest of the last. */
 static void *mapped_resized(void *block, size_t bytes)
 {
     size_t had = malloc_usable_size(block);

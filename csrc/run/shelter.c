@@ -2,7 +2,7 @@
  *
  * Left out is what the loader and the C library take for themselves: glibc's fork looks through
  * its open files and its threads' values in the child, before any atfork handler has put the heap
- * there again. So are the extension's own blocks, some of which are taken under its locks. */
+ * there again. So are the extension's own blocks, as some are taken under its locks. */
 #include "shelter.h"
 
 #include "behind.h"

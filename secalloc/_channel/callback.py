@@ -10,7 +10,7 @@ _T = TypeVar("_T")
 
 
 def deliver(channel: Iterable[_T], callback: Callable[[_T], object]) -> None:
-    """Call back with each event until the channel is closed, whatever the callback raises."""
+    """Call back with each event until the channel is closed, even where the callback raises."""
     for event in _until_closed(channel):
         try:
             callback(event)

@@ -99,7 +99,7 @@ class PopenArgs(TypedDict):
 
 
 class Giver(Protocol):
-    """What a child is given by, as far as it is asked of here."""
+    """What gives a child its secrets: the part of it that is called from here."""
 
     def give(self, name: str, arena: Arena, seconds: float | None, to: Any) -> None:
         """Offer one more."""
@@ -168,8 +168,8 @@ class LockdownChild:
 
     @property
     def origin(self) -> "LockdownChild | None":
-        """Whose ends it came with, where they are for several: what child(uses=...) or offer()
-        returned. None: it has ends of its own."""
+        """The child whose ends it came with, where those are for several: what child(uses=...) or
+        offer() returned. None: it has ends of its own."""
         origin = self._record.origin
         return None if origin is None else LockdownChild(origin, None)
 

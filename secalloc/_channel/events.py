@@ -20,7 +20,7 @@ class LockdownKind(StrEnum):
     GARBAGE = "GARBAGE"
     """The child wrote something else. It is not listened to any more."""
     ADOPTED = "ADOPTED"
-    """A process adopted a secret: whose ends are for several, or what child.give() gave."""
+    """A process adopted a secret: one whose ends are for several did, or what child.give() gave."""
 
 
 class LockdownEvent(NamedTuple):

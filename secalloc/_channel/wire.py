@@ -1,7 +1,7 @@
 """How secrets are asked for: what both sides of an end say, and how a connection gets there.
 
-Who asks makes a pair of sockets and sends one of them, by a single message, over the end that the
-child was given. Whatever follows is said on that pair, which nobody else has.
+A process that asks makes a pair of sockets. It sends one of them, by a single message, over the end
+that the child was given. All that follows is said on that pair, which nobody else has.
 """
 
 import _socket

@@ -24,7 +24,7 @@ def _from_stdin(
     refused: OSError | None = None,
 ) -> Arena:
     """From a terminal there, or else, unless a terminal of the session's was refused for now,
-    from whatever is there."""
+    from what is there."""
     source = sys.stdin
     try:
         gone = source is None or getattr(source, "closed", False)

@@ -372,7 +372,7 @@ def test_wipes_are_never_held_off() -> None:
 
 
 def test_a_block_given_back_on_another_thread() -> None:
-    """The thread that began it is a newcomer again."""
+    """The thread that began it is a newcomer again: one of its looks stands by."""
     arena = secret()
     block = arena.open("r")
     block.__enter__()
@@ -388,11 +388,12 @@ def test_a_block_given_back_on_another_thread() -> None:
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    time.sleep(0.1)
-    begun = time.monotonic()
-    memoryview(arena).release()  # stands by until the other's time is up
-    assert time.monotonic() - begun > 0.2
-    waiting.join()
+    longest = 0.0
+    while waiting.is_alive():
+        begun = time.monotonic()
+        memoryview(arena).release()  # the one that meets the turn lasts until its time is up
+        longest = max(longest, time.monotonic() - begun)
+    assert longest > 0.2
     assert failed
     held.release()
 
@@ -423,8 +424,9 @@ def test_no_signature_of_a_key_that_never_was() -> None:
     def sign() -> None:
         while not stop:
             try:
-                with key.open("r") as view:
-                    tag = hmac.digest(view, message, "sha256")
+                with key.open("r") as view, memoryview(view) as held:
+                    time.sleep(0)  # so that the reload may come in between
+                    tag = hmac.digest(held, message, "sha256")
             except (WipedError, BufferError):
                 continue
             signed.append(tag)
@@ -434,7 +436,7 @@ def test_no_signature_of_a_key_that_never_was() -> None:
         thread.start()
     reloads = refused = 0
     end = time.monotonic() + 2
-    while time.monotonic() < end or reloads < 50:
+    while (time.monotonic() < end or reloads < 50 or len(signed) <= 100) and reloads < 1_000_000:
         reloads += 1
         content = (old, new)[reloads % 2]
         try:
@@ -448,9 +450,9 @@ def test_no_signature_of_a_key_that_never_was() -> None:
     stop = True
     for thread in threads:
         thread.join()
+    assert set(signed) <= good
     assert refused < reloads
     assert len(signed) > 100
-    assert set(signed) <= good
 
 
 # ---- replace --------------------------------------------------------------------------
@@ -531,7 +533,7 @@ def test_replace_with_an_alignment() -> None:
 
 
 def test_the_old_content_is_gone() -> None:
-    """Once with an eye on the pages that it lay on: parked, they hold noise."""
+    """A cell of a pool holds noise, and pages of its own are out of reach."""
     check(
         """
         a = secret()

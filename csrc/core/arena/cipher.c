@@ -100,7 +100,7 @@ static enum sa_code set_access(struct slot s, enum os_access access, struct sa_w
     return SA_NO_MEMORY;
 }
 
-/* Open what is encrypted, as far as that the content can be turned back. */
+/* Make pages accessible that hold ciphertext, so that it can be turned back into content. */
 static enum sa_code unlock_content(struct sa_arena *a, struct slot s, struct sa_why *why)
 {
     struct sa_why unused;

@@ -71,7 +71,7 @@ static inline enum os_access arena_pool_access(struct sa_arena *a)
  * they were. The arena is moving. [any] */
 SA_MUST_USE enum sa_code arena_apply_access(struct sa_arena *a, struct sa_why *why);
 
-/* The same for what a word asks for, at once, whatever is exported. Pages of its own alone. [any] */
+/* The same for what a word asks for, at once, exports or not. Pages of its own alone. [any] */
 SA_MUST_USE enum sa_code place_apply(struct sa_arena *a, uint64_t use, struct sa_why *why);
 
 /* Open it, as arena_apply_access does, for what the word says now; a pool must be open for at

@@ -12,7 +12,7 @@ void chacha12(uint8_t *out, size_t blocks, const uint8_t key[32], const uint8_t 
               uint64_t counter);
 
 /* Exclusive-or `n` bytes at `p` with ChaCha20's keystream from block `block` on, in the layout of
- * RFC 8439: a 96-bit nonce, and a 32-bit counter, past whose end no call may go. Neither key nor
+ * RFC 8439: a 96-bit nonce, and a 32-bit counter. No call may go past its end. Neither key nor
  * keystream leaves a copy behind. [signal] */
 void chacha20_xor(uint8_t *p, size_t n, const uint8_t key[32], const uint8_t nonce[12],
                   uint32_t block);

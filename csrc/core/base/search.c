@@ -157,7 +157,7 @@ struct search_part search_strip(struct search_text text, struct search_text set,
 
 /* ---- splitting -------------------------------------------------------------------------- */
 
-/* Parts that were found, of which there is not room for all. */
+/* Parts that were found. There may not be room for all. */
 struct cuts {
     struct search_part *parts;
     size_t room, count;

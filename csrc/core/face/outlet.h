@@ -38,8 +38,8 @@ SA_MUST_USE enum sa_code sa_pipe_open(struct sa_outlet *o, struct sa_arena *sour
 
 /* Open a file in memory of our own, with a copy of the same. *fd: for reading, close-on-exec,
  * seekable, and nobody can write to it (before Linux 5.1 its owner can). Its pages are those of an
- * arena, locked if that can be had; whatever wipes all arenas overwrites it, whoever has it open
- * then. SA_OS_ERROR, ENOTSUP: the system has no such thing. SA_UNPROTECTED: SECRETMEM is required,
+ * arena, locked if that can be had; all that wipes every arena overwrites it, even while others have
+ * it open. SA_OS_ERROR, ENOTSUP: the system has no such thing. SA_UNPROTECTED: SECRETMEM is required,
  * which no file is. Failing, nothing is left open. [any] */
 SA_MUST_USE enum sa_code sa_file_open(struct sa_outlet *o, struct sa_arena *source, size_t start,
                                       size_t size, int *fd, struct sa_why *why);

@@ -16,7 +16,7 @@ SA_MUST_USE enum sa_code outlet_let_go(struct sa_outlet *o);
 /* Have a pipe's feeder end, and read back what is in the pipe: how many bytes. [any] */
 size_t pipe_end(struct sa_outlet *o);
 
-/* Overwrite memory that was freed on this thread just now, as far as malloc gives it. [any] */
+/* Overwrite memory that was freed on this thread just now, what malloc gives of it. [any] */
 void outlet_sweep(void);
 
 #endif

@@ -2,7 +2,7 @@
  *
  * What a pipe takes at once is written when it is opened. The rest is fed by a thread that never
  * waits but for room, and that ends as soon as it is told so and there is some: who ends it reads
- * back what is in the pipe. So it ends whoever else holds the reader.
+ * back what is in the pipe. So it ends though others may hold the reader.
  */
 #include "outlet/outlet.h"
 

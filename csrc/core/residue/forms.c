@@ -162,7 +162,7 @@ static size_t choose(struct forms *f, const struct form *form)
 
 /* ---- measuring and building ---------------------------------------------------------------- */
 
-/* Add a form of `length` bytes, of which a part of `least` counts: never less than what
+/* Add a form of `length` bytes; a part of `least` counts, though never one so short that it
  * stands everywhere by chance. */
 static void add(struct forms *f, struct form form, bool partial)
 {

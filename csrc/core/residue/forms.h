@@ -3,7 +3,7 @@
  * Any run of 2w - 1 bytes holds a word of w bytes at a multiple of w. So memory is only
  * looked at in aligned words, of 8 or 4 bytes, and each form gives, for each run of the
  * length that counts, w words that begin one after the other: one of them is aligned
- * wherever the run lies. Words of zeros, of which memory is full, are never chosen.
+ * wherever the run lies. Memory is full of zeros, so words of zeros are never chosen.
  *
  * Everything made from the secret lies in the work arena: a bit for each hash of a word,
  * which is all that most memory is held against, and a table of the words themselves. A

@@ -1,5 +1,5 @@
 /* Functions before Python's allocators: on a thread that is in a sheltered call they take from the
- * heap, and a block of the heap goes back there whoever lets it go.
+ * heap, and a block of the heap goes back there on any thread.
  *
  * Once in place they stay: a block of ours would otherwise be freed by an allocator that does not
  * know it. Each keeps the context of the function that it stands before, so that a thread that sees

@@ -1,7 +1,7 @@
 /* The access that a slab's pages have: what its owners may do, and lifts for our own code.
  *
  * A slab's gate says what its arenas may do, and counts lifts. A lift is our own code at work on
- * the pages, whatever the gate says, or an arena whose exports or fill outlast it. The pages have
+ * the pages, which the gate does not keep out, or an arena whose exports or fill outlast it. The pages have
  * at least the gate's access, and are writable while there are lifts. Access is raised before the
  * gate, and lowered after it when no lift is left. A user of an arena counts itself in and then
  * looks at the gate; a thread that lowers the gate sets it and then looks at the arenas: so one of

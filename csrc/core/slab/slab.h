@@ -46,8 +46,8 @@ void slab_wipe_lifted(struct sa_slab *slab, uint32_t index);
 /* The access that the owners of its cells have. [any] */
 enum os_access slab_access(struct sa_slab *slab);
 
-/* Make the pages writable for our own code whatever that says, 0 or an errno; and put it back,
- * once for each time. Meanwhile a cell of it is in use. [any] */
+/* Make the pages writable for our own code, though that forbids it, 0 or an errno; and put it
+ * back, once for each time. Meanwhile a cell of it is in use. [any] */
 SA_MUST_USE int slab_lift(struct sa_slab *slab);
 void slab_unlift(struct sa_slab *slab);
 
@@ -123,7 +123,7 @@ struct slab_totals slabs_totals(void); /* [any] */
 /* Whether [p, p + n) lies inside one cell in use of this slot. [any] */
 bool slabs_hold(struct slot s, const void *p, size_t n);
 
-/* Tell of all pages of slabs, as sa_census does: entries from number `n` on, as far as there is
+/* Tell of all pages of slabs, as sa_census does: entries from number `n` on, while there is
  * room. Returns the number after the last. [any] */
 size_t slabs_census(struct sa_live *out, size_t room, size_t n);
 

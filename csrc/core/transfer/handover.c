@@ -93,7 +93,7 @@ static int receive_offer(int sock, struct offer *offer, void **at, int64_t end)
             os_close(fd);
         }
         bool shared = !forks_let_in(&alone) && fd >= 0;
-        if (shared) { /* with a child, whoever made the pages */
+        if (shared) { /* with a child, which has the pages, too */
             if (*at)
                 (void)os_release(*at, (size_t)offer->bytes); /* just mapped, whole */
             return ECONNABORTED;

@@ -24,7 +24,7 @@ SA_HOT bool vault_is_ours(void)
 
 uint32_t vault_epoch(void) { return atomic_load(&vault.epoch); }
 
-/* Close the holes that the parent's pages left in this child, around whatever
+/* Close the holes that the parent's pages left in this child, around what
  * was mapped there meanwhile. */
 static void reserve_around(uint8_t *at, size_t bytes, unsigned *budget)
 {

@@ -74,7 +74,7 @@ size_t read_page_drop(int fd)
     if (which >= 0 && (scratch_page(which) || map(which, &unused) == SA_OK))
         page = scratch_page(which);
     if (os_pipe_read(fd, page ? page : little, page ? vault.page : LITTLE, &got))
-        got = 0; /* not to be read: whoever has the other end has it still */
+        got = 0; /* not to be read: the owner of the other end has it still */
     if (page)
         noise_wipe(page, vault.page);
     else

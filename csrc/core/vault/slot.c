@@ -80,7 +80,7 @@ static void overwrite_touched(uint8_t *at, size_t bytes, bool locked)
 SA_HOT static void overwrite(struct slot s, uint64_t h)
 {
     size_t bytes = s.region->data;
-    if (bytes > 16 * os_page_size() && !s.region->is_file) /* of which all was written */
+    if (bytes > 16 * os_page_size() && !s.region->is_file) /* all of a file was written */
         overwrite_touched(slot_data(s), bytes, word_granted(h) & SA_LOCK);
     else
         noise_wipe(slot_data(s), bytes);

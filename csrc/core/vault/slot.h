@@ -178,7 +178,7 @@ SA_MUST_USE int slot_set_access(struct slot s, enum os_access access);
 /* Why the access of a slot's pages was refused, and what would help. [any] */
 struct sa_why slot_refused(int error);
 
-/* Whether the owner has at least that access, whatever a wiper lifts just now. [any] */
+/* Whether the owner has at least that access, though a wiper may lift it just now. [any] */
 static inline bool slot_allows(struct slot s, enum os_access access)
 {
     return word_wanted(atomic_load(slot_word(s))) >= access;
@@ -217,7 +217,7 @@ void wipers_leave(void);
 /* How often one has begun, in this process and those it was forked from. [any] */
 uint64_t wipers_passes(void);
 
-/* Wait until no such wiper runs: whatever is stored from here on either comes
+/* Wait until no such wiper runs: what is stored from here on either comes
  * after it or is seen by it. [any] */
 void wipers_wait(void);
 

@@ -43,7 +43,7 @@ struct vault {
     struct sa_why never_why; /* and why */
     _Atomic bool shun_secretmem; /* not wanted */
     bool got_secretmem; /* the last time that pages were mapped */
-    unsigned missing; /* protections of which pages fell short, ever */
+    unsigned missing; /* protections that pages ever fell short of */
     struct sa_why missing_why; /* the last of them */
     _Atomic unsigned untold; /* those that sa_shortfall has not told of yet */
 };

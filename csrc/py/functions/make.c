@@ -42,7 +42,7 @@ PyMethodDef py_make_functions[] = {
     {"concat", PY_FASTCALL(concat),
      PyDoc_STR("concat(*parts, require=None, name=None)\n--\n\n"
                "A new Arena of all parts, bytes-like objects, one after the other.\n\n"
-               "Copied straight into the arena; without parts it is empty. As b''.join, of which\n"
-               "the result would be bytes. Errors as for Arena(part); nothing is made then.")},
+               "Copied straight into the arena; without parts it is empty. As b''.join, whose\n"
+               "result would be bytes. Errors as for Arena(part); nothing is made then.")},
     {NULL, NULL, 0, NULL},
 };

@@ -18,8 +18,8 @@ extern const struct py_home py_own_pages;
  * None are none. -1 with an exception. */
 int py_home_set(struct py_home *home, PyObject *require, PyObject *name);
 
-/* The same for what a METH_FASTCALL | METH_KEYWORDS function was given beside `count` arguments,
- * of which it takes `takes`; any number with -1. `call` is its name. */
+/* The same for what a METH_FASTCALL | METH_KEYWORDS function was given beside `count` arguments.
+ * It takes `takes` of them, any number with -1. `call` is its name. */
 int py_home_of_call(struct py_home *home, const char *call, Py_ssize_t takes, PyObject *const *args,
                     Py_ssize_t count, PyObject *keywords);
 

@@ -336,7 +336,7 @@ static PyMethodDef methods[] = {
                "written, and writes a SealedError; 'rw' reads and writes. On a wiped arena both\n"
                "are a WipedError. 'w' writes anew: entering overwrites the content with noise,\n"
                "and inside the block the arena reads as wiped and the view may be written piece\n"
-               "by piece, or handed to whatever fills a buffer: readinto, recv_into,\n"
+               "by piece, or handed to a call that fills a buffer: readinto, recv_into,\n"
                "decrypt_into. Leaving a 'w' block normally makes the arena usable; an exception\n"
                "leaves noise. Over usable content nobody may be reading: exported buffers and\n"
                "open blocks are a BufferError, after up to timeout seconds, as with rotate(); so\n"

@@ -323,8 +323,8 @@ static PyMethodDef methods[] = {
      PyDoc_STR("forget($self, fd, /)\n--\n\n"
                "With the lock held: hear it no more; returns what was to be given, or None.")},
     {"forked", listener_forked, METH_NOARGS,
-     PyDoc_STR(
-         "forked($self, /)\n--\n\nIn a forked child: hear nothing more, whoever holds the lock.")},
+     PyDoc_STR("forked($self, /)\n--\n\nIn a forked child: hear nothing more, though another "
+               "thread held the lock.")},
     {"listen", (PyCFunction)(void (*)(void))listener_listen, METH_FASTCALL,
      PyDoc_STR("listen($self, epoll, ms, channel, /)\n--\n\n"
                "Wait, counted among those who do, and return what is to be given; None: nothing,\n"

@@ -73,7 +73,7 @@ static PyObject *outlet_open(PyObject *self, PyObject *Py_UNUSED(ignored))
     if (code != SA_OK)
         return py_fail_of(span.arena, code, &why);
     if (py_warn_shortfall(state, NULL) < 0)
-        return NULL; /* whoever drops it closes it */
+        return NULL; /* the caller drops it, which closes it */
     return PyLong_FromLong(fd);
 }
 

@@ -118,7 +118,7 @@ static int failed(struct os_pages *out, const char *call, int error)
     return error;
 }
 
-/* A file of that size, of which nothing is mapped yet. */
+/* A file of that size, none of it mapped yet. */
 static int make(size_t size, int *fd, struct os_pages *out)
 {
     if (too_large(size))
