@@ -108,8 +108,8 @@ def as_path(arena: Arena | ArenaView, *, seekable: bool = False) -> PathBlock:
     seekable=True: a file in memory, of mode 0400, that can be read again, from anywhere, and that
     is a regular file to those who look. It holds a copy, locked if that is to be had. The copy is
     an arena of its own: overwritten at the end of the block, by a lockdown and by the handler of
-    fatal signals, even while others have it open. It is no secretmem. Nobody can write to it (before Linux
-    5.1 this user can). On macOS, which has no such file, it is a NotImplementedError.
+    fatal signals, even while others have it open. It is no secretmem. Nobody can write to it
+    (before Linux 5.1 this user can). On macOS, which has no such file, it is a NotImplementedError.
 
     Raises what pipe() does; FileNotFoundError where /proc is not mounted; ProtectionError where
     a protection is required that the copy cannot have, as SECRETMEM.
