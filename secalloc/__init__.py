@@ -101,6 +101,7 @@ if TYPE_CHECKING:
     from secalloc._terminal.ask import getpass as getpass
     from secalloc._values import Hardening, Protection, Sheltered, Status
     from secalloc.channel import LockdownChannel, LockdownChild, LockdownEvent, LockdownKind
+    from secalloc.desktop import lock_on
     from secalloc.outlets import as_path, pipe
     from secalloc.sources import credential, getenv
 
@@ -145,6 +146,7 @@ __all__ = [
     "hexlify",
     "is_secure",
     "is_sheltered",
+    "lock_on",
     "lockdown",
     "on_offer",
     "pipe",
@@ -172,6 +174,7 @@ _LAZY = {
     "_values": ("Hardening", "Protection", "Sheltered", "Status"),
     "_channel.handover": ("AdoptError", "adopt", "on_offer"),
     "_terminal.ask": ("getpass",),
+    "desktop": ("lock_on",),
     "channel": ("LockdownChannel", "LockdownChild", "LockdownEvent", "LockdownKind"),
     "map": (),
     "residue": (),

@@ -11,6 +11,9 @@ import secalloc
 from secalloc import residue
 
 PUBLIC = {
+    "lock_on": """
+try: secalloc.lock_on("lunch")
+except ValueError: pass""",
     "AdoptError": "",
     "Arena": "Arena(100).close(); Arena(b'x' * 300_000).close(); Arena(5, align=64)",
     "Arena.align": "[Arena(1, align=1 << n).close() for n in range(13)]",

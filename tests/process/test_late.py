@@ -107,6 +107,7 @@ calls = {
     "clear": lambda: secalloc.clear(bytearray(3)),
     "compare_digest": lambda: secalloc.compare_digest(kept, b"kept"),
     "concat": lambda: secalloc.concat(kept, b"more"),
+    "lock_on": lambda: raises(ValueError, secalloc.lock_on, "lunch"),
     "configure": lambda: secalloc.configure(secretmem=True),
     "credential": lambda: secalloc.credential("none", required=False),
     "disarm": lambda: secalloc.disarm(),

@@ -24,6 +24,8 @@ SA_MUST_USE enum sa_code sa_lockdown(size_t *wiped, struct sa_why *why);
 SA_MUST_USE enum sa_code sa_lockdown_begin(struct sa_why *why);
 size_t sa_lockdown_small(void); /* slots wiped, to be passed on */
 SA_MUST_USE enum sa_code sa_lockdown_end(size_t slots, size_t *wiped, struct sa_why *why);
+/* The same, but with no marker to the default descriptor. */
+SA_MUST_USE enum sa_code sa_lockdown_end_quietly(size_t slots, size_t *wiped, struct sa_why *why);
 void sa_lockdown_wait(void);
 
 /* Whether who started the process has fewer privileges than it: the environment is then that

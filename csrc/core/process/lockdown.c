@@ -59,15 +59,25 @@ size_t sa_lockdown_small(void)
     return vault_wipe_sized(0, SA_LOCKDOWN_SMALL);
 }
 
-enum sa_code sa_lockdown_end(size_t slots, size_t *wiped, struct sa_why *why)
+static enum sa_code end(size_t slots, bool only_set, size_t *wiped, struct sa_why *why)
 {
     slots += vault_wipe_sized(SA_LOCKDOWN_SMALL + 1, SIZE_MAX);
     *wiped = arenas_in(slots, slabs_totals());
     atomic_fetch_add(&lockdowns, 1);
-    marker_write('L', false);
+    marker_write('L', only_set);
     wipers_leave();
     lock_give(LOCK_LOCKDOWN);
     return noise_rekey(why);
+}
+
+enum sa_code sa_lockdown_end(size_t slots, size_t *wiped, struct sa_why *why)
+{
+    return end(slots, false, wiped, why);
+}
+
+enum sa_code sa_lockdown_end_quietly(size_t slots, size_t *wiped, struct sa_why *why)
+{
+    return end(slots, true, wiped, why);
 }
 
 enum sa_code sa_lockdown(size_t *wiped, struct sa_why *why)

@@ -15,7 +15,7 @@ static PyObject *rekey(PyObject *module, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-static PyObject *lockdown(PyObject *module, PyObject *Py_UNUSED(ignored))
+static PyObject *lock_down(PyObject *module, bool quietly)
 {
     struct sa_why why = {0};
     size_t wiped = 0;
@@ -28,12 +28,23 @@ static PyObject *lockdown(PyObject *module, PyObject *Py_UNUSED(ignored))
         /* A thread that holds the GIL and reads never sees half of an arena wiped. The GIL is
          * not let go between arenas: a thread that got it would wait for the lockdown's end. */
         size_t slots = sa_lockdown_small();
-        Py_BEGIN_ALLOW_THREADS code = sa_lockdown_end(slots, &wiped, &why);
+        Py_BEGIN_ALLOW_THREADS code = quietly ? sa_lockdown_end_quietly(slots, &wiped, &why)
+                                              : sa_lockdown_end(slots, &wiped, &why);
         Py_END_ALLOW_THREADS
     }
     if (code != SA_OK)
         return py_fail(py_state_of_module(module), code, &why);
     return PyLong_FromSize_t(wiped);
+}
+
+static PyObject *lockdown(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    return lock_down(module, false);
+}
+
+static PyObject *lockdown_quietly(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    return lock_down(module, true);
 }
 
 /* The signals of an iterable, as an array to be freed with PyMem_Free. NULL with an exception. */
@@ -153,6 +164,9 @@ PyMethodDef py_process_functions[] = {
      PyDoc_STR("rekey()\n--\n\n"
                "Make fresh noise from the kernel's entropy; what was wiped stays as it is.\n\n"
                "Before first use it does nothing. OSError: no entropy, and the old noise stays.")},
+    {"_lockdown_quietly", lockdown_quietly, METH_NOARGS,
+     PyDoc_STR("_lockdown_quietly()\n--\n\n"
+               "As lockdown(), with no marker to the default descriptor.")},
     {"lockdown", lockdown, METH_NOARGS,
      PyDoc_STR(
          "lockdown()\n--\n\n"
