@@ -109,7 +109,6 @@ def measure(rounds: int) -> list[Row]:
         for way, (what, than, bar) in BARS.items():
             figure = f"{best[way] * 1e3:.1f} ms : {best[than] * 1e3:.1f} ms"
             rows.append(Row(f"{name}, {what}", figure, best[way] / best[than], bar))
-        print(name, best)
     call = min(seconds(CALL) for _ in range(rounds))
     rows.append(Row("a sheltered call that does nothing, us", f"{call:.0f} ns", call / 1e3, 2))
     return rows
