@@ -118,6 +118,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """First those that search this process: it grows with each test that ran before, and a
+    search takes as long as there is memory."""
+    items.sort(key=lambda item: "residue" not in item.path.parts)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """An ordinary user's lock limit is soon reached; test_limits.py looks at the warning."""
     config.addinivalue_line("filterwarnings", "ignore::secalloc.ProtectionWarning")
