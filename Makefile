@@ -208,7 +208,7 @@ check-wheel: ## install the wheel FILE in a clean venv of PYTHON and run TESTS
 
 # ---- benchmarks ---------------------------------------------------------------
 
-.PHONY: bench bench-compare bench-channel bench-shelter bench-docs
+.PHONY: bench bench-compare bench-channel bench-handover bench-shelter bench-docs
 bench: install $(VENV)/.bench $(BUILD)/bench-core.so $(BUILD)/bench-channel.so ## everything the figures rest on, side by side
 	$(PY) bench/run.py $(BUILD)/bench-core.so $(BENCH_ARGS)
 	$(PY) -P bench/death.py
@@ -232,6 +232,9 @@ bench-compare: install ## this tree beside another revision (BEFORE=REV), row by
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation -t $(BUILD)/before/site $(BUILD)/before/source
 	$(PY) -m pip install --quiet --no-deps -t $(BUILD)/before/now $(WHEEL)/*.whl
 	$(PY) -P bench/compare.py $(BUILD)/before/site $(BUILD)/before/now $(COMPARE_ARGS)
+
+bench-handover: install ## a secret to another process, beside pipes and memory by hand; a worker's replacement
+	$(PY) -P bench/handover.py
 
 bench-docs: ## the same, written into README and docs/performance.md
 	$(MAKE) bench BENCH_ARGS='--json $(BUILD)/bench.json --svg docs/performance.svg --markdown README.md docs/performance.md' \
@@ -312,7 +315,7 @@ $(VENV)/.attacks: pyproject.toml $(VENV)/.made
 
 # ---- deeper checks ---------------------------------------------------------------
 
-CHECKS := check-warnings check-cppcheck check-layers check-format check-lint check-workflows check-sdist check-macos check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-shelter check-works-with check-with-others check-attacks
+CHECKS := check-warnings check-cppcheck check-layers check-format check-lint check-workflows check-sdist check-macos check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-workers check-shelter check-works-with check-with-others check-attacks
 .PHONY: check $(CHECKS) check-docs check-freethreaded
 check: $(CHECKS) ## all of the checks below
 
@@ -384,6 +387,13 @@ check-shelter-cpython: ## CPython's own tests inside of a sheltered call, with e
 .PHONY: shelter-cpython check-shelter-cpython
 shelter-cpython:
 	$(PY) -P tests/checks/shelter/cpython.py $(ARGS)
+
+$(VENV)/.servers: pyproject.toml $(VENV)/.pytest
+	$(GROUPS) --group servers
+	touch $@
+
+check-workers: install $(VENV)/.servers ## secrets for many workers: gunicorn, uvicorn, celery, gevent, eventlet; 1,000 hand-overs, 20,000 requests
+	SECALLOC_LONG=1 $(PY) -P -m pytest -o cache_dir=$(BUILD)/pytest -rs tests/channel/test_workers.py tests/channel/test_supervisor.py tests/channel/test_servers.py
 
 # The C programs ten times as often as the matrix, which costs about 15 s a round.
 N := 1

@@ -51,6 +51,13 @@ class AdoptError(Error, ValueError):
 
 AdoptError.__module__ = "secalloc"
 
+AGAIN = 6
+"""How often it is asked for what the parent could not read when it came to that."""
+
+
+class _Overtaken(Exception):
+    """The parent had the secret, and then could not read it."""
+
 
 class _Mine:
     """What this process asks by: a lock, a connection that is kept while there is more, and
@@ -112,7 +119,12 @@ def adopt(
         )
     lock = _mine.lock
     try:
-        return _adopt(asked, size, kind, timeout, until)
+        for again in range(AGAIN):
+            try:
+                return _adopt(asked, size, kind, timeout, until)
+            except _Overtaken:  # or sealed at that moment: the next answer tells
+                wire.sleep(0.001 * 2**again)
+        raise AdoptError(f"{name!r} was wiped while it was handed over", "wiped")
     finally:
         lock.release()
 
@@ -135,10 +147,10 @@ def _adopt(asked: bytes, size: int | None, kind: Kind, timeout: float, until: fl
         ms = math.ceil(max(until - time.monotonic(), 0.001) * 1000)
         ms = min(ms, 2**31 - 1)
         arena = _take_over(offered, end.fileno(), ms, require=kind.require, name=kind.name)
-        more = left > 1
+        more = left > 0
     except WipedError:
         more = True
-        raise AdoptError(f"{name!r} was wiped while it was handed over", "wiped") from None
+        raise _Overtaken from None
     except ProtectionError:
         raise
     except TimeoutError:

@@ -5,8 +5,8 @@ import os
 import time
 from _socket import socket
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from secalloc._channel import wire
 from secalloc._channel.peer import Peer, began
@@ -30,10 +30,21 @@ class Refused(Exception):
 class Asker:
     """A process that came with the ends, and what it has."""
 
-    __slots__ = ("connections", "enrolled", "giving", "has", "offered", "peer", "record", "watches")
+    __slots__ = (
+        "connections",
+        "enrolled",
+        "giving",
+        "has",
+        "offered",
+        "peer",
+        "record",
+        "todo",
+        "watches",
+    )
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Peer, names: Iterable[bytes]) -> None:
         self.peer = peer
+        self.todo = set(names)  # what it could have, and has not
         self.has: dict[bytes, Entry] = {}
         self.giving: set[bytes] = set()  # what it is about to have
         self.offered: dict[bytes, Entry] = {}  # to it alone
@@ -142,14 +153,12 @@ class Offer:
                     "nobody is there to take it: the child is gone, or its channel closed"
                 )
             (to.offered if to else self.entries)[encoded] = entry
-            if not to:
-                for asker in self.askers.values():
+            told = [to] if to else list(self.askers.values())
+            for asker in told:
+                asker.todo.add(encoded)
+                if not to:
                     asker.offered.pop(encoded, None)
-            watches = [
-                (asker, watch)
-                for asker in ([to] if to else self.askers.values())
-                for watch in asker.watches
-            ]
+            watches = [(asker, watch) for asker in told for watch in asker.watches]
         for asker, watch in watches:
             self.announce(asker, watch, encoded)
 
@@ -255,7 +264,7 @@ class Offer:
                 f"{there}: child(uses=...) says how many may come, and this is {peer.pid}",
             )
         self.spent += 1
-        return Asker(peer)
+        return Asker(peer, self.entries)
 
     def first(self, asker: Asker) -> bool:
         """Whether the process is to be told where its markers go, which it is once."""
@@ -314,6 +323,7 @@ class Offer:
             )
         asker.has[name] = entry
         asker.giving.add(name)
+        asker.todo.discard(name)
         return entry
 
     def _known(self, asker: Asker) -> str:
@@ -326,21 +336,13 @@ class Offer:
             asker.giving.discard(name)
             if not well and asker.has.get(name) is entry:
                 del asker.has[name]
-
-    def waiting(self, asker: Asker) -> list[bytes]:
-        """The names that it could have, and has not."""
-        with self.lock:
-            return [
-                name
-                for name, entry in {**self.entries, **asker.offered}.items()
-                if asker.has.get(name) is not entry and not entry.over
-            ]
+                asker.todo.add(name)
 
     def watch(self, asker: Asker, end: socket) -> None:
         """Tell it of what it can have, from now on."""
         with self.lock:
             asker.watches.append(end)
-            names = self.waiting(asker)
+            names = sorted(asker.todo)
         for name in names:
             self.announce(asker, end, name)
 
@@ -361,19 +363,61 @@ class Offer:
                 end.shutdown(2)
 
 
+class _Opened:
+    """Sealed arenas and pools that are open while they are handed over: for the first of those
+    that come together, until the last. Else one would seal what another is copying."""
+
+    def __init__(self) -> None:
+        self.lock = wire.allocate_lock()
+        self.blocks: dict[int, list[Any]] = {}  # how many, and the block
+        os.register_at_fork(after_in_child=self.forked)
+
+    def forked(self) -> None:
+        """In a child, where nothing is handed over."""
+        self.lock = wire.allocate_lock()
+        self.blocks.clear()
+
+    def begin(self, arena: Arena) -> int | None:
+        """None: it is open as it is, or cannot be, of which the child is told."""
+        whole = arena.pool or arena
+        with self.lock:
+            known = self.blocks.get(id(whole))
+            if known:
+                known[0] += 1
+                return id(whole)
+            if not arena.sealed:
+                return None
+            block = whole.open("r")
+            try:
+                block.__enter__()
+            except (ValueError, BufferError):
+                return None
+            self.blocks[id(whole)] = [1, block]
+            return id(whole)
+
+    def end(self, key: int | None) -> None:
+        """A wipe meanwhile, or a buffer that keeps it open, is none of the child's."""
+        if key is None:
+            return
+        with self.lock:
+            known = self.blocks[key]
+            known[0] -= 1
+            if not known[0]:
+                del self.blocks[key]
+                with suppress(ValueError, BufferError):
+                    known[1].__exit__(None, None, None)
+
+
+_opened = _Opened()
+
+
 def hand_over(arena: Arena, end: socket) -> None:
     """A sealed one is open meanwhile. WipedError, SealedError: the child was told so."""
-    given = False
+    key = _opened.begin(arena)
     try:
-        with ExitStack() as stack:
-            if arena.sealed:
-                with suppress(ValueError, BufferError):  # else the child is told below
-                    stack.enter_context((arena.pool or arena).open("r"))
-            _hand_over(arena, end.fileno(), math.ceil(wire.PATIENCE * 1000))
-            given = True
-    except (WipedError, BufferError):
-        if not given:  # after that a wipe, or a buffer that keeps it open, is none of the child's
-            raise
+        _hand_over(arena, end.fileno(), math.ceil(wire.PATIENCE * 1000))
+    finally:
+        _opened.end(key)
 
 
 def _listed(pids: Iterable[int]) -> str:

@@ -295,8 +295,8 @@ class Server:
 
     def _say(
         self, connection: Connection, asker: Asker, verdict: bytes, size: int, text: str
-    ) -> int:
-        """With where its markers go, the first time; returns how many it could still have."""
+    ) -> None:
+        """With where its markers go, the first time, and how many it could still have."""
         offer, fd = connection.offer, None
         if offer.uses != 1 and offer.first(asker):
             try:
@@ -306,14 +306,13 @@ class Server:
             except BaseException:
                 asker.enrolled = False
                 raise
-        left = len(offer.waiting(asker))
+        left = len(asker.todo)
         try:
             wire.send(connection.end, _answer(verdict, size, left, text), fd)
         finally:
             if fd is not None:
                 self._sent.discard(fd)
                 os.close(fd)
-        return left
 
     def _give(self, connection: Connection, asker: Asker, name: bytes) -> bool:
         offer = connection.offer
@@ -324,7 +323,7 @@ class Server:
             return True
         given = False
         try:
-            left = self._say(connection, asker, wire.OFFERED, entry.arena.size, "")
+            self._say(connection, asker, wire.OFFERED, entry.arena.size, "")
             hand_over(entry.arena, connection.end)
             given = True
         except (WipedError, SealedError):
@@ -332,7 +331,7 @@ class Server:
         finally:
             offer.given(asker, name, entry, well=given)
         self._adopted(offer, asker, name.decode(), entry.given)
-        return left > 0
+        return bool(asker.todo)
 
 
 def _answer(verdict: bytes, size: int, left: int, text: str) -> bytes:

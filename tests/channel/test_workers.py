@@ -214,6 +214,25 @@ def test_a_process_id_that_is_expected() -> None:
 
 
 @linux_only
+def test_siblings_at_an_unbound_end_are_not_told_apart() -> None:
+    """A stated limit: who comes first has it, and the one that it was meant for has not."""
+    code = PRELUDE + ASK + "print(ask('key'))"
+    with LockdownChannel() as channel, Arena(3) as key:
+        child = channel.child(secrets={"key": key})
+        said = [
+            subprocess.run(  # noqa: S603
+                command(code),
+                **child.popen_args(env=variables()),
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+            for _ in ("a sibling", "the one that was meant")
+        ]
+        assert said == ["3\n", "not meant\n"]
+
+
+@linux_only
 def test_a_later_process_of_the_same_number() -> None:
     """Told apart by when it began."""
     me, (ours, theirs) = os.getpid(), socket.socketpair()
@@ -320,7 +339,7 @@ for _ in range(4):
     pid = os.fork()
     if pid == 0:
         key = secalloc.adopt("key")
-        print(hashlib.sha256(key).hexdigest(), flush=True)
+        os.write(1, hashlib.sha256(key).hexdigest().encode() + b"\\n")
         os._exit(0)
     pids.append(pid)
 for pid in pids: assert os.waitpid(pid, 0)[1] == 0
