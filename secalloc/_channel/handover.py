@@ -124,7 +124,7 @@ def adopt(
                 return _adopt(asked, size, kind, timeout, until)
             except _Overtaken:  # or sealed at that moment: the next answer tells
                 wire.sleep(0.001 * 2**again)
-        raise AdoptError(f"{name!r} was wiped while it was handed over", "wiped")
+        raise AdoptError(f"{offered!r} was wiped while it was handed over", "wiped")
     finally:
         lock.release()
 
