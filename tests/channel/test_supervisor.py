@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from channel_children import SOON, variables
 from support import linux_only
 
-REQUESTS = 20_000 if os.environ.get("SECALLOC_LONG") else 400
+REQUESTS = int(os.environ.get("SECALLOC_REQUESTS") or 20_000)
 GUIDE = Path(__file__).parents[2] / "docs" / "workers.md"
 
 DRIVER = """
@@ -93,6 +94,7 @@ def files() -> dict[str, str]:
 
 
 @linux_only
+@pytest.mark.skipif("SECALLOC_LONG" not in os.environ, reason="make check-workers runs it")
 def test_the_supervisor_of_the_guide(tmp_path: Path) -> None:
     for name in ("supervisor.py", "worker.py"):
         (tmp_path / name).write_text(files()[name])
