@@ -66,7 +66,7 @@ size_t read_page_drop(int fd)
     struct pollfd ready = {.fd = fd, .events = POLLIN};
     if (poll(&ready, 1, 0) != 1 || !(ready.revents & POLLIN))
         return 0; /* no page is mapped for nothing */
-    uint8_t little[LITTLE]; /* where no page is to be had: it has to go all the same */
+    uint8_t little[LITTLE] = {0}; /* where no page is to be had: it has to go all the same */
     struct sa_why unused;
     size_t got;
     int which = scratch_take();
