@@ -344,7 +344,7 @@ class Arena(_Secret):
         written, and writes a SealedError; 'rw' reads and writes. On a wiped arena both
         are a WipedError. 'w' writes anew: entering overwrites the content with noise,
         and inside the block the arena reads as wiped and the view may be written piece
-        by piece, or handed to whatever fills a buffer: readinto, recv_into,
+        by piece, or handed to a call that fills a buffer: readinto, recv_into,
         decrypt_into. Leaving a 'w' block normally makes the arena usable; an exception
         leaves noise. Over usable content nobody may be reading: exported buffers and
         open blocks are a BufferError, after up to timeout seconds, as with rotate(); so
@@ -568,7 +568,7 @@ class _Listener(Generic[_T]):
     def forget(self, fd: int, /) -> _T | None:
         """With the lock held: hear it no more; returns what was to be given, or None."""
     def forked(self) -> None:
-        """In a forked child: hear nothing more, whoever holds the lock."""
+        """In a forked child: hear nothing more, though another thread held the lock."""
     def listen(self, epoll: int, ms: int, channel: _Waiter[_T], /) -> _T | None:
         """Wait, counted among those who do, and return what is to be given; None: nothing,
         or closed. Of another byte than a fatal marker, or of the end, b"",
@@ -754,8 +754,8 @@ def concat(
 ) -> Arena:
     """A new Arena of all parts, bytes-like objects, one after the other.
 
-    Copied straight into the arena; without parts it is empty. As b''.join, of which
-    the result would be bytes. Errors as for Arena(part); nothing is made then.
+    Copied straight into the arena; without parts it is empty. As b''.join, whose
+    result would be bytes. Errors as for Arena(part); nothing is made then.
     """
 
 def disarm() -> None:
