@@ -144,7 +144,7 @@ TEST(all_at_once)
 }
 #endif
 
-static char foreign[1 << 16];
+static char foreign[256 << 10];
 
 static void *keeps_a_foreign_one(void *with)
 {
