@@ -466,9 +466,9 @@ check-lint: install $(VENV)/.lint ## ruff, mypy --strict and stubtest
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy --strict secalloc pytest_secalloc.py tests
 	$(VENV)/bin/mypy --strict bench/attacks
-	MYPYPATH=tests $(VENV)/bin/mypy --strict --python-version 3.14 tests/api/test_typing.py
+	MYPYPATH=tests:tests/checks $(VENV)/bin/mypy --strict --python-version 3.14 tests/api/test_typing.py
 	$(PY) -P tests/checks/stubs.py
-	cd $(BUILD) && $(VENV)/bin/stubtest --allowlist $(CURDIR)/tests/stubtest.txt secalloc
+	cd $(BUILD) && $(VENV)/bin/stubtest --mypy-config-file $(CURDIR)/pyproject.toml --allowlist $(CURDIR)/tests/stubtest.txt secalloc
 
 .PHONY: stubs
 stubs: install $(VENV)/.lint ## write the extension's docstrings into secalloc/_core.pyi, for editors
