@@ -236,9 +236,10 @@ bench-compare: install ## this tree beside another revision (BEFORE=REV), row by
 bench-handover: install ## a secret to another process, beside pipes and memory by hand; a worker's replacement
 	$(PY) -P bench/handover.py
 
-bench-docs: ## the same, written into README and docs/performance.md
-	$(MAKE) bench BENCH_ARGS='--json $(BUILD)/bench.json --svg docs/performance.svg --markdown README.md docs/performance.md' \
+bench-docs: ## the same, written into docs/performance.md, and in short into README
+	$(MAKE) bench BENCH_ARGS='--json $(BUILD)/bench.json --svg docs/performance.svg --markdown docs/performance.md' \
 	    BENCH_SHELTER_ARGS='--markdown docs/performance.md'
+	$(PY) -P docs/summary.py
 
 $(VENV)/.bench: pyproject.toml $(VENV)/.made
 	$(GROUPS) --group bench
@@ -303,8 +304,9 @@ check-with-others: $(OTHERS)/.installed ## with pydantic, FastAPI, click, server
 	$(OTHERS)/bin/python -P -m pytest -q -o cache_dir=$(BUILD)/pytest tests/works/test_with_others.py tests/works/test_deployment.py
 
 .PHONY: attacks
-attacks: install $(VENV)/.attacks ## each attack against each way of holding a key, into README and docs/attacks.md
-	$(PY) bench/attacks/run.py --markdown README.md docs/attacks.md
+attacks: install $(VENV)/.attacks ## each attack against each way of holding a key, into docs/attacks.md, and in short into README
+	$(PY) bench/attacks/run.py --markdown docs/attacks.md
+	$(PY) -P docs/summary.py
 
 check-attacks: install $(VENV)/.attacks ## the same, compared with what is documented
 	$(PY) bench/attacks/run.py --check docs/attacks.md

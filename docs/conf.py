@@ -32,7 +32,7 @@ smartquotes = False
 nitpicky = True
 # What is on other projects' sites, or of no interest.
 nitpick_ignore_regex = [
-    ("py:.*", r"secalloc\._.*|(?!secalloc|Arena|Pool|Protection|Status|Lockdown).*")
+    ("py:.*", r"secalloc\.(?:\w+\.)*_.*|(?!secalloc|Arena|Pool|Protection|Status|Lockdown).*")
 ]
 
 autodoc_member_order = "bysource"

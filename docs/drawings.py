@@ -412,7 +412,70 @@ def shelter() -> str:
     return sheet.finished()
 
 
+def arena() -> str:
+    sheet = Sheet(860, 300, "An arena: the bytes of a secret between two guard pages")
+    for x, wide, lines, kind in (
+        (30, 170, "guard page\nno access", "plain"),
+        (200, 160, "slack\na canary fills it", "wait"),
+        (360, 280, "the bytes of the secret\nthey end where the guard begins", "secret"),
+        (640, 190, "guard page\nno access", "plain"),
+    ):
+        sheet.box(x, 78, wide, 76, lines, kind)
+    sheet.parts.append('<path class="line" d="M200 66v-8h440v8"/>')
+    sheet.words(420, 46, "data pages: locked in memory, not in core files, not in children, and on "
+                "Linux in secretmem", "small", "middle")  # fmt: skip
+    for x, to, label in (
+        (115, 115, "a pointer far before\nthe start: a fault"),
+        (280, 280, "a write before the start:\nfound at close, rotate\nand check"),
+        (500, 500, "hashlib, ssl, cryptography\nread and fill the very bytes,\n"
+         "by the buffer protocol"),
+        (735, 642, "one byte past the end: a fault,\nand every arena is wiped"),
+    ):  # fmt: skip
+        sheet.arrow((x, 206), (to, 156))
+        for number, row in enumerate(label.split("\n")):
+            sheet.words(x, 224 + 16 * number, row, "small", "middle")
+    sheet.words(30, 284, "repr() shows size and state. str(), print(), f-strings, pickle and copy "
+                "raise an error.", "small")  # fmt: skip
+    return sheet.finished()
+
+
+def crash() -> str:
+    sheet = Sheet(860, 400, "What happens at a crash: the secrets are overwritten first")
+    steps = (
+        ("1. a bug\nwrites past the end", "plain"),
+        ("2. SIGSEGV\nthe kernel stops the thread", "wait"),
+        ("3. our handler\noverwrites every arena", "secret"),
+        ("4. the end\nof the same signal", "plain"),
+    )
+    for number, (lines, kind) in enumerate(steps):
+        x = 30 + 205 * number
+        sheet.box(x, 40, 185, 56, lines, kind)
+        if number:
+            sheet.arrow((x - 20, 68), (x, 68))
+    for left, title, first, second, kind in (
+        (30, "before", "key", "password", "secret"),
+        (440, "after step 3", "noise", "noise", "safe"),
+    ):
+        sheet.words(left, 140, title)
+        for number, name in enumerate((first, second)):
+            y = 152 + 46 * number
+            sheet.box(left, y, 90, 36, "guard")
+            sheet.box(left + 90, y, 210, 36, name, kind)
+            sheet.box(left + 300, y, 90, 36, "guard")
+    sheet.arrow((420, 192), (440, 192))
+    for x, lines in (
+        (30, "a parent process\nhears at once: the byte F"),
+        (305, "the core file\nhas neither key nor password"),
+        (580, "the exit status\nis that of any such bug"),
+    ):
+        sheet.box(x, 282, 250, 56, lines, "safe")
+    sheet.words(30, 374, "The handler does the same at SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, "
+                "SIGTRAP, and at SIGTERM and others that nobody handles.", "small")  # fmt: skip
+    return sheet.finished()
+
+
 DRAWINGS: dict[str, Callable[[], str]] = {
+    "arena": arena, "crash": crash,
     "layers": layers, "slot": slot, "use-word": use, "fault": fault, "fork": fork,
     "shelter": shelter,
 }  # fmt: skip

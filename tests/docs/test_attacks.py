@@ -41,10 +41,6 @@ def test_a_cell_that_is_worse_is_reported(tmp_path: Path) -> None:
     assert "documented no: found, is **yes**: found" in done.stdout
 
 
-def test_readme_and_document_have_the_same_table() -> None:
-    tables = [
-        (ROOT / name).read_text().split("<!-- attacks -->")[1].split("<!-- end")[0]
-        for name in ("README.md", "docs/attacks.md")
-    ]
-    assert tables[0] == tables[1]
-    assert tables[0].count("| **yes**") > len(CHEAP)
+def test_the_table_is_of_attacks_that_succeed() -> None:
+    table = (ROOT / "docs" / "attacks.md").read_text().split("<!-- attacks -->")[1]
+    assert table.split("<!-- end")[0].count("| **yes**") > len(CHEAP)

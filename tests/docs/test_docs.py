@@ -87,7 +87,8 @@ def finish(child: "subprocess.Popen[str]") -> None:
 def test_an_example_runs(code: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if "cryptography" in code:
         crypto("exceptions")
-    for package in re.findall(r"^import (jwt|keyring|pymysql|requests)$", code, re.M):
+    others = r"^(?:import|from) (jwt|keyring|nacl|pydantic|pymysql|requests)\b"
+    for package in re.findall(others, code, re.M):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"needs {package}")
     if re.search(r"\bURL\b|\bPORT, user\b|not residue\.find", code):
@@ -227,7 +228,7 @@ def with_a_server(code: str, directory: Path, certificate: Path) -> None:
 
 def test_there_are_examples() -> None:
     names = [str(program.id).partition(":")[0] for program in PROGRAMS]
-    assert names.count("README.md") >= 2
+    assert names.count("README.md") >= 1
     assert names.count("channels.md") == 3
     assert names.count("howto.md") >= 7
     assert names.count("shelter.md") >= 10
@@ -293,17 +294,59 @@ def test_every_public_name_is_in_the_reference() -> None:
             assert ours <= {*there}, ours - {*there}
 
 
+# ---- what README has of other pages -------------------------------------------------------
+
+
+def test_the_summary_in_readme_is_what_the_pages_say() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert script("summary").renewed(text) == text, "python docs/summary.py writes it anew"
+
+
+def test_the_summary_follows_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, text = script("summary"), (ROOT / "README.md").read_text()
+    for page in ("performance.md", "attacks.md"):
+        shutil.copy(ROOT / "docs" / page, tmp_path)
+    monkeypatch.setattr(module, "DOCS", tmp_path)
+    assert module.renewed(text) == text
+    for page, old, new in (
+        ("attacks.md", "**yes**", "no"),
+        ("performance.md", module.figures()[0].split(" | ")[1].rstrip(" |"), "1 s : 1 s"),
+    ):
+        there = (tmp_path / page).read_text()
+        (tmp_path / page).write_text(there.replace(old, new))
+        assert module.renewed(text) != text
+        (tmp_path / page).write_text(there)
+    there = (tmp_path / "performance.md").read_text()
+    (tmp_path / "performance.md").write_text(there.replace("| isolated arenas before", "| none"))
+    with pytest.raises(SystemExit, match="has no row"):
+        module.renewed(text)
+
+
+def test_the_landing_page_is_a_part_of_readme() -> None:
+    """Between the marks, which the page includes; what it links is below docs/."""
+    _, _, rest = (ROOT / "README.md").read_text().partition("<!-- landing -->")
+    landing, end, _ = rest.partition("<!-- end of landing -->")
+    assert end
+    for link in re.findall(r"\]\(([^)#]+)", landing):
+        assert link.startswith("docs/"), link
+        assert (ROOT / link).is_file(), link
+
+
 # ---- the drawings -------------------------------------------------------------------------
 
 
-def drawings() -> Any:
-    """docs/drawings.py, from where it is."""
-    spec = importlib.util.spec_from_file_location("drawings", ROOT / "docs" / "drawings.py")
+def script(name: str) -> Any:
+    """One of docs/, from where it is."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def drawings() -> Any:
+    return script("drawings")
 
 
 def test_the_drawings_are_current() -> None:
@@ -332,7 +375,6 @@ def test_no_two_fields_of_the_use_word_share_a_bit() -> None:
 
 
 def test_each_drawing_is_shown() -> None:
-    pages = (ROOT / "docs" / name for name in ("architecture.md", "shelter.md"))
-    text = "".join(page.read_text() for page in pages)
-    shown = re.findall(r"\(drawings/([\w-]+)\.svg\)", text)
+    text = "".join(page.read_text() for page in DOCUMENTS)
+    shown = re.findall(r"\((?:docs/)?drawings/([\w-]+)\.svg\)", text)
     assert sorted(shown) == sorted(drawings().DRAWINGS)
