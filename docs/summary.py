@@ -1,7 +1,7 @@
 """Writes README's summary of the figures from the pages that have all of them.
 
-    summary.py            write it anew, between the marks in README.md
-    summary.py --check    exit status 1 where it is not what the pages say
+summary.py            write it anew, between the marks in README.md
+summary.py --check    exit status 1 where it is not what the pages say
 """
 
 import re
