@@ -146,6 +146,7 @@ def test_no_more_locked_memory_than_the_content() -> None:
     """At a limit of two pages more than it needs: the library's, and for the look at the end."""
     out = check("""
         import resource, tempfile
+        secalloc.read  # imported while all files are in reach
         pages = 100
         secalloc.configure(secretmem=False)
         with tempfile.NamedTemporaryFile() as file:
