@@ -32,7 +32,10 @@ NOT_IN_ALL = ["getpass", "random"]
 ROOT = Path(__file__).parents[2]
 
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 WHOLE = {"tutorial.md"}
 """Of which each block goes on where the one before ended."""
 
@@ -246,6 +249,16 @@ def test_the_tests_that_documents_name_exist() -> None:
             (file,) = (ROOT / "tests").rglob(module)
             start = rf"^TEST\({name}\)" if file.suffix == ".c" else rf"^def {name}\("
             assert re.search(start, file.read_text(), re.M), f"{path.name}: {module}::{name}"
+
+
+def test_each_claim_has_its_test_and_its_control() -> None:
+    rows = re.findall(r"^\| (.*) \|$", (ROOT / "docs" / "claims.md").read_text(), re.M)
+    claims = [row.split(" | ") for row in rows if not row.startswith(("claim |", "---"))]
+    assert claims
+    for cells in claims:
+        assert len(cells) == 3, cells
+        assert re.search(r"`(?:test_\w+\.py::\w+|make check-[a-z-]+|tests/[\w/]+\.py)`", cells[1])
+        assert len(cells[2]) > len("none"), cells
 
 
 @pytest.mark.parametrize("page", ["invariants.md", "debugging.md"])
