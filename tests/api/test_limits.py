@@ -172,7 +172,7 @@ def test_a_file_that_grows_or_shrinks_while_it_is_read(tmp_path: pathlib.Path) -
     path = tmp_path / "file"
     content = os.urandom(300_000)
     path.write_bytes(content)
-    sources: Any = sys.modules["secalloc.sources"].__dict__
+    sources: Any = sys.modules["secalloc._file"].__dict__
     for said in (1, 4095, 4096, 299_999, 300_001, 10**6):
         answers = iter([said])
         real = sources["_left"]

@@ -1186,7 +1186,7 @@ def test_close_wakes_whoever_waits() -> None:
     channel.close()
     for thread in threads:
         thread.join(SOON)
-    assert sorted(map(str, ends)) == ["<class 'ValueError'>"] * 3 + ["[]"]
+    assert sorted(map(str, ends)) == ["<class 'secalloc.ClosedError'>"] * 3 + ["[]"]
 
 
 def test_one_that_was_forgotten_is_closed_with_a_warning() -> None:

@@ -77,9 +77,11 @@ setuptools = types.SimpleNamespace(
     Extension=lambda name, **k: k,
     setup=lambda cmdclass, **k: asked.append(k),
     build_ext=type("build_ext", (), {"get_ext_filename": lambda self, name: name}),
+    CompileError=OSError,
+    LinkError=OSError,
 )
-for name in "setuptools", "setuptools.command", "setuptools.command.build_ext":
-    sys.modules[name] = setuptools
+for name in "", ".command", ".command.build_ext", ".errors":
+    sys.modules["setuptools" + name] = setuptools
 """
 NO_GIL = "import sysconfig; sysconfig.get_config_vars()['Py_GIL_DISABLED'] = 1"
 WITH_GIL = "import sysconfig; sysconfig.get_config_vars()['Py_GIL_DISABLED'] = 0"
