@@ -110,6 +110,8 @@ class _Reading:
         arena = self._kind.arena(size)
         self._arenas.append(arena)
         got = _fill(arena, self._fd)
+        if not got:
+            arena.close()
         if 0 < got < size and self.parts:  # what is not filled shall not be kept beside the rest
             self._arenas.append(self._kind.arena(arena[:got]))
             arena.close()
