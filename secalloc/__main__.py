@@ -1,4 +1,4 @@
-"""The command line: ``python -m secalloc``."""
+"""The command line: ``python -m secalloc``, and ``secalloc``, the script that is installed."""
 
 import argparse
 import errno
@@ -6,43 +6,61 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from secalloc import __version__
+
+_MODULE, _SCRIPT = "python -m secalloc", "secalloc"
 _UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status: 0 all well, 1 it failed, 2 bad usage."""
+def script() -> int:
+    """What the installed `secalloc` calls: `main`, without the script's own directory.
+
+    The interpreter puts it in front of `sys.path`, where modules lying about would pass for
+    the standard library's; it may be the current directory too. With -P it does not.
+    """
+    if not sys.flags.safe_path and sys.path[:1] == [os.path.dirname(os.path.realpath(sys.argv[0]))]:
+        del sys.path[0]
+    return main(prog=_SCRIPT)
+
+
+def main(argv: Sequence[str] | None = None, *, prog: str = _MODULE) -> int:
+    """Run one command; the exit status: 0 all well, 1 it failed, 2 bad usage.
+
+    `prog` is what it was started as.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["run"]:  # what follows is the program's, options and all
         from secalloc._commands.run import main as run  # noqa: PLC0415 - only when it is wanted
 
-        return _heard(lambda: run(arguments[1:]))
+        return _heard(lambda: run(arguments[1:], by_script=prog == _SCRIPT), prog)
     try:
-        options = _parser().parse_args(arguments)
+        options = _parser(prog).parse_args(arguments)
     except SystemExit as end:  # it printed its help, or what is wrong
         status = int(end.code or 0)
-        return _heard(lambda: status)
+        return _heard(lambda: status, prog)
     if options.command == "doctor":
         from secalloc._commands.doctor import main as doctor_main  # noqa: PLC0415
 
-        return _heard(lambda: doctor_main(as_json=options.json))
+        return _heard(lambda: doctor_main(as_json=options.json), prog)
     if options.command == "map":
         from secalloc.map import main as map_main  # noqa: PLC0415
 
         if options.script is not None:  # whose own errors are its own
-            return map_main(options.script, options.args)
-        return _heard(lambda: map_main(None, []))
+            return map_main(options.script, options.args, by_script=prog == _SCRIPT)
+        return _heard(map_main, prog)
     if options.command == "demo":
         from secalloc._commands.demo import main as demo  # noqa: PLC0415
 
-        return _heard(demo)
+        return _heard(demo, prog)
     raise AssertionError(f"{options.command} has a parser and no branch")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m secalloc",
+        prog=prog,
         description="Guarded, locked memory for secrets, wiped when the process crashes.",
     )
+    parser.add_argument("--version", action="version", version=f"secalloc {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, title="commands")
     commands.add_parser(
         "demo",
@@ -71,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _heard(command: Callable[[], int]) -> int:
+def _heard(command: Callable[[], int], prog: str) -> int:
     """Its exit status; 1 where its output cannot be written. Nothing is said of a reader who
     had enough, as `head` has."""
     try:
@@ -85,7 +103,7 @@ def _heard(command: Callable[[], int]) -> int:
         # What is still buffered would be written at the end, and complained of.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno != errno.EPIPE and sys.stderr is not None:
-            print(f"python -m secalloc: standard output: {error.strerror}", file=sys.stderr)
+            print(f"{prog}: standard output: {error.strerror}", file=sys.stderr)
         return 1
 
 

@@ -8,7 +8,7 @@ only addresses, sizes, states and protections.
 import os
 import sys
 import textwrap
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import NamedTuple, TextIO
 
 import secalloc
@@ -217,32 +217,50 @@ def _example() -> None:
         draw()
 
 
-def _run(script: str, arguments: list[str]) -> None:
-    """Run a script as the main program, and draw what lives when it ends."""
-    with open(script, "rb") as file:
-        code = compile(file.read(), script, "exec")
+def _run(code: CodeType, script: str, arguments: list[str], *, by_script: bool) -> None:
+    """Run a script's code as the main program, and draw what lives when it ends.
+
+    What the program dies of is told before that, as it would be told without us.
+    """
     main = ModuleType("__main__")
     main.__file__ = script
     sys.modules["__main__"] = main
     sys.argv = [script, *arguments]
-    if not sys.flags.safe_path:
-        sys.path[0] = os.path.dirname(os.path.realpath(script))
+    if not sys.flags.safe_path:  # in the place of what -m put there; the script took its own off
+        sys.path[: 0 if by_script else 1] = [os.path.dirname(os.path.realpath(script))]
     try:
         exec(code, vars(main))  # noqa: S102 - it is what the caller wants to be run
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            raise
+        print(end.code, end="\n\n", file=sys.stderr)
+        raise SystemExit(1) from None
+    except BaseException as error:
+        own = error.__traceback__ and error.__traceback__.tb_next  # without this frame
+        sys.excepthook(type(error), error.with_traceback(own), own)
+        print(file=sys.stderr)
+        sys.excepthook = lambda *_: None  # it is told; the exit status is the interpreter's
+        raise
     finally:
         draw(sys.stderr)
 
 
-def main(script: str | None = None, arguments: list[str] | None = None) -> int:
-    """Draw the example, or a script's arenas at its end, on standard error."""
+def main(
+    script: str | None = None, arguments: list[str] | None = None, *, by_script: bool = False
+) -> int:
+    """Draw the example, or a script's arenas at its end, on standard error.
+
+    `by_script`: the installed `secalloc` called it, rather than ``-m secalloc``.
+    """
     if script is None:
         _example()
         return 0
     try:
-        _run(script, arguments or [])
-    except (OSError, SyntaxError) as error:
-        if "__main__" in sys.modules and getattr(sys.modules["__main__"], "__file__", "") == script:
-            raise  # the script's own
-        print(f"python -m secalloc map: {error}", file=sys.stderr)
+        with open(script, "rb") as file:
+            code = compile(file.read(), script, "exec", dont_inherit=True)
+    except (OSError, SyntaxError, ValueError) as error:  # ValueError: a zero byte, until 3.12
+        prog = "secalloc" if by_script else "python -m secalloc"
+        print(f"{prog} map: {error}", file=sys.stderr)
         return 2
+    _run(code, script, arguments or [], by_script=by_script)
     return 0

@@ -18,9 +18,9 @@ from typing import NoReturn
 from secalloc import _core
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
-USAGE = "usage: python [options] -m secalloc run (script | -m module | -c code | -) [args ...]"
-HELP = f"""{USAGE}
-
+_USAGE = "usage: %s run (script | -m module | -c code | -) [args ...]"
+_STARTED = {False: "python [options] -m secalloc", True: "secalloc"}
+HELP = """
 Run a program hardened, its freed heap memory overwritten.
 
 It becomes secalloc.harden()ed: no core files, and no other process of the same user
@@ -105,11 +105,16 @@ def _glibc() -> tuple[int, ...]:
     return tuple(int(part) for part in version.split()[-1].split(".")[:2])
 
 
-def _interpreter_options() -> list[str]:
-    """What stands between the interpreter and ``-m secalloc``. ValueError: nothing does."""
+def _interpreter_options(*, by_script: bool) -> list[str]:
+    """What stands between the interpreter and ``-m secalloc``, or the script that is installed.
+
+    ValueError: neither stands there.
+    """
     end = len(sys.orig_argv) - len(sys.argv) + 1  # sys.argv[0] is the module, not an argument
     options = list(sys.orig_argv[1:end])
     last = options.pop() if options else ""
+    if by_script and last:
+        return options
     last = options.pop() if last == "secalloc" and options else last.removesuffix("secalloc")
     if not (last.startswith("-") and last.endswith("m")):
         raise ValueError("it was not started as python -m secalloc run")
@@ -134,23 +139,27 @@ def _objection(program: Sequence[str]) -> str | None:
     return None
 
 
-def main(program: Sequence[str]) -> int:
-    """Run a program as the arguments name it; returns only where it does not run."""
+def main(program: Sequence[str], *, by_script: bool = False) -> int:
+    """Run a program as the arguments name it; returns only where it does not run.
+
+    `by_script`: the installed `secalloc` called it, rather than ``-m secalloc``.
+    """
+    usage = _USAGE % _STARTED[by_script]
     if program and program[0] in ("-h", "--help"):
-        print(HELP)
+        print(f"{usage}\n{HELP}")
         return 0
     objection = _objection(program)
     if objection:
-        print(f"{USAGE}\nsecalloc run: error: {objection}", file=sys.stderr)
+        print(f"{usage}\nsecalloc run: error: {objection}", file=sys.stderr)
         return 2
     try:
-        _replace(program)
+        _replace(program, by_script=by_script)
     except (OSError, ValueError) as error:
         print(f"secalloc run: the program was not started: {error}", file=sys.stderr)
         return 126
 
 
-def _replace(program: Sequence[str]) -> NoReturn:
+def _replace(program: Sequence[str], *, by_script: bool) -> NoReturn:
     """Put an interpreter that runs the program in the place of this one."""
     ours = library()
     why = unfit(os.environ, _glibc(), os.uname().machine) if ours else None
@@ -158,7 +167,7 @@ def _replace(program: Sequence[str]) -> NoReturn:
         sys.stderr.write(f"secalloc run: {_SLOWLY % why}\n")
         sys.stderr.flush()
         ours = None
-    _start([sys.orig_argv[0], *_interpreter_options(), *program], ours)
+    _start([sys.orig_argv[0], *_interpreter_options(by_script=by_script), *program], ours)
 
 
 def _start(command: Sequence[str], ours: str | None) -> NoReturn:

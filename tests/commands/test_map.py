@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -262,6 +263,50 @@ def test_a_script(end_of_it: str, status: int, tmp_path: Path) -> None:
     assert end.stdout == f"{[str(script), '--option', 'x']} __main__ True\n"
     assert "1 arena, 4.22 KiB" in end.stderr
     assert ("ZeroDivisionError" in end.stderr) is (status == 1)
+
+
+ERRORS = """
+import sys, secalloc
+kept = secalloc.Arena(4321)
+def fails():
+    {}
+fails()
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "last", "status"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero", 1),
+        ("compile('1 +', 'text', 'exec')", "SyntaxError: invalid syntax", 1),
+        ("sys.exit('a word')", "a word", 1),
+        ("sys.excepthook = lambda *a: print('its own', file=sys.stderr); 1 / 0", "its own", 1),
+    ],
+)
+def test_what_a_script_dies_of_comes_first(
+    line: str, last: str, status: int, tmp_path: Path
+) -> None:
+    """As the plain interpreter tells it, and once; then the picture."""
+    script = tmp_path / "script.py"
+    script.write_text(ERRORS.format(line))
+    end = command(str(script))
+    said, _, picture = end.stderr.partition("\n1 arena, 4.22 KiB; ")
+    plain = subprocess.run(  # noqa: S603
+        [sys.executable, str(script)], capture_output=True, text=True, check=False, cwd="/"
+    )
+    assert (end.returncode, plain.returncode) == (status, status)
+    assert said.strip() == plain.stderr.strip()
+    assert said.strip().endswith(last)
+    assert "Traceback" not in picture
+    assert "usable" in picture
+
+
+def test_a_script_that_is_interrupted_ends_as_the_interpreter_does(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("raise KeyboardInterrupt")
+    end = command(str(script))
+    assert end.returncode == -signal.SIGINT
+    assert end.stderr.count("Traceback") == 1
 
 
 def test_bad_usage(tmp_path: Path) -> None:
