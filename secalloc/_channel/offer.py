@@ -341,7 +341,8 @@ class Offer:
     def watch(self, asker: Asker, end: socket) -> None:
         """Tell it of what it can have, from now on."""
         with self.lock:
-            asker.watches.append(end)
+            if end not in asker.watches:
+                asker.watches.append(end)
             names = sorted(asker.todo)
         for name in names:
             self.announce(asker, end, name)

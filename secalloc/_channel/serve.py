@@ -6,6 +6,7 @@ import time
 from _socket import SHUT_RDWR, socket
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from secalloc._channel import wire
 from secalloc._channel.offer import Asker, Offer, Refused, hand_over
@@ -20,7 +21,7 @@ LINGER = 0.05
 class Connection:
     """A process's own pair of sockets: the parent's of them."""
 
-    __slots__ = ("answered", "asker", "end", "offer", "watching")
+    __slots__ = ("after", "answered", "asker", "end", "offer", "watching")
 
     def __init__(self, end: socket, offer: Offer) -> None:
         self.end = end
@@ -28,6 +29,7 @@ class Connection:
         self.asker: Asker | None = None
         self.answered = False
         self.watching = False
+        self.after: Callable[[], None] | None = None  # to be called when it is closed
 
 
 class Server:
@@ -192,8 +194,8 @@ class Server:
             connection = self._connection(fds, offer)
         if not anything:
             offer.close()
-            with self._lock:
-                if fd in self._ends:
+            with self._lock:  # a later child's end may have the number meanwhile
+                if self._ends.get(fd) == (end, offer):
                     self._drop_end(fd, end)
         if connection:
             self._meet(connection)
@@ -246,8 +248,8 @@ class Server:
             while self._answer(connection, patience):
                 connection.answered, patience = True, LINGER
             park = connection.watching
-        except TimeoutError:
-            park = connection.answered
+        except TimeoutError:  # a spurious wake-up ends no watch
+            park = connection.answered or connection.watching
         except (OSError, ValueError):
             pass  # it is gone, or closed in between
         finally:
@@ -259,6 +261,8 @@ class Server:
                     self._close(connection)
         if park and connection.watching and connection.asker:
             connection.offer.watch(connection.asker, connection.end)
+        if connection.after:
+            connection.after()
 
     def _may_park(self, connection: Connection) -> bool:
         if connection.offer.closed or connection not in self._open or self._poller is None:
@@ -330,8 +334,14 @@ class Server:
             return True  # the child was told
         finally:
             offer.given(asker, name, entry, well=given)
-        self._adopted(offer, asker, name.decode(), entry.given)
-        return bool(asker.todo)
+        tell = partial(self._adopted, offer, asker, name.decode(), entry.given)
+        if asker.todo:
+            tell()
+            return True
+        # Who hears of it may offer another at once, which is asked for on a new connection: were
+        # this one still counted then, a thread that is slow would have its process refused.
+        connection.after = tell
+        return False
 
 
 def _answer(verdict: bytes, size: int, left: int, text: str) -> bytes:

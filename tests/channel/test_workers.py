@@ -23,8 +23,10 @@ from support import GUARD_FAULT, check, linux_only
 
 import secalloc
 from secalloc import Arena, LockdownChannel, LockdownKind
-from secalloc._channel.offer import Offer, Refused
+from secalloc._channel import wire
+from secalloc._channel.offer import Asker, Offer, Refused
 from secalloc._channel.peer import Peer, began, peer
+from secalloc._channel.serve import Server
 
 ADOPTED = LockdownKind.ADOPTED
 
@@ -461,6 +463,78 @@ def test_what_cannot_be_given() -> None:
                 channel.child(uses=bad)  # type: ignore[arg-type]
     with Arena(3) as key, pytest.raises(ValueError, match="gone, or its channel closed"):
         child.give("key", key)
+
+
+@linux_only
+def test_what_a_slow_thread_or_a_spurious_wake_up_could_spoil(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A connection is given up before it is told what went over it, or its process would be
+    refused for having too many; and a watch stays, whatever wakes the parent."""
+    code = """
+key = secalloc.adopt("key")
+def renew(name):
+    with secalloc.adopt(name) as new: print(new.size, flush=True)
+secalloc.on_offer(renew)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+    with LockdownChannel() as channel, Arena(3) as key:
+        server, counts = channel._server, []
+        adopted = server._adopted
+
+        def counted(offer: Offer, asker: Asker, name: str, given: bool) -> None:
+            counts.append(asker.connections)
+            adopted(offer, asker, name, given)
+
+        monkeypatch.setattr(server, "_adopted", counted)
+        child = channel.child(secrets={"key": key})
+        worker = subprocess.Popen(  # noqa: S603
+            command(PRELUDE + code),
+            **child.popen_args(env=variables()),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert worker.stdout
+        assert worker.stdout.readline() == "ready\n"
+        end = time.monotonic() + SOON
+        while not server._parked:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        ((fd, watch),) = server._parked.items()
+        monkeypatch.setattr(wire, "PATIENCE", 0.05)
+        server._look(fd)
+        while server._parked.get(fd) is not watch:
+            assert watch in server._open, "it is not told of anything any more"
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        monkeypatch.undo()
+        monkeypatch.setattr(server, "_adopted", counted)
+        for size in (4, 5):
+            with Arena(size) as new:
+                child.give("key", new)
+                assert worker.stdout.readline() == f"{size}\n"
+                assert next_event(channel) == (ADOPTED, child)
+        worker.communicate(timeout=SOON)
+        assert max(counts) == 1, counts  # the watch
+
+
+@linux_only
+def test_a_later_childs_end_of_the_same_number_stays() -> None:
+    """Where the end that could be read was closed before it was read, and another began."""
+    with Arena(1) as key:
+        server = Server(lambda _offer, _asker: -1, lambda *_told: None)
+        (old, gone), (new, theirs) = socket.socketpair(), socket.socketpair()
+        with gone, theirs:
+            earlier, later = Offer({"key": key}, 60), Offer({"key": key}, 60)
+            old.close()
+            server.add(new, later)
+            server._take(new.fileno(), old, earlier)
+            assert earlier.closed
+            assert new.fileno() in server._ends
+            server.remove(later)
+            assert new.fileno() == -1
 
 
 # ---- many, and what stays ----------------------------------------------------------------------
