@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = _MODULE) -> int:
     if options.command == "doctor":
         from secalloc._commands.doctor import main as doctor_main  # noqa: PLC0415
 
-        return _heard(lambda: doctor_main(as_json=options.json), prog)
+        return _heard(lambda: doctor_main(as_json=options.json, verbose=options.verbose), prog)
     if options.command == "map":
         from secalloc.map import main as map_main  # noqa: PLC0415
 
@@ -75,7 +75,10 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         description="Looks at what arenas get on this machine, and at what else would give a "
         "secret away. Exit status 1 if something is missing.",
     )
-    doctor.add_argument("--json", action="store_true", help="the same for programs")
+    doctor.add_argument("--json", action="store_true", help="all of it, for programs")
+    doctor.add_argument(
+        "-v", "--verbose", action="store_true", help="why, of what is well too, and what mends it"
+    )
     drawing = commands.add_parser(
         "map",
         help="draw arenas, with guards, states and protections",

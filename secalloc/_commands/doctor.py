@@ -11,32 +11,19 @@ import os
 import platform
 import resource
 import sys
-import textwrap
 import warnings
 from pathlib import Path
 from signal import Signals
-from typing import Literal, NamedTuple
 
 import secalloc
 from secalloc import Protection, _core
-from secalloc._commands.paint import has_colour, paint
+from secalloc._commands.report import Check, State, show
 
 _LINUX = sys.platform == "linux"
 _FORCED = ("SEGV", "BUS", "ILL", "FPE", "ABRT", "SYS", "TRAP")
 _ENOUGH = 2**20
 _USUAL_MAPS = 65530
 _NOTHING = "nothing to do"
-
-
-class Check(NamedTuple):
-    """One thing that was looked at."""
-
-    name: str
-    state: Literal["ok", "note", "missing"]
-    """"note": worth knowing, and no fault. "missing": the exit status is 1."""
-    what: str
-    why: str
-    mend: str
 
 
 _MEANING = {
@@ -75,6 +62,13 @@ def _bytes(n: int) -> str:
     return f"{n} bytes"
 
 
+def _with_numbers(mend: str) -> str:
+    """The core's advice; where that is to raise the limit, with how far and by what."""
+    if not mend.startswith("raise it with ulimit -l"):
+        return mend
+    return _more_locked(resource.getrlimit(resource.RLIMIT_MEMLOCK)[0])
+
+
 def _protection(flag: Protection) -> Check:
     name = str(flag.name)
     try:
@@ -87,19 +81,33 @@ def _protection(flag: Protection) -> Check:
             "note" if absent else "missing",
             f"not to be had: {_MEANING[flag]}",
             mend if absent else why,
-            "Linux has it" if absent else mend or "no way is known",
+            "Linux has it" if absent else _with_numbers(mend) or "no way is known",
+            "not to be had",
         )
     except (OSError, MemoryError) as error:
         return Check(name, "missing", "no arena can be made", str(error), "see the reason")
     return Check(
-        name, "ok", _MEANING[flag], "an arena was made, and the kernel granted it", _NOTHING
+        *(name, "ok", _MEANING[flag], "an arena was made, and the kernel granted it", _NOTHING),
+        brief="granted",
     )
 
 
-_MORE_LOCKED = (
-    "ulimit -l 8192 (in KiB); LimitMEMLOCK=8M in a systemd unit; --ulimit memlock=8388608 "
-    "for a container; or a memlock line in /etc/security/limits.conf"
-)
+_USUAL_LOCKED = 8 * 2**20
+
+
+def _more_locked(now: int) -> str:
+    """How to raise a limit of locked memory to the usual one, and what that is good for."""
+    pages = _USUAL_LOCKED // mmap.PAGESIZE
+    hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
+    root = ""
+    if hard != resource.RLIM_INFINITY and hard < _USUAL_LOCKED:
+        root = f"; the hard limit is {_bytes(hard)}, which root alone can raise"
+    return (
+        f"from {_bytes(now)} to {_bytes(_USUAL_LOCKED)}, {pages} arenas: "
+        f"ulimit -l {_USUAL_LOCKED // 1024} (in KiB); LimitMEMLOCK=8M in a systemd unit; "
+        f"--ulimit memlock={_USUAL_LOCKED} for a container; or a line "
+        f"`* - memlock {_USUAL_LOCKED // 1024}` in /etc/security/limits.conf{root}"
+    )
 
 
 def _lock_limit() -> Check:
@@ -116,7 +124,7 @@ def _lock_limit() -> Check:
     )
     few = status.lock_limit < _ENOUGH
     what = f"{_bytes(status.lock_limit)}; {used}"
-    mend = _MORE_LOCKED if few else _NOTHING
+    mend = _more_locked(status.lock_limit) if few else _NOTHING
     return Check("lock limit", "missing" if few else "ok", what, why, mend)
 
 
@@ -139,7 +147,9 @@ def _secretmem_limit() -> Check:
     )
     few = status.secretmem_limit < _ENOUGH
     what = f"{_bytes(status.secretmem_limit)} for all processes of this user; {used}"
-    return Check(name, "missing" if few else "ok", what, why, _MORE_LOCKED if few else _NOTHING)
+    mend = _more_locked(status.secretmem_limit) if few else _NOTHING
+    brief = f"{_bytes(status.secretmem_limit)} a user"
+    return Check(name, "missing" if few else "ok", what, why, mend, brief)
 
 
 def _map_limit() -> Check:
@@ -149,7 +159,8 @@ def _map_limit() -> Check:
         return Check("map limit", "ok", "none known", why, _NOTHING)
     few = int(text) < _USUAL_MAPS
     why = f"an arena takes two memory maps: about {int(text) * 15 // 32} can live at once"
-    mend = f"sysctl vm.max_map_count={_USUAL_MAPS}" if few else _NOTHING
+    more = f"{_USUAL_MAPS * 15 // 32} arenas: sysctl vm.max_map_count={_USUAL_MAPS}"
+    mend = more if few else _NOTHING
     return Check("map limit", "missing" if few else "ok", f"{text} maps", why, mend)
 
 
@@ -223,14 +234,18 @@ def _debuggers(*, secretmem: bool) -> Check:
         return Check(name, "ok", "root's alone", "this process is root's", _NOTHING)
     scope = _text_of("/proc/sys/kernel/yama/ptrace_scope")
     if scope not in (None, "0"):
-        who = {"1": "only what started it may attach", "2": "only root may attach"}
-        what = who.get(str(scope), "nobody may attach")
-        return Check(name, "ok", what, f"kernel.yama.ptrace_scope is {scope}", _NOTHING)
+        who = {
+            "1": ("only what started it may attach", "its parent's alone"),
+            "2": ("only root may attach", "root's alone"),
+        }
+        what, brief = who.get(str(scope), ("nobody may attach", ""))
+        return Check(name, "ok", what, f"kernel.yama.ptrace_scope is {scope}", _NOTHING, brief)
     why = "kernel.yama.ptrace_scope is 0" if scope == "0" else "there is no Yama in this kernel"
     what = "any process of this user may attach, "
     what += "though it reads no secretmem" if secretmem else "and read arenas"
     mend = "secalloc.harden() in the program; or sysctl kernel.yama.ptrace_scope=1"
-    return Check(name, "note" if secretmem else "missing", what, why, mend)
+    state: State = "note" if secretmem else "missing"
+    return Check(name, state, what, why, mend, "this user's may")
 
 
 def _swap(*, locked: bool) -> Check:
@@ -240,10 +255,11 @@ def _swap(*, locked: bool) -> Check:
     if not lines:
         return Check("swap", "ok", "none", "/proc/swaps lists nothing", _NOTHING)
     where = ", ".join(line.split()[0] for line in lines)
-    mend = "encrypt it, or swapoff -a"
+    size, used = (sum(int(line.split()[n]) * 1024 for line in lines) for n in (2, 3))
+    mend = f"encrypt it, or swapoff -a: {_bytes(size)}, of which {_bytes(used)} go back to memory"
     if locked:
         why = "arenas are locked and stay out of it; copies on the heap do not"
-        return Check("swap", "note", f"on {where}", why, mend)
+        return Check("swap", "note", f"on {where}", why, mend, "there is some")
     return Check("swap", "missing", f"on {where}", "arenas cannot be locked, and go there", mend)
 
 
@@ -255,7 +271,7 @@ def _hibernation(*, secretmem: bool) -> Check:
     if secretmem:
         why = "any secretmem in use keeps the whole machine from it"
         mend = "secalloc.configure(secretmem=False), where it is to hibernate"
-        return Check(name, "ok", "not while an arena lives", why, mend)
+        return Check(name, "ok", "not while an arena lives", why, mend, "not now")
     # An arena of this process would be a reason as well: only now does this tell of others'.
     if "disk" not in (_text_of("/sys/power/state") or "").split():
         why = "another program's secretmem, nohibernate or lockdown keeps the kernel from it"
@@ -277,7 +293,7 @@ def _handlers() -> Check:
     why = f"a crash wipes every arena before the process dies{left}"
     if bad:
         return Check("handlers", "missing", ", ".join(bad), why, "secalloc.arm()")
-    return Check("handlers", "ok", f"armed: {', '.join(_FORCED)}", why, _NOTHING)
+    return Check("handlers", "ok", f"armed: {', '.join(_FORCED)}", why, _NOTHING, "armed")
 
 
 def _signal_stack() -> Check:
@@ -285,7 +301,10 @@ def _signal_stack() -> Check:
     why = "the handler runs on a stack of its own, so that it survives a stack overflow"
     if kind in ("ours", "foreign"):
         return Check("signal stack", "ok", kind, why, _NOTHING)
-    mend = "let the library make it: use an arena before another library sets a small one"
+    mend = (
+        "let the library make it, of 256 KiB: use an arena on the thread before another library "
+        "sets a smaller one"
+    )
     return Check("signal stack", "missing", kind, why, mend)
 
 
@@ -334,33 +353,11 @@ def _system() -> str:
     return f"{platform.system()} {platform.release()} {platform.machine()}"
 
 
-def _row(lead: str, text: str, indent: int) -> str:
-    """Wrapped to 80 columns, the lead hanging out to the left."""
-    return textwrap.fill(
-        text,
-        79,
-        initial_indent=lead.ljust(indent),
-        subsequent_indent=" " * indent,
-        break_on_hyphens=False,
-    )
+def main(*, as_json: bool = False, verbose: bool = False) -> int:
+    """Look, and print it; 0 where all is well, 1 where something is missing.
 
-
-def _show(checks: list[Check]) -> None:
-    colour = has_colour(sys.stdout)
-    colours = {"ok": "green", "note": "yellow", "missing": "red"}
-    print(f"secalloc {secalloc.__version__} on {_system()}, Python {platform.python_version()}\n")
-    for check in checks:
-        first = _row(f"{check.state:<9}{check.name}", check.what, 23)
-        state, rest = first[: len(check.state)], first[len(check.state) :]
-        print(paint(state, colours[check.state], on=colour) + rest)
-        print(_row(" " * 9 + "why", check.why, 23))
-        print(_row(" " * 9 + "mend", check.mend, 23))
-    missing = [check.name for check in checks if check.state == "missing"]
-    print(f"\nmissing: {', '.join(missing)}" if missing else "\nall is well")
-
-
-def main(*, as_json: bool = False) -> int:
-    """Look, and print it; 0 where all is well, 1 where something is missing."""
+    What is missing with its reason and what mends it; `verbose`: all that was looked at.
+    """
     checks = examine()
     well = all(check.state != "missing" for check in checks)
     if as_json:
@@ -369,9 +366,13 @@ def main(*, as_json: bool = False) -> int:
             "system": _system(),
             "python": platform.python_version(),
             "well": well,
-            "checks": [check._asdict() for check in checks],
+            "checks": [check.told() for check in checks],
         }
         print(json.dumps(answer, indent=2))
     else:
-        _show(checks)
+        show(
+            f"secalloc {secalloc.__version__} on {_system()}, Python {platform.python_version()}",
+            checks,
+            verbose=verbose,
+        )
     return 0 if well else 1

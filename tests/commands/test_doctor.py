@@ -4,8 +4,11 @@ import errno
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
+import termios
+import textwrap
 from typing import Any
 
 import pytest
@@ -33,10 +36,10 @@ NAMES = [
 ]
 
 
-def doctor(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(  # noqa: S603
-        [*COMMAND, *arguments], capture_output=True, check=False, text=True, timeout=300
-    )
+def doctor(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+    line = [*COMMAND, *arguments]
+    given: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 300, **options}
+    return subprocess.run(line, check=False, **given)  # noqa: S603
 
 
 def examined(setup: str, **options: Any) -> tuple[int, dict[str, dict[str, str]]]:
@@ -71,16 +74,79 @@ def test_every_line_has_what_why_and_mend() -> None:
 
 
 def test_the_text_tells_the_same_in_80_columns() -> None:
-    texts = doctor()
+    env = {name: text for name, text in os.environ.items() if name != "COLUMNS"}
+    texts = doctor("-v", env=env)
     lines = texts.stdout.splitlines()
-    assert max(map(len, lines)) < 80
+    assert max(map(len, lines)) <= 80
     assert texts.stderr == ""
     assert "\033" not in texts.stdout
     for name in NAMES:
-        assert sum(line[9:23].strip() == name for line in lines) == 1, name
-    assert sum(line[9:23].strip() == "why" for line in lines) == len(NAMES)
-    assert sum(line[9:23].strip() == "mend" for line in lines) == len(NAMES)
+        assert sum(line[8:22].strip() == name for line in lines) == 1, name
+    assert sum(line[8:22].strip() == "why" for line in lines) == len(NAMES)
+    assert sum(line[8:22].strip() == "mend" for line in lines) == len(NAMES)
     assert lines[-1].startswith("all is well" if texts.returncode == 0 else "missing: ")
+
+
+SHOWN = """
+    from secalloc._commands import doctor
+    from secalloc._commands.report import Check, show
+    found = doctor.examine()
+    fine = [each for each in found if each.state != "missing"]
+    print(len(fine))
+    lock = next(each for each in found if each.name == "lock limit")
+    lacks = lock._replace(state="missing", mend=doctor._more_locked(65536))
+    for checks in (fine, [*fine, lacks]):
+        for verbose in (False, True):
+            print("=====")
+            show("about", checks, verbose=verbose)
+"""
+
+
+def judged(out: str, width: int) -> None:
+    """A line each where all is well, more where something is missing or all was asked for."""
+    count, well, asked, lacking, both = out.replace("\r", "").split("=====\n")
+    assert all(len(line) <= width for line in out.replace("\r", "").splitlines()), out
+    rows = well.split("\n\n")[1].splitlines()
+    assert len(rows) == int(count), well
+    assert all(row[:8].strip() in ("ok", "note") for row in rows), well
+    assert well.endswith("\n\nall is well; -v tells why of each\n")
+    rows = lacking.split("\n\n")[1].splitlines()
+    at = next(i for i, row in enumerate(rows) if row.startswith("missing lock limit"))
+    assert at == int(count)
+    assert {row.split()[0] for row in rows[at:]} >= {"missing", "why", "mend"}
+    advice = " ".join(" ".join(rows[at:]).split())
+    assert "from 64 KiB to 8 MiB" in advice
+    assert "ulimit -l 8192" in advice
+    assert "missing: lock limit" in lacking
+    for text in (asked, both):
+        told = [line.split()[0] for line in text.splitlines() if line.strip()]
+        assert told.count("why") >= int(count)
+        assert told.count("mend") >= int(count)
+
+
+def test_every_width_without_a_terminal() -> None:
+    out = check(f"""
+        import contextlib, io
+        code = {SHOWN!r}
+        for width in (40, 57, 80, 200):
+            os.environ["COLUMNS"] = str(width)
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                exec(__import__("textwrap").dedent(code))
+            print(out.getvalue(), end="#####")
+    """)
+    for width, text in zip((40, 57, 80, 200), out.split("#####"), strict=False):
+        judged(text, width)
+
+
+@pytest.mark.parametrize(
+    ("width", "env"), [(40, {}), (80, {"TERM": "dumb"}), (200, {"NO_COLOR": "1"})]
+)
+def test_every_width_of_a_terminal(width: int, env: dict[str, str]) -> None:
+    """What COLUMNS says counts for nothing there."""
+    code = textwrap.dedent(SHOWN)
+    out = typed([sys.executable, "-P", "-c", code], {"COLUMNS": "60", **env}, width).decode()
+    assert ("\033[31mmissing\033[0m" in out) is (not env)
+    judged(re.sub("\033\\[[0-9]*m", "", out), width)
 
 
 @linux_only
@@ -107,7 +173,15 @@ def test_a_lock_limit_of_64_kib() -> None:
     assert row["state"] == "missing"
     assert row["what"].startswith("64 KiB; ")
     assert f"{65536 // os.sysconf('SC_PAGESIZE')} fit" in row["why"]
-    for way in ("ulimit -l", "LimitMEMLOCK=", "limits.conf"):
+    pages = 8 * 2**20 // os.sysconf("SC_PAGESIZE")
+    for way in (
+        f"from 64 KiB to 8 MiB, {pages} arenas",
+        "ulimit -l 8192",
+        "LimitMEMLOCK=8M",
+        "* - memlock 8192",
+        "limits.conf",
+        "the hard limit is 64 KiB",
+    ):
         assert way in row["mend"]
 
 
@@ -118,7 +192,8 @@ def test_no_lock_at_all() -> None:
     row = checks["LOCK"]
     assert row["state"] == "missing"
     assert "RLIMIT_MEMLOCK is 0" in row["why"]
-    assert "ulimit -l" in row["mend"]
+    assert "ulimit -l 8192" in row["mend"]
+    assert "from 0 bytes to 8 MiB" in row["mend"]
     assert checks["swap"]["state"] in ("ok", "missing")
 
 
@@ -166,6 +241,19 @@ def test_hibernation(
         assert found == ("ok", "not while an arena lives")
     else:
         assert found == without
+
+
+@linux_only
+def test_what_to_do_about_swap_and_few_maps_has_figures() -> None:
+    swaps = "Filename Type Size Used Priority\\n/dev/dm-1 partition 2097152 1024 -2"
+    _, checks = examined(f"""
+        real = doctor._text_of
+        ours = {{"/proc/swaps": "{swaps}", "/proc/sys/vm/max_map_count": "1000"}}
+        doctor._text_of = lambda path: ours[path] if path in ours else real(path)
+    """)
+    assert checks["swap"]["what"] == "on /dev/dm-1"
+    assert "swapoff -a: 2 GiB, of which 1 MiB go back to memory" in checks["swap"]["mend"]
+    assert checks["map limit"]["mend"] == "30717 arenas: sysctl vm.max_map_count=65530"
 
 
 @linux_only
@@ -249,9 +337,10 @@ def test_its_looks_leave_nothing() -> None:
     """)
 
 
-def coloured(command: list[str], env: dict[str, str]) -> bool:
-    """Whether a command colours what it writes to a terminal."""
+def typed(command: list[str], env: dict[str, str], width: int = 0) -> bytes:
+    """What a command writes to a terminal of that many columns."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, width))
     with subprocess.Popen(  # noqa: S603
         command, stdout=theirs, env={**os.environ, "TERM": "xterm", **env}
     ) as child:
@@ -264,6 +353,12 @@ def coloured(command: list[str], env: dict[str, str]) -> bool:
             pass
         child.wait(60)
     os.close(ours)
+    return out
+
+
+def coloured(command: list[str], env: dict[str, str]) -> bool:
+    """Whether a command colours what it writes to a terminal."""
+    out = typed(command, env)
     assert b"GUARD" in out
     return b"\033[" in out
 
