@@ -395,7 +395,7 @@ $(VENV)/.servers: pyproject.toml $(VENV)/.pytest
 	touch $@
 
 check-workers: install $(VENV)/.servers ## secrets for many workers: gunicorn, uvicorn, celery, gevent, eventlet; 1,000 hand-overs, 20,000 requests
-	SECALLOC_LONG=1 $(PY) -P -m pytest -o cache_dir=$(BUILD)/pytest -rs tests/channel/test_workers.py tests/channel/test_supervisor.py tests/channel/test_servers.py
+	SECALLOC_LONG=1 $(PY) -P -m pytest -o cache_dir=$(BUILD)/pytest -rs tests/channel/test_workers.py tests/channel/test_hostile.py tests/channel/test_supervisor.py tests/channel/test_servers.py
 
 # The C programs ten times as often as the matrix, which costs about 15 s a round.
 N := 1

@@ -1,0 +1,269 @@
+"""Processes at a child's end that mean no good, or come from elsewhere: the parent goes on, keeps
+nothing of them, and nobody gets what is another's."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+from channel_children import PRELUDE, SOON, command, next_event, variables
+from support import linux_only
+from test_workers import ASK, descriptors, settled, threads
+
+import secalloc
+from secalloc import Arena, LockdownChannel, LockdownKind
+
+pytestmark = linux_only
+
+RAW = """
+import array, os, socket, struct, sys
+held = socket.socket(fileno=int(os.environ["SECALLOC_SECRETS_FD"]))
+def rights(fd): return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+def connected():
+    ours, theirs = socket.socketpair()
+    ours.settimeout(60)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    held.sendmsg([b"2"], rights(theirs.fileno()))
+    theirs.close()
+    return ours
+def question(name, verb=b"A"): return struct.pack("=4sc16s256p", b"SAC2", verb, bytes(16), name)
+def answer(end):
+    got = b""
+    while len(got) < 273:
+        part = end.recv(273 - len(got))
+        if not part: break
+        got += part
+    return got[4:5], got
+def say(*what): print(*what, flush=True)
+"""
+"""What a process can do by hand at the end that it was given."""
+
+
+def hostile(child: secalloc.LockdownChild, code: str, *prefix: str) -> "subprocess.Popen[str]":
+    """A process without the library, at a child's end; `prefix` starts it."""
+    return subprocess.Popen(  # noqa: S603
+        [*prefix, sys.executable, "-S", "-P", "-c", RAW + textwrap.dedent(code)],
+        **child.popen_args(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def honest(child: secalloc.LockdownChild, code: str = "print(ask('key'))") -> str:
+    """What a process says that asks as it should."""
+    return subprocess.run(  # noqa: S603
+        command(PRELUDE + ASK + code),
+        **child.popen_args(env=variables()),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=SOON,
+    ).stdout
+
+
+def lines(process: "subprocess.Popen[str]") -> list[str]:
+    """All that it says until its end."""
+    return process.communicate(timeout=SOON)[0].split("\n")[:-1]
+
+
+def test_one_that_dies_in_the_middle() -> None:
+    """Of a question, before the answer, and after it, with the secret about to come: it holds
+    nothing, and others do."""
+    before = descriptors(), threads()
+    with LockdownChannel() as channel, secalloc.random(32) as key:
+        for code in (
+            "connected().sendall(question(b'key')[:100])",
+            "connected().sendall(question(b'key'))",
+            "end = connected(); end.sendall(question(b'key')); say(answer(end)[0])",
+        ):
+            with channel.child("worker", secrets={"key": key}, uses=2) as child:
+                said = lines(hostile(child, code))
+                assert said in ([], ["b'O'"])
+                assert honest(child) == "32\n"
+                while next_event(channel).kind != LockdownKind.ADOPTED:
+                    pass
+            end = time.monotonic() + SOON  # until its thread found that it is gone
+            while set(held := sorted(child.holders.values())[:-1]) - {()}:
+                assert time.monotonic() < end, held
+                time.sleep(0.01)
+            assert ("key",) in child.holders.values()
+    settled(before)
+
+
+def test_one_that_holds_the_end_and_connections_without_asking() -> None:
+    """More connections than it may have, and none of them used: others are served meanwhile, the
+    channel closes at once, and all is as it was when the process is gone."""
+    before = descriptors(), threads()
+    with LockdownChannel() as channel, secalloc.random(32) as key:
+        child = channel.child(secrets={"key": key}, uses=2)
+        idle = hostile(
+            child,
+            """
+            ends = [connected() for _ in range(20)]
+            said = [answer(end) for end in ends[8:]]
+            say({verdict for verdict, _ in said}, all(b"8 connections" in text for _, text in said))
+            sys.stdin.read()
+            """,
+        )
+        assert idle.stdout
+        assert idle.stdout.readline() == "{b'G'} True\n"
+        assert honest(child) == "32\n"
+        assert child.holders[idle.pid] == ()
+        assert len(child.holders) == 2
+    assert lines(idle) == []
+    settled(before)
+
+
+def test_one_that_closes_the_end_for_all() -> None:
+    """shutdown() on what its sibling has, too: the sibling is told at once that there is
+    nothing, and other children are served."""
+    with LockdownChannel() as channel, secalloc.random(32) as key:
+        child = channel.child(secrets={"key": key})
+        other = channel.child(secrets={"key": key})
+        assert lines(hostile(child, "held.shutdown(socket.SHUT_RDWR)")) == []
+        assert honest(child) == "gone\n"
+        assert honest(other) == "32\n"
+        assert child.holders == {}
+
+
+def test_one_that_asks_on_the_connection_of_another() -> None:
+    """Of the process that is expected, from which it inherited it: whoever asks is looked at, and
+    not only who made the connection."""
+    with LockdownChannel() as channel, secalloc.random(32) as key:
+        child = channel.child(secrets={"key": key, "other": key})
+        worker = hostile(
+            child,
+            """
+            sys.stdin.readline()
+            end = connected()
+            if os.fork() == 0:
+                end.sendall(question(b"key"))
+                verdict, text = answer(end)
+                say(verdict, b"another process asks" in text)
+                os._exit(0)
+            os.wait()
+            again = connected()
+            again.sendall(question(b"key"))
+            say(answer(again)[0])
+            """,
+        )
+        child.expect(worker.pid)
+        print(file=worker.stdin, flush=True)
+        assert lines(worker) == ["b'M' True", "b'O'"]
+        assert set(child.holders) == {worker.pid}
+
+
+USERS = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run as another user")
+
+
+def _namespaces() -> bool:
+    if not shutil.which("unshare"):
+        return False
+    try_it = ["unshare", "-p", "-f", "true"]
+    return subprocess.run(try_it, capture_output=True, check=False).returncode == 0  # noqa: S603
+
+
+ELSEWHERE = pytest.mark.skipif(
+    not _namespaces(),
+    reason="no PID namespace is to be had here: needs root, or a kernel that lets others",
+)
+
+
+@USERS
+def test_one_of_another_user() -> None:
+    """By hand and by adopt(): refused with both users, and the next one of ours is served."""
+    with LockdownChannel() as channel, Arena(3) as key:
+        child = channel.child(secrets={"key": key})
+        said = lines(
+            hostile(
+                child,
+                """
+                os.setuid(65534)
+                end = connected()
+                try: end.sendall(question(b"key"))
+                except OSError: pass
+                verdict, text = answer(end)
+                say(verdict, b"runs as user 65534, and its parent as 0" in text)
+                """,
+            )
+        )
+        assert said == ["b'M' True"]
+        assert honest(child, "Arena(1); os.setuid(65534); print(ask('key'))") == "not meant\n"
+        assert child.holders == {}
+        assert honest(child) == "3\n"
+
+
+@ELSEWHERE
+def test_a_worker_in_a_pid_namespace_of_its_own() -> None:
+    """Below the parent's: it is told by the number that it has there, as any other."""
+    with LockdownChannel() as channel, Arena(3) as key:
+        child = channel.child(secrets={"key": key})
+        args = child.popen_args(env=variables())
+        code = PRELUDE + ASK + "print(os.getpid(), ask('key'))"
+        out = subprocess.run(  # noqa: S603
+            ["unshare", "-p", "-f", *command(code)],  # noqa: S607
+            **args,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=SOON,
+        ).stdout
+        assert out == "1 3\n"
+        ((pid, names),) = child.holders.items()
+        assert pid not in (0, 1, os.getpid())
+        assert names == ("key",)
+
+
+PARENT = """
+import array, socket
+out = socket.socket(fileno=int(sys.argv[1]))
+with secalloc.LockdownChannel() as channel, secalloc.random(32) as key:
+    for any_namespace in (False, True):
+        child = channel.child(secrets={"key": key}, any_namespace=any_namespace)
+        fds = array.array("i", child.fds)
+        out.sendmsg([b"2"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+        out.recv(1)
+        print(child.holders, flush=True)
+"""
+
+
+@ELSEWHERE
+def test_a_worker_outside_of_the_parents_pid_namespace() -> None:
+    """It has no number there: refused, or let in where any_namespace=True says so, and then no
+    other is taken for it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(SOON)
+        parent = subprocess.Popen(  # noqa: S603
+            ["unshare", "-p", "-f", *command(PRELUDE + PARENT), str(theirs.fileno())],  # noqa: S607
+            env=variables(),
+            pass_fds=[theirs.fileno()],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        theirs.close()
+        said = []
+        for _ in range(2):
+            _, fds, _, _ = socket.recv_fds(ours, 1, 2)
+            for _ in range(2):
+                out = subprocess.run(  # noqa: S603
+                    command(PRELUDE + ASK + "print(ask('key'))"),
+                    env=variables(SECALLOC_SECRETS_FD=str(fds[1])),
+                    pass_fds=fds,
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                    timeout=SOON,
+                ).stdout
+                said.append(out.strip())
+            for fd in fds:
+                os.close(fd)
+            ours.send(b"!")
+        assert said == ["not meant", "not meant", "32", "not meant"]
+        assert lines(parent) == ["{}", "{0: ('key',)}"]
+        assert parent.returncode == 0
