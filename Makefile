@@ -303,6 +303,13 @@ $(OTHERS)/.installed: $(WHEEL)/.built $(OTHERS)/.made
 check-with-others: $(OTHERS)/.installed ## with pydantic, FastAPI, click, servers; systemd's units and containers' files
 	$(OTHERS)/bin/python -P -m pytest -q -o cache_dir=$(BUILD)/pytest tests/works/test_with_others.py tests/works/test_deployment.py
 
+$(OTHERS)/.types: pyproject.toml $(OTHERS)/.made
+	$(OTHERS)/bin/python -m pip --disable-pip-version-check install --quiet --prefer-binary --no-compile --group recipes --group types
+	touch $@
+
+check-recipes: $(OTHERS)/.installed $(OTHERS)/.types ## the Python blocks of README and docs, by mypy --strict and pyright
+	$(OTHERS)/bin/python -P tests/checks/recipes.py $(BUILD)/recipes
+
 .PHONY: attacks
 attacks: install $(VENV)/.attacks ## each attack against each way of holding a key, into docs/attacks.md, and in short into README
 	$(PY) bench/attacks/run.py --markdown docs/attacks.md
@@ -317,7 +324,7 @@ $(VENV)/.attacks: pyproject.toml $(VENV)/.made
 
 # ---- deeper checks ---------------------------------------------------------------
 
-CHECKS := check-warnings check-cppcheck check-layers check-format check-lint check-workflows check-sdist check-macos check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-workers check-shelter check-works-with check-with-others check-attacks
+CHECKS := check-warnings check-cppcheck check-layers check-format check-lint check-workflows check-sdist check-macos check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-workers check-shelter check-works-with check-with-others check-recipes check-attacks
 .PHONY: check $(CHECKS) check-docs check-freethreaded
 check: $(CHECKS) ## all of the checks below
 

@@ -24,9 +24,7 @@ def _hide(value: object) -> str:
 
 def core_schema(cls: type[Arena], source: object, handler: object) -> Any:
     """The schema of a field: a str, bytes or an Arena goes in, and stars come out."""
-    from pydantic_core import (  # type: ignore[import-not-found]  # noqa: PLC0415 - see above
-        core_schema as schema,
-    )
+    from pydantic_core import core_schema as schema  # noqa: PLC0415 - see above
 
     return schema.no_info_plain_validator_function(
         arena_of,

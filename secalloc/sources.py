@@ -32,6 +32,17 @@ def getenv(
     /,
     *,
     consume: bool = True,
+    default: object = None,
+    required: Literal[True],
+    require: Protection | None = None,
+    name: str | None = None,
+) -> Arena: ...
+@overload
+def getenv(
+    variable: str | bytes,
+    /,
+    *,
+    consume: bool = True,
     default: None = None,
     required: bool = False,
     require: Protection | None = None,

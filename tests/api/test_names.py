@@ -37,7 +37,8 @@ def from_file(**kind: Any) -> Arena:
 
 def from_environment(**kind: Any) -> Arena | None:
     os.environ["SECALLOC_NAMED"] = "value"
-    return secalloc.getenv("SECALLOC_NAMED", **kind)
+    found: Arena | None = secalloc.getenv("SECALLOC_NAMED", **kind)
+    return found
 
 
 def typed(**kind: Any) -> Arena:

@@ -54,6 +54,10 @@ def test_consumers_of_buffers(either: Arena | ArenaView) -> None:
     assert either == SECRET
 
 
+def surely(arena: Arena) -> int:
+    return arena.size
+
+
 def test_what_fills_buffers(either: Arena | ArenaView) -> None:
     read, write = os.pipe()
     try:
@@ -84,6 +88,8 @@ def test_our_own_calls(either: Arena | ArenaView) -> None:
         assert in_pool.pool is pool
     name: Arena | None = secalloc.getenv("THERE_IS_NO_SUCH_VARIABLE")
     assert name is None
+    with pytest.raises(KeyError):
+        surely(secalloc.getenv("THERE_IS_NO_SUCH_VARIABLE", required=True))
 
 
 def test_what_checkers_refuse_raises(either: Arena | ArenaView) -> None:
