@@ -46,8 +46,13 @@ def main(argv: Sequence[str] | None = None, *, prog: str = _MODULE) -> int:
         from secalloc.map import main as map_main  # noqa: PLC0415
 
         if options.script is not None:  # whose own errors are its own
-            return map_main(options.script, options.args, by_script=prog == _SCRIPT)
-        return _heard(map_main, prog)
+            return map_main(
+                options.script,
+                options.args,
+                by_script=prog == _SCRIPT,
+                verbose=options.verbose,
+            )
+        return _heard(lambda: map_main(verbose=options.verbose), prog)
     if options.command == "demo":
         from secalloc._commands.demo import main as demo  # noqa: PLC0415
 
@@ -85,6 +90,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         description="Draws an example. With a script: runs it, and draws on standard error "
         "the arenas that live when it ends. A program draws its own, at any moment, with "
         "secalloc.map.draw().",
+    )
+    drawing.add_argument(
+        "-v", "--verbose", action="store_true", help="in full, protections that are there too"
     )
     drawing.add_argument("script", nargs="?", help="a Python file")
     drawing.add_argument("args", nargs=argparse.REMAINDER, help="what it finds in sys.argv")

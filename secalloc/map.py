@@ -19,6 +19,9 @@ __all__ = ["Pages", "census", "draw"]
 
 _NARROWEST = 24
 _WIDEST_BAR = 72
+_ALL = list(Protection)
+if sys.platform == "darwin":  # which has not the others
+    _ALL = [Protection.GUARD, Protection.LOCK, Protection.NOFORK]
 
 
 class Pages(NamedTuple):
@@ -148,52 +151,106 @@ def _words(entry: Pages) -> str:
     return words
 
 
-def draw(file: TextIO | None = None, *, width: int | None = None, most: int = 40) -> None:
+def _line(entry: Pages, room: int) -> str:
+    """What there is to say, as far as it fits in so many columns; what matters, if none does."""
+    if entry.pooled:
+        less = f"{entry.state}  {_number(entry.arenas, 'arena')} of a pool"
+    else:
+        less = f"{entry.state}  {_bytes(entry.size)} in {_bytes(entry.data)}"
+        if entry.name is not None:
+            less = f"{entry.state}  {entry.name!r}, {_bytes(entry.size)}"
+    whole = _words(entry)
+    told = (whole, whole.partition("  ")[2], f"0x{entry.address or entry.pages:x}  {less}")
+    return next((words for words in told if len(words) <= room), less)
+
+
+def _say(text: str, width: int, file: TextIO) -> None:
+    """Print it wrapped."""
+    indent = "  " if text.startswith(" ") else ""
+    wrapped = textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False)
+    print("\n".join(wrapped), file=file)
+
+
+def _draw_line(entry: Pages, width: int, file: TextIO) -> None:
+    """A bar and what there is to say beside it."""
+    size = min(max(width // 5, 8), _WIDEST_BAR)
+    words = textwrap.wrap(_line(entry, width - size - 2), width - size - 2)
+    bars = [_bar(entry, _signs(file), size, colour=has_colour(file))]
+    bars += [" " * size] * (len(words) - 1)
+    for bar, text in zip(bars, words, strict=True):
+        print(f"{bar}  {text}", file=file)
+
+
+def _draw_whole(entry: Pages, width: int, file: TextIO) -> None:
+    """What there is to say, the protections, and a bar below."""
+    print(file=file)
+    _say(_words(entry), width, file)
+    _say("  " + " ".join(str(p.name) for p in Protection if p in entry.protection), width, file)
+    lacking = [str(p.name) for p in Protection if p not in entry.protection]
+    if lacking:
+        _say(f"  without {' '.join(lacking)}", width, file)
+    size = min(width - 2, _WIDEST_BAR)
+    print(f"  {_bar(entry, _signs(file), size, colour=has_colour(file))}", file=file)
+
+
+def draw(
+    file: TextIO | None = None,
+    *,
+    width: int | None = None,
+    most: int = 40,
+    verbose: bool = False,
+) -> None:
     """Draw the arenas that live in this process.
 
     To `file`, standard output by default, `width` columns wide: as wide as the terminal, or
-    80 where it is none. Arenas and pools beyond the first `most` are only counted. Colour on
-    a terminal alone, and not where NO_COLOR is set. ValueError: a negative number.
+    80 where it is none. An arena that has every protection of the platform is a line; those
+    that lack some follow in full, and so does every one where `verbose` is true. Arenas and
+    pools beyond the first `most` are only counted. Colour on a terminal alone, and not where
+    NO_COLOR is set. ValueError: a negative number.
     """
     file = sys.stdout if file is None else file
     if most < 0 or (width is not None and width < 0):
         raise ValueError("width and most are not negative")
     width = max(width_of(file) if width is None else width, _NARROWEST)
-    signs, colour = _signs(file), has_colour(file)
     entries, status = census(), secalloc.status()
     live = [entry for entry in entries if entry.state != "kept"]
-    kept = [entry for entry in entries if entry.state == "kept"]
-
-    def say(text: str) -> None:
-        indent = "  " if text.startswith(" ") else ""
-        wrapped = textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False)
-        print("\n".join(wrapped), file=file)
-
+    shown = live[:most]
+    lines: list[Pages] = []
+    whole: list[Pages] = []
+    for entry in shown:
+        well = not verbose and all(flag in entry.protection for flag in _ALL)
+        (lines if well else whole).append(entry)
     limit = "no limit" if status.lock_limit is None else f"of {_bytes(status.lock_limit)}"
-    say(
+    _say(
         f"{_number(sum(e.arenas for e in live), 'arena')}, {_bytes(sum(e.size for e in live))}; "
-        f"{_bytes(status.locked_bytes)} locked, {limit}"
+        f"{_bytes(status.locked_bytes)} locked, {limit}",
+        *(width, file),
     )
-    for entry in live[:most]:
+    if lines:
+        _say(f"each with {' '.join(str(p.name) for p in _ALL)}:", width, file)
         print(file=file)
-        say(_words(entry))
-        say("  " + " ".join(str(p.name) for p in Protection if p in entry.protection))
-        lacking = [str(p.name) for p in Protection if p not in entry.protection]
-        if lacking:
-            say(f"  without {' '.join(lacking)}")
-        bar = _bar(entry, signs, min(width - 2, _WIDEST_BAR), colour=colour)
-        print(f"  {bar}", file=file)
+    for entry in lines:
+        _draw_line(entry, width, file)
+    for entry in whole:
+        _draw_whole(entry, width, file)
+    _legend(entries, shown, len(live) - len(shown), width, file)
+
+
+def _legend(entries: list[Pages], shown: list[Pages], more: int, width: int, file: TextIO) -> None:
+    """What is not drawn, and what the signs mean."""
     print(file=file)
-    if len(live) > most:
-        say(f"and {len(live) - most} more")
+    if more:
+        _say(f"and {more} more", width, file)
+    kept = sum(entry.data for entry in entries if entry.state == "kept")
     if kept:
-        say(f"kept for the next: {_bytes(sum(e.data for e in kept))}, wiped")
-    if live[:most]:
-        shown = ["guard", "slack", *dict.fromkeys(e.state for e in live[:most])]
-        say("   ".join(f"{signs[name]} {name}" for name in shown))
+        _say(f"kept for the next: {_bytes(kept)}, wiped", width, file)
+    if shown:
+        signs = _signs(file)
+        names = ["guard", "slack", *dict.fromkeys(entry.state for entry in shown)]
+        _say("   ".join(f"{signs[name]} {name}" for name in names), width, file)
 
 
-def _example() -> None:
+def _example(*, verbose: bool) -> None:
     """Arenas in each state, drawn."""
     password, key, old, session = (secalloc.Arena(n) for n in (12, 32, 1500, 2000))
     spilled = secalloc.random(3000)
@@ -209,15 +266,18 @@ def _example() -> None:
         memoryview(password),
     ):
         tokens = [pool.random(32) for _ in range(40)]
-        print(
-            "An example: a password that is lent out, a sealed key, an old one that is wiped,\n"
-            "one open for reading alone, one aligned to 64 bytes, and a pool of "
-            f"{len(tokens)} tokens.\n"
+        about = (
+            "An example: a password that is lent out, a sealed key, an old one that is wiped, "
+            f"one open for reading alone, one aligned to 64 bytes, and a pool of {len(tokens)} "
+            "tokens."
         )
-        draw()
+        print(textwrap.fill(about, max(width_of(sys.stdout), _NARROWEST)) + "\n")
+        draw(verbose=verbose)
 
 
-def _run(code: CodeType, script: str, arguments: list[str], *, by_script: bool) -> None:
+def _run(
+    code: CodeType, script: str, arguments: list[str], *, by_script: bool, verbose: bool
+) -> None:
     """Run a script's code as the main program, and draw what lives when it ends.
 
     What the program dies of is told before that, as it would be told without us.
@@ -242,18 +302,22 @@ def _run(code: CodeType, script: str, arguments: list[str], *, by_script: bool) 
         sys.excepthook = lambda *_: None  # it is told; the exit status is the interpreter's
         raise
     finally:
-        draw(sys.stderr)
+        draw(sys.stderr, verbose=verbose)
 
 
 def main(
-    script: str | None = None, arguments: list[str] | None = None, *, by_script: bool = False
+    script: str | None = None,
+    arguments: list[str] | None = None,
+    *,
+    by_script: bool = False,
+    verbose: bool = False,
 ) -> int:
     """Draw the example, or a script's arenas at its end, on standard error.
 
     `by_script`: the installed `secalloc` called it, rather than ``-m secalloc``.
     """
     if script is None:
-        _example()
+        _example(verbose=verbose)
         return 0
     try:
         with open(script, "rb") as file:
@@ -262,5 +326,5 @@ def main(
         prog = "secalloc" if by_script else "python -m secalloc"
         print(f"{prog} map: {error}", file=sys.stderr)
         return 2
-    _run(code, script, arguments or [], by_script=by_script)
+    _run(code, script, arguments or [], by_script=by_script, verbose=verbose)
     return 0

@@ -153,7 +153,7 @@ def test_the_picture_shows_guards_states_and_protections() -> None:
     sealed.seal()
     wiped.clear()
     with memoryview(usable):
-        text = picture(width=80, most=10_000)
+        text = picture(width=80, most=10_000, verbose=True)
     words, granted, bar = drawn(text, usable.address)
     assert words.endswith("usable  2 KiB in 4 KiB, 1 buffer lent")
     assert granted.split() == [p.name for p in Protection if p in usable.protection]
@@ -164,12 +164,41 @@ def test_the_picture_shows_guards_states_and_protections() -> None:
     assert "X guard   . slack" in text
 
 
-@pytest.mark.parametrize("width", [0, 24, 37, 80, 200])
-def test_no_line_is_wider(width: int) -> None:
-    kept = [Arena(3, align=4096), Arena(0), Arena(5001), Pool().random(7)]
-    lines = picture(width=width).splitlines()
+@pytest.mark.parametrize("verbose", [False, True])
+@pytest.mark.parametrize("width", [0, 24, 37, 40, 80, 200])
+def test_no_line_is_wider(width: int, verbose: bool) -> None:
+    kept = [Arena(3, align=4096, name="a long name of an arena"), Arena(0), Arena(5001)]
+    kept.append(Pool().random(7))
+    lines = picture(width=width, verbose=verbose).splitlines()
     assert max(map(len, lines)) <= max(width, 24)
     del kept
+
+
+@pytest.mark.thread_unsafe(reason="puts another census in the module")
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_an_arena_with_all_protections_is_a_line(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that lacks some is told in full behind them; with verbose all are."""
+    usable = Arena(2048)
+    usable.seal()
+    entry = entry_of(usable)
+    granted = [p for p in Protection if p in entry.protection]
+    monkeypatch.setattr(secalloc.map, "_ALL", granted)
+    lacking = entry._replace(protection=Protection.GUARD | Protection.NOFORK, pages=entry.pages)
+    monkeypatch.setattr(secalloc.map, "census", lambda: [lacking, entry, entry])
+    head, lines, told, _ = picture(width=width).split("\n\n")
+    assert " ".join(head.split()).endswith(f"each with {' '.join(str(p.name) for p in granted)}:")
+    bar = min(max(width // 5, 8), 72)
+    half = (bar - 4) // 2
+    assert [line[:bar] for line in lines.splitlines()] == 2 * [
+        "XX" + "." * half + "s" * half + "XX"
+    ]
+    assert all("sealed  2 KiB in 4 KiB" in line for line in lines.splitlines())
+    assert (hex(usable.address) in lines) is (width > 40)
+    assert "without" in told
+    assert "LOCK" in told.partition("without")[2]
+    assert picture(width=width, verbose=True).count("\n  GUARD ") == 3
 
 
 def test_a_terminal_of_unicode_gets_better_signs(tmp_path: Path) -> None:
@@ -188,7 +217,7 @@ def test_a_terminal_of_unicode_gets_better_signs(tmp_path: Path) -> None:
 def test_many_are_counted() -> None:
     kept = [Arena(1) for _ in range(50)]
     live = sum(1 for entry in census() if entry.state != "kept")
-    text = picture(most=7)
+    text = picture(most=7, width=80)
     assert f"and {live - 7} more" in text
     assert text.count(" in 4 KiB") == 7
     assert picture(most=0).count("GUARD") == 0
@@ -246,6 +275,15 @@ def test_the_example_has_colour_on_a_terminal_alone() -> None:
     assert not coloured(COMMAND, {"NO_COLOR": "1"})
 
 
+def test_the_example_in_full() -> None:
+    env = {**os.environ, "COLUMNS": "40"}
+    short, full = command(env=env), command("-v", env=env)
+    assert max(map(len, (short.stdout + full.stdout).splitlines())) <= 40
+    assert full.stdout.count("\n  GUARD ") == 7
+    if all(p in Arena(1).protection for p in secalloc.map._ALL):
+        assert "\n  GUARD " not in short.stdout
+
+
 SCRIPT = """
 import sys, secalloc
 kept = secalloc.Arena(4321)
@@ -258,9 +296,9 @@ print(sys.argv, __name__, __file__ == sys.argv[0])
 def test_a_script(end_of_it: str, status: int, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT + end_of_it)
-    end = command(str(script), "--option", "x")
+    end = command(str(script), "-v", "x")  # which is the script's
     assert end.returncode == status
-    assert end.stdout == f"{[str(script), '--option', 'x']} __main__ True\n"
+    assert end.stdout == f"{[str(script), '-v', 'x']} __main__ True\n"
     assert "1 arena, 4.22 KiB" in end.stderr
     assert ("ZeroDivisionError" in end.stderr) is (status == 1)
 
