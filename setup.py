@@ -4,7 +4,6 @@ import os
 import re
 import sys
 import sysconfig
-import tempfile
 from glob import glob
 
 OTHER = {"linux": "macos", "darwin": "linux"}.get(sys.platform)
@@ -12,7 +11,9 @@ CPYTHON = sys.implementation.name == "cpython" and sys.version_info >= (3, 11)
 if OTHER is None or not CPYTHON or sys.maxsize < 2**32:
     sys.exit("secalloc needs CPython 3.11 or later on 64-bit Linux or macOS.")
 
-from setuptools import Extension, setup  # noqa: E402 (first of all, whether it can work here)
+import tempfile  # noqa: E402 (first of all, whether it can work here)
+
+from setuptools import Extension, setup  # noqa: E402
 from setuptools.command.build_ext import build_ext  # noqa: E402
 from setuptools.errors import CompileError, LinkError  # noqa: E402
 

@@ -26,7 +26,6 @@ SOME = [
     "decimal",
     "eval and compile",
     "exceptions and their traces",
-    "an exception that leaves the call",
     "a thread started inside",
     "json",
     "base64",
