@@ -70,5 +70,8 @@ def test_a_sheltered_call_leaves_no_copies() -> None:
     left = {name: saw["left"] for name, saw in inside.items() if saw["left"]}
     assert not left.keys() - {kind.name for kind in wanted if kind.leaves}, left
     assert {"a thread started inside", "strdup"} <= left.keys(), "what is left is found"
-    assert not [name for name, saw in inside.items() if saw["freed"] or saw["kept"]]
+    assert not [name for name, saw in inside.items() if saw["freed"]]
+    # CPython 3.12 never lets an interned string go.
+    for_good = {"interned strings", "eval and compile"} if sys.version_info[:2] == (3, 12) else set()
+    assert not {name for name, saw in inside.items() if saw["kept"]} - for_good
     assert sum(saw["live"] > 0 for saw in inside.values()) > len(wanted) * 2 // 3, "the control"

@@ -546,8 +546,8 @@ static void *wipes_all(void *unused)
 /* What the kernel puts there after a wipe went by is overwritten: the arena is whole, or noise. */
 TEST(wiped_while_it_is_made)
 {
-    if (under_valgrind())
-        SKIP("threads take turns under valgrind, and seldom meet");
+    if (UNDER_TSAN || under_valgrind()) /* it is a race; and threads that take turns seldom meet */
+        SKIP("ThreadSanitizer or valgrind is at work");
     pthread_t wiper;
     SAME(pthread_create(&wiper, NULL, wipes_all, NULL), 0);
     for (int wiped = 0, turn = 0; wiped < 3; turn++) {

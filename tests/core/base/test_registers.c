@@ -159,7 +159,7 @@ TEST(nothing_stays_of_what_was_copied)
     static uint8_t source[100000];
     memset(source, SECRET, sizeof source);
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        struct sa_arena a, b;
+        struct sa_arena a = {0}, b = {0};
         struct sa_why why;
         const uint8_t *bytes;
         size_t n = sizes[i];
@@ -187,7 +187,7 @@ TEST(nothing_stays_of_what_was_copied)
 
 TEST(nothing_stays_of_what_was_searched_for)
 {
-    struct sa_arena secret, work;
+    struct sa_arena secret = {0}, work = {0};
     struct sa_why why;
     struct sa_copy copies[4];
     size_t room, count;
