@@ -95,10 +95,17 @@ GLUE_OBJECTS := $(GLUE:csrc/py/%.c=$(C)/py/%.o)
 OBJECTS := $(CORE:csrc/core/%.c=$(C)/core/%.o) $(if $(filter xnu,$(VARIANT)),$(C)/xnu.o)
 COMPILE = @mkdir -p $(@D) && echo "$(CC): $< ($(VARIANT))" && $(CC) $(STANDARD) $(WARNINGS) $(CFLAGS) -Itests/core -MMD -MP
 
-.PHONY: test quick test-c run-c ready programs
+.PHONY: test test-version quick test-c run-c ready programs
+PYTEST := -P -m pytest -n 2 --dist worksteal -o cache_dir=$(BUILD)/pytest
 test: ## C tests and pytest, against the installed wheel
 	+@$(MAKE) $(PARALLEL) AT_ONCE=1 ready test-c
-	$(PY) -P -m pytest -o cache_dir=$(BUILD)/pytest tests $(PYTEST_ARGS)
+	$(PY) $(PYTEST) tests $(PYTEST_ARGS)
+
+# What looks at the interpreter: not the C tests, nor what documents and other packages say.
+VERSION := $(addprefix tests/,api channel commands process shelter)
+test-version: ## of `make test` the part that another Python may change
+	+@$(MAKE) $(PARALLEL) AT_ONCE=1 ready
+	$(PY) $(PYTEST) $(VERSION) $(PYTEST_ARGS)
 
 # What takes longest of both, as it tries what is left to chance, is left to `make test`.
 SLOW_C := test_arena test_chain test_ct test_fatal test_fill test_fork_between test_identity test_pages test_pool \

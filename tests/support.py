@@ -3,6 +3,7 @@
 import importlib
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -52,6 +53,11 @@ class Outcome:
     def fate(self) -> tuple[int, bytes]:
         """The exit status and the marker."""
         return self.code, self.marker
+
+
+def unplaced(value: object) -> str:
+    """The repr without an address, so that a test has the same name in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def run(  # noqa: PLR0913
