@@ -279,6 +279,8 @@ static void *passes(void *by_handler)
 
 TEST(keys_go_first)
 {
+    if (UNDER_TSAN) /* keys are made and wiped at once, by design: the stamp tells, not the bytes */
+        SKIP("both look at the bytes that keys come of");
     no_marker();
     for (uintptr_t by_handler = 0; by_handler < 2; by_handler++) {
         uint64_t era;
@@ -334,6 +336,8 @@ static void *works(void *number)
 
 TEST(beside_lockdowns)
 {
+    if (UNDER_TSAN) /* keys are made and wiped at once, by design: the stamp tells, not the bytes */
+        SKIP("both look at the bytes that keys come of");
     NEEDS_LOCKED(1 << 20);
     pthread_t threads[3];
     no_marker();
