@@ -62,10 +62,12 @@ class Copy:
         """The child has its own; harmless when repeated. Takes no lock, and needs nothing of
         the module: it may run in a garbage collection, or at the interpreter's end."""
         fds = self.detach()
-        for fd in fds:
-            _close(fd)
-        if fds:
-            self.serve()
+        try:
+            if fds:
+                self.serve()  # before: where no child has them either, all is over with the last
+        finally:
+            for fd in fds:
+                _close(fd)
 
     __del__ = close
 
