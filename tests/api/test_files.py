@@ -1,6 +1,7 @@
 """Secrets in files: read with a limit and without a line end, found by name, written whole."""
 
 import errno
+import gc
 import os
 import signal
 import socket
@@ -29,6 +30,7 @@ def descriptors() -> list[str]:
 
 @pytest.fixture(autouse=True)
 def nothing_stays_open() -> Iterator[None]:
+    gc.collect()  # what a test before this one left
     arenas, before = secalloc.status()[:2], descriptors()
     yield
     assert descriptors() == before

@@ -16,6 +16,7 @@ pytestmark = linux_only
 
 ORDINARY = """
 caught = collect_warnings()
+secalloc.read, secalloc.Pool # imported now: another user may not find them, nor what they import
 become_nobody()
 def one_warning():
     assert [w.category for w in caught] == [ProtectionWarning], caught
