@@ -1,5 +1,6 @@
-/* The Arena type: how one is made, closed and asked. The slots that it shares with ArenaView are
- * in objects/items.c and objects/operators.c. */
+/* The Arena type: how one is made and closed, and what is done with it. What it tells of itself is
+ * in arena_facts.c; the slots that it shares with ArenaView are in objects/items.c and
+ * objects/operators.c. */
 #include "objects/errors.h"
 #include "objects/imports.h"
 #include "objects/items.h"
@@ -7,10 +8,10 @@
 #include "objects/move.h"
 #include "objects/operators.h"
 #include "objects/pydantic.h"
-#include "objects/protection.h"
 #include "objects/reveal.h"
 #include "objects/search.h"
 #include "objects/span.h"
+#include "types/arena_facts.h"
 #include "types/types.h"
 
 /* ---- life ---------------------------------------------------------------------- */
@@ -37,17 +38,9 @@ static PyObject *arena_close(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* SA_OK unless the arena is closed or of another process, where nothing else can be asked. */
-static enum sa_code reachable(PyObject *self)
-{
-    struct py_span span;
-    (void)py_span_ours(self, &span);
-    return py_span_reachable(&span);
-}
-
 static PyObject *arena_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    enum sa_code code = reachable(self);
+    enum sa_code code = py_arena_reachable(self);
     return code == SA_OK ? Py_NewRef(self) : py_fail_of(self, code, NULL);
 }
 
@@ -150,7 +143,7 @@ static PyObject *arena_open(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$O:open", names, &mode, &timeout) ||
         (timeout && py_milliseconds_of(timeout, &ms) < 0))
         return NULL;
-    enum sa_code code = reachable(self);
+    enum sa_code code = py_arena_reachable(self);
     if (code != SA_OK && PyUnicode_Check(mode))
         return py_fail_of(self, code, NULL);
     return py_block_new(py_state_of(self), self, mode, ms);
@@ -164,101 +157,12 @@ static PyObject *arena_expire(PyObject *self, PyObject *args, PyObject *kwargs)
     int idle = 0;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pO:expire", names, &after, &idle, &grace))
         return NULL;
-    enum sa_code code = reachable(self);
+    enum sa_code code = py_arena_reachable(self);
     if (code != SA_OK)
         return py_fail_of(self, code, NULL);
     grace = grace ? Py_NewRef(grace) : PyFloat_FromDouble(1.0);
     args = grace ? Py_BuildValue("OOON", self, after, idle ? Py_True : Py_False, grace) : NULL;
     return py_call_late(py_state_of(self), "_expiry", "expire", args);
-}
-
-/* ---- what it is ------------------------------------------------------------------ */
-
-static PyObject *arena_size(PyObject *self, void *Py_UNUSED(closure))
-{
-    return PyLong_FromSize_t(py_core_of(self)->size);
-}
-
-static PyObject *arena_closed(PyObject *self, void *Py_UNUSED(closure))
-{
-    enum sa_state state = sa_state_of(py_core_of(self));
-    return PyBool_FromLong(state == SA_IS_CLOSED || state == SA_IS_FORKED);
-}
-
-/* Nothing of the content is left in a closed arena, or in a child process. */
-static PyObject *arena_wiped(PyObject *self, void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(sa_is_wiped(py_core_of(self)));
-}
-
-static PyObject *arena_sealed(PyObject *self, void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(sa_state_of(py_core_of(self)) == SA_IS_SEALED);
-}
-
-static PyObject *arena_encrypted(PyObject *self, void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(sa_is_encrypted(py_core_of(self)));
-}
-
-static PyObject *arena_protection(PyObject *self, void *Py_UNUSED(closure))
-{
-    enum sa_code code = reachable(self);
-    if (code != SA_OK)
-        return py_fail_of(self, code, NULL);
-    unsigned bits = sa_protection_of(py_core_of(self));
-    PyObject *flags = py_answer(py_state_of(self), PY_PROTECTION);
-    return flags ? PyObject_CallFunction(flags, "I", bits) : NULL;
-}
-
-static PyObject *arena_address(PyObject *self, void *Py_UNUSED(closure))
-{
-    enum sa_code code = reachable(self);
-    if (code != SA_OK)
-        return py_fail_of(self, code, NULL);
-    return PyLong_FromSize_t((size_t)sa_address_of(py_core_of(self)));
-}
-
-static PyObject *arena_pool(PyObject *self, void *Py_UNUSED(closure))
-{
-    enum sa_code code = reachable(self);
-    if (code != SA_OK)
-        return py_fail_of(self, code, NULL);
-    PyObject *pool = arena_data(self)->pool;
-    return Py_NewRef(pool ? pool : Py_None);
-}
-
-static const char *state_of(struct sa_arena *core)
-{
-    switch (sa_state_of(core)) {
-    case SA_IS_CLOSED: return "closed";
-    case SA_IS_FORKED: return "forked";
-    case SA_IS_WIPED: return "wiped";
-    case SA_IS_SEALED: return "sealed";
-    case SA_USABLE: break;
-    }
-    return "usable";
-}
-
-static PyObject *arena_repr(PyObject *self)
-{
-    struct sa_arena *core = py_core_of(self);
-    const char *state = state_of(core);
-    bool gone = reachable(self) != SA_OK;
-    PyObject *name = py_arena_name(self, NULL);
-    PyObject *called = !name             ? NULL
-                       : Py_IsNone(name) ? PyUnicode_FromString("")
-                                         : PyUnicode_FromFormat(" name=%R", name);
-    PyObject *names = py_protection_names(sa_protection_of(core));
-    PyObject *text = !called || !names ? NULL
-                     : gone ? PyUnicode_FromFormat("<secalloc.Arena%U size=%zu %s>", called,
-                                                   core->size, state)
-                            : PyUnicode_FromFormat("<secalloc.Arena%U size=%zu %s protection=%U>",
-                                                   called, core->size, state, names);
-    Py_XDECREF(names);
-    Py_XDECREF(called);
-    Py_XDECREF(name);
-    return text;
 }
 
 static PyMethodDef methods[] = {
@@ -367,30 +271,6 @@ static PyMemberDef members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-static PyGetSetDef properties[] = {
-    {"size", arena_size, NULL, PyDoc_STR("Number of bytes."), NULL},
-    {"wiped", arena_wiped, NULL,
-     PyDoc_STR("Whether the content is gone: cleared, locked down, being written, or closed."),
-     NULL},
-    {"sealed", arena_sealed, NULL,
-     PyDoc_STR("Whether the pages are inaccessible: sealed, and not inside a block."), NULL},
-    {"encrypted", arena_encrypted, NULL,
-     PyDoc_STR("Whether the content is ciphertext: sealed so, and not inside a block."), NULL},
-    {"closed", arena_closed, NULL,
-     PyDoc_STR("Whether it was closed, or belongs to the parent process."), NULL},
-    {"protection", arena_protection, NULL,
-     PyDoc_STR("What the kernel granted this arena's pages, as a Protection flag set."), NULL},
-    {"address", arena_address, NULL,
-     PyDoc_STR("Where the first byte lies now, for tests and tools, an int; rotate() changes it."),
-     NULL},
-    {"name", py_arena_name, py_arena_set_name,
-     PyDoc_STR("What it is called in repr(), maps, warnings and errors: a short str, or None."),
-     NULL},
-    {"pool", arena_pool, NULL, PyDoc_STR("The Pool it lies in; None: it has pages of its own."),
-     NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
 PyDoc_STRVAR(
     doc, "Arena(source, *, align=1, require=None, name=None)\n--\n\n"
          "Memory for one secret: between guard pages, locked in RAM, kept out of core files\n"
@@ -418,13 +298,13 @@ static PyType_Slot slots[] = {
     {Py_tp_doc, (void *)doc},
     {Py_tp_new, (void *)arena_new},
     {Py_tp_dealloc, (void *)py_arena_dealloc},
-    {Py_tp_repr, (void *)arena_repr},
+    {Py_tp_repr, (void *)py_arena_repr},
     {Py_tp_str, (void *)py_refuse_text},
     {Py_tp_hash, (void *)PyObject_HashNotImplemented},
     {Py_tp_richcompare, (void *)py_richcompare},
     {Py_tp_methods, methods},
     {Py_tp_members, members},
-    {Py_tp_getset, properties},
+    {Py_tp_getset, py_arena_properties},
     {Py_nb_add, (void *)py_add},
     {Py_nb_int, (void *)py_refuse_number},
     {Py_nb_float, (void *)py_refuse_number},

@@ -1,0 +1,15 @@
+/* What an Arena tells of itself. */
+#ifndef SECALLOC_PY_ARENA_FACTS_H
+#define SECALLOC_PY_ARENA_FACTS_H
+
+#include "objects/objects.h"
+
+extern PyGetSetDef py_arena_properties[];
+
+/* Size, state, name and protections, never content. NULL with an exception. */
+PyObject *py_arena_repr(PyObject *self);
+
+/* SA_OK unless the arena is closed or of another process, where nothing else can be asked. */
+enum sa_code py_arena_reachable(PyObject *self);
+
+#endif
