@@ -450,6 +450,7 @@ define constant_time # compiler, flags
 endef
 check-ct: ## comparison, codecs and encryption under valgrind, the secret undefined
 	$(foreach o,-O1 -O2 -O3,$(call constant_time,$(GCC),$o)$(call constant_time,$(CLANG),$o))
+	$(call constant_time,$(GCC),-O3 -flto)
 
 check-model: ## spin over the model of the slot word, and over its mutants
 	$(PYTHON) tests/checks/model/check.py
