@@ -50,6 +50,9 @@ void os_close(int fd); /* [any] */
  * close-on-exec, and none is a standard stream's. [any] */
 int os_pipe(int ends[2]);
 
+/* What that is made of: a pipe as the system gives it, close-on-exec where it can be at once. [any] */
+int os_pipe_raw(int ends[2]);
+
 /* A descriptor more of the same, likewise. [any] */
 int os_duplicate(int fd, int *copy);
 

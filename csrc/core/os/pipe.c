@@ -6,10 +6,22 @@
 #include <poll.h>
 #include <unistd.h>
 
-int os_duplicate(int fd, int *copy)
+int os_pipe(int ends[2])
 {
-    *copy = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-    return *copy < 0 ? errno : 0;
+    int first[2], error = os_pipe_raw(first);
+    if (error)
+        return error;
+    ends[0] = ends[1] = -1;
+    if (!(error = os_duplicate(first[0], &ends[0])))
+        error = os_duplicate(first[1], &ends[1]);
+    (void)close(first[0]); /* nothing is in it */
+    (void)close(first[1]);
+    if (!error && fcntl(ends[1], F_SETFL, O_NONBLOCK))
+        error = errno;
+    for (int i = 0; error && i < 2; i++)
+        if (ends[i] >= 0)
+            (void)close(ends[i]); /* as above */
+    return error;
 }
 
 int os_pipe_write(int fd, const void *bytes, size_t n, size_t *sent)

@@ -209,3 +209,9 @@ int os_read_page(int fd, void *page, size_t n, size_t *got)
 }
 
 void *os_symbol(const char *name) { return dlsym(RTLD_DEFAULT, name); }
+
+int os_duplicate(int fd, int *copy)
+{
+    *copy = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    return *copy < 0 ? errno : 0;
+}

@@ -28,23 +28,7 @@
 #define F_SEAL_FUTURE_WRITE 16
 #endif
 
-int os_pipe(int ends[2])
-{
-    int first[2], error = pipe2(first, O_CLOEXEC) ? errno : 0;
-    if (error)
-        return error;
-    ends[0] = ends[1] = -1;
-    if (!(error = os_duplicate(first[0], &ends[0])))
-        error = os_duplicate(first[1], &ends[1]);
-    (void)close(first[0]); /* nothing is in it */
-    (void)close(first[1]);
-    if (!error && fcntl(ends[1], F_SETFL, O_NONBLOCK))
-        error = errno;
-    for (int i = 0; error && i < 2; i++)
-        if (ends[i] >= 0)
-            (void)close(ends[i]); /* as above */
-    return error;
-}
+int os_pipe_raw(int ends[2]) { return pipe2(ends, O_CLOEXEC) ? errno : 0; }
 
 /* -1: errno tells. */
 static int create(void)
