@@ -4,7 +4,6 @@
 
 #include "check.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/filter.h>
@@ -74,17 +73,6 @@ static inline unsigned count_maps(void)
         lines += c == '\n';
     fclose(maps);
     return lines;
-}
-
-static inline unsigned count_descriptors(void)
-{
-    unsigned n = 0;
-    DIR *all = opendir("/proc/self/fd");
-    CHECK(all);
-    while (readdir(all))
-        n++;
-    closedir(all);
-    return n;
 }
 
 /* A number of /proc/self/status, which gives sizes in KiB; "VmLck:". */

@@ -11,14 +11,6 @@
 #include <sys/mman.h>
 
 #ifdef __APPLE__
-static unsigned count_descriptors(void)
-{
-    unsigned n = 0;
-    for (int fd = 0; fd < 1024; fd++)
-        n += fcntl(fd, F_GETFD) != -1;
-    return n;
-}
-
 static bool map_has(const void *at, const char *what)
 {
     (void)at;
