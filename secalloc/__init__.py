@@ -219,7 +219,7 @@ def _import(module: str | None) -> None:
                 continue
             try:  # noqa: SIM105 - contextlib is large
                 _import_one(each)
-            except Exception:  # noqa: S110 - an arena can be had without; who asks for it is told
+            except Exception:  # noqa: S110 - an arena can be had without; a later use tells
                 pass
 
 

@@ -350,7 +350,7 @@ class Arena(_Secret):
         open blocks are a BufferError, after up to timeout seconds, as with rotate(); so
         is another 'w' block at any time. To keep readers going see replace().
 
-        A wipe while the block is open, by whatever or whoever, is a WipedError at its
+        A wipe while the block is open, by any thread or handler, is a WipedError at its
         end: what was computed inside may have been computed from noise.
 
         The end restores the state before, sealed or not; blocks nest, and those of all
@@ -792,8 +792,8 @@ def harden() -> Hardening:
     What no longer works: core dumps; gdb -p, strace -p, py-spy and perf by the same
     user, and reading this process through /proc. On Linux the files of /proc/self
     belong to root: an ordinary user's process cannot open its own mem, environ, auxv
-    or pagemap any more; maps, status, smaps and fd still work. Who has CAP_SYS_PTRACE,
-    root for one, can still do all of it, but reads no secretmem.
+    or pagemap any more; maps, status, smaps and fd still work. A process that has
+    CAP_SYS_PTRACE, as root's, can still do all of it, but reads no secretmem.
 
     Never undone; harmless when repeated. What was refused raises nothing: it is told
     by the answer, which is false then.

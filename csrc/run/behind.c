@@ -1,4 +1,5 @@
-/* Finds the allocator that stands behind this library, once, while it is needed itself. */
+/* This file finds the allocator that stands behind this library, once, while it is needed
+ * itself. */
 #include "behind.h"
 
 #include <dlfcn.h>

@@ -1,4 +1,4 @@
-/* Takes over the heap of sheltered calls, for blocks that C code takes meanwhile.
+/* This file takes over the heap of sheltered calls, for blocks that C code takes meanwhile.
  *
  * Left out is what the loader and the C library take for themselves: glibc's fork looks through
  * its open files and its threads' values in the child, before any atfork handler has put the heap

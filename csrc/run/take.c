@@ -1,5 +1,5 @@
-/* The C library's heap: malloc() and all others that take a block. In a sheltered call it comes
- * from the heap there, else from the C library. */
+/* The C library's heap: malloc() and all others that take a block. In a sheltered call a block
+ * comes from the heap there, else from the C library. */
 #include "behind.h"
 #include "shelter.h"
 

@@ -210,7 +210,7 @@ class Offer:
         self.closed = True
         self.entries.clear()
 
-    # ---- for who asks --------------------------------------------------------------------------
+    # ---- for a process that asks ---------------------------------------------------------------
 
     def admit(self, peer: Peer, token: bytes | None) -> Asker | None:
         """The process, if it may ask at all; None: its token is needed. Refused: it may not."""
@@ -379,7 +379,7 @@ class _Opened:
         self.blocks.clear()
 
     def begin(self, arena: Arena) -> int | None:
-        """None: it is open as it is, or cannot be, of which the child is told."""
+        """None: it is open as it is, or it cannot be opened, and the child is told so."""
         whole = arena.pool or arena
         with self.lock:
             known = self.blocks.get(id(whole))

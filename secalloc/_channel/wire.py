@@ -16,7 +16,7 @@ from secalloc._original import original
 
 HELLO = b"SAC2"
 QUESTION = struct.Struct("=4sc16s256p")
-"""The protocol, a verb, who asks (drawn once for each process), a name."""
+"""The protocol, a verb, the asker's token (drawn once for each process), a name."""
 ANSWER = struct.Struct("=4scQI256p")
 """The protocol, a verdict, the size in bytes, how many are left, a reason or a name."""
 

@@ -126,7 +126,7 @@ def getpass(  # noqa: PLR0913
 
     With confirm it is asked for twice, and ValueError where the two differ. echo_char, one
     printable ASCII character as in Python 3.14, is shown for each character that is typed, and
-    so tells how many there are to who looks on. require and name are as for Arena().
+    so tells an onlooker how many there are. require and name are as for Arena().
 
     Without a terminal the line comes from standard input, with a GetPassWarning, after what
     sys.stdin has read ahead. In a notebook the front end asks, in a field that hides what is

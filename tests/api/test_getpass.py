@@ -503,7 +503,7 @@ thread.start()
 
 
 def test_keys_of_a_terminal_that_is_not_the_sessions() -> None:
-    """Standard input, then: without echo, and Ctrl-C is for who reads."""
+    """Standard input, then: without echo, and Ctrl-C is for the program that reads."""
     code = """
 import os, sys, warnings
 if os.fork():
@@ -584,7 +584,7 @@ MORE = "print('more', flush=True)\n"
 
 
 def test_a_line_that_was_read_ahead() -> None:
-    """By input(), which takes all there is; the lines after it stay for who comes next."""
+    """By input(), which takes all there is; the lines after it stay for the next reader."""
     code = """
 ask = secalloc.getpass
 print(input().strip(), bytes(ask()), input().strip(), bytes(ask()), input())

@@ -388,7 +388,7 @@ def test_nothing_stays_behind() -> None:
 
 @linux_only
 def test_no_copy_stays_behind() -> None:
-    """The rows again, upon a secret of which nobody knows: only who is to reveal it does."""
+    """The rows again, upon a secret that nobody knows: only the calls that reveal do."""
     out = check(f"""
         masked = bytes.fromhex({os.urandom(96).hex()!r})
         typed = lambda: bytes(byte ^ 0x5A for byte in masked).hex().encode()

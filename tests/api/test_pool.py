@@ -1,4 +1,4 @@
-"""Pools: many small arenas on few pages, each of which behaves as any other."""
+"""Pools: many small arenas on few pages. Each arena behaves as any other."""
 
 import array
 import ast

@@ -351,7 +351,7 @@ def test_an_arena_being_filled_while_the_pool_s_block_ends() -> None:
 
 @pytest.mark.parametrize("make", [secret, pooled])
 def test_threads_open_seal_rotate_and_lock_down(make: Callable[[], Arena]) -> None:
-    """Whoever is inside a block reads the content, or noise that is told apart."""
+    """A thread inside a block reads the content, or noise that is told apart."""
     arena = make()
     target = seal(arena)
     over = threading.Event()

@@ -498,7 +498,7 @@ def test_residue_of_the_encoders() -> None:
 
 @linux_only
 def test_residue_of_encode() -> None:
-    """A str of one byte a character, of which the UTF-8 is another text."""
+    """A str of one byte a character, whose UTF-8 is another text."""
     text = "".join(chr(0xC0 + b % 64) for b in os.urandom(600))
     residue(
         text.encode(),

@@ -132,8 +132,8 @@ def test_one_that_closes_the_end_for_all() -> None:
 
 
 def test_one_that_asks_on_the_connection_of_another() -> None:
-    """Of the process that is expected, from which it inherited it: whoever asks is looked at, and
-    not only who made the connection."""
+    """It inherited the connection from the process that is expected: the process that asks is
+    looked at, and not only the one that made the connection."""
     with LockdownChannel() as channel, secalloc.random(32) as key:
         child = channel.child(secrets={"key": key, "other": key})
         worker = hostile(

@@ -185,7 +185,7 @@ print(len(got), flush=True)
 
 @linux_only
 def test_a_process_id_that_is_expected() -> None:
-    """Others are refused, whoever comes first, with words that say for whom it is."""
+    """Others are refused, even those that come first, with words that say for whom it is."""
     code = ASK + (
         "print(flush=True); sys.stdin.readline(); print(ask('key'))\n"
         "try: secalloc.adopt('key')\nexcept secalloc.AdoptError as e: print(e)"
@@ -217,7 +217,7 @@ def test_a_process_id_that_is_expected() -> None:
 
 @linux_only
 def test_siblings_at_an_unbound_end_are_not_told_apart() -> None:
-    """A stated limit: who comes first has it, and the one that it was meant for has not."""
+    """A stated limit: the process that comes first has it, not the one that it was meant for."""
     code = PRELUDE + ASK + "print(ask('key'))"
     with LockdownChannel() as channel, Arena(3) as key:
         child = channel.child(secrets={"key": key})

@@ -5,8 +5,8 @@
 #
 #   [FT_VERSION=3.15] tests/checks/freethreaded.sh DIRECTORY
 #
-# PYTHON_FT and PYTHON_FT_TSAN are free-threaded CPythons, the second one configured
-# --with-thread-sanitizer by clang, of which TSAN_SOURCE is the source. What is not given
+# PYTHON_FT and PYTHON_FT_TSAN are free-threaded CPythons. The second one is configured
+# --with-thread-sanitizer by clang, and TSAN_SOURCE is its source. What is not given
 # is built from Debian's source package, which takes minutes and, once, the network. From
 # 3.15 on the wheel is tried on the build with a GIL as well, PYTHON_GIL or one made here.
 set -euo pipefail

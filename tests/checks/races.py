@@ -2,7 +2,7 @@
 
     python tests/checks/races.py EXTENSION REPORT...
 
-A free-threaded CPython has races of its own, of which each run meets others. A report counts
+A free-threaded CPython has races of its own, and each run meets others. A report counts
 as the interpreter's where both accesses are known and no frame of EXTENSION, the start of a
 file's name, is among theirs or in what else is told, but for how the threads began. All
 else counts as the extension's. What the extension did wrong long before, as to drop a

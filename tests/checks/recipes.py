@@ -162,7 +162,7 @@ def by_pyright(modules: list[Module], directory: Path) -> Iterator[Fault]:
 
 
 def not_found_out(checker: str, faults: list[Fault]) -> list[str]:
-    """The control: lines of the planted page of which the checker says something else."""
+    """The control: lines of the planted page about which the checker says something else."""
     lines = enumerate(PLANTED.splitlines(), 1)
     marked = {(n, line) for n, line in lines if "# wrong" in line}
     wrong = {n for n, line in marked if line.endswith(("# wrong", f": {checker}"))}

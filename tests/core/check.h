@@ -111,7 +111,7 @@ static unsigned check_passes, check_fails, check_skips;
 
 static inline void check_begin(const char *program, int argc, char **argv)
 {
-    /* Whoever started us in the background may have had these ignored, as shells do. */
+    /* A shell that started us in the background may have had these ignored. */
     static const int often_ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
     for (size_t i = 0; i < sizeof often_ignored / sizeof often_ignored[0]; i++)
         signal(often_ignored[i], SIG_DFL);

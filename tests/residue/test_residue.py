@@ -28,7 +28,7 @@ def address_of(buffer: Any) -> int:
 
 @pytest.fixture
 def region() -> Iterator[mmap.mmap]:
-    """Memory of which nobody else knows."""
+    """Memory that nobody else knows of."""
     with mmap.mmap(-1, 1 << 21, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
         yield memory
 

@@ -195,7 +195,7 @@ def integers(s: Arena) -> Any:
 
 
 def a_float() -> Arena:
-    """A double's bytes, of which no part is likely by chance."""
+    """A double's bytes, no part of them likely by chance."""
     made = secalloc.random(8)
     made[7] = 0x41
     return made

@@ -554,7 +554,7 @@ def is_now():
 def deeper(levels):
     if levels:
         return sorted([1], key=lambda _: deeper(levels - 1))
-    resource.setrlimit(which, (is_now() + 16384, hard))  # for who calls
+    resource.setrlimit(which, (is_now() + 16384, hard))  # for the caller
     secalloc.shelter(int)
     resource.setrlimit(which, (soft, hard))
 for levels in range(0, 300, 10):

@@ -148,7 +148,7 @@ PROFILE = {
         },
     },
 }
-"""What the runtime specification has of seccomp, as far as profiles of this kind use it."""
+"""What profiles of this kind use of the runtime specification's seccomp."""
 
 
 def test_the_profile(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_the_profile(tmp_path: Path) -> None:
 
 
 class Local(http.client.HTTPConnection):
-    """A connection to a socket in the file system, of which no other program takes the place."""
+    """A connection to a socket in the file system, whose place no other program takes."""
 
     def __init__(self, path: Path) -> None:
         super().__init__("localhost")

@@ -64,7 +64,7 @@ def direct(path, w):  # past the page cache, which wants a page that begins as o
     page = mmap.mmap(-1, 4096) if isinstance(w, bytearray) else secalloc.Arena(4096, align=4096)
     os.readv(os.open(path, os.O_RDONLY | os.O_DIRECT), [page])
     w[:] = page[:32]
-def zerocopy():  # a connection of which the kernel sends the caller's own pages
+def zerocopy():  # a connection whose kernel side sends the caller's own pages
     listener = socket.create_server(("localhost", 0))
     left = socket.create_connection(listener.getsockname())
     zerocopy.kept = listener.accept()[0]

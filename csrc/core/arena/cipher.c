@@ -1,5 +1,6 @@
-/* Encrypts and decrypts an arena's content in place, under the busy bit of its slot, all signals
- * masked: no handler and no lockdown sees a half of it, a key, or a frame with one. */
+/* This file encrypts and decrypts an arena's content in place. It does so under the busy bit of
+ * its slot, with all signals masked: no handler and no lockdown sees a half of it, a key, or a
+ * frame with one. */
 #include "arena/cipher.h"
 
 #include "base/aead.h"

@@ -1,4 +1,4 @@
-/* Makes arenas of files in memory. */
+/* This file makes arenas of files in memory. */
 #include "arena/file.h"
 
 #include "arena/make.h"

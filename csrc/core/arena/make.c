@@ -1,4 +1,4 @@
-/* Makes arenas: takes a place for one and begins its first fill. */
+/* This file makes arenas: it takes a place for one and begins its first fill. */
 #include "arena/make.h"
 #include "arena/use.h"
 #include "fatal/fatal.h"

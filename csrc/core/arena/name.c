@@ -1,5 +1,6 @@
-/* Names of arenas: what people call them. Few have one, so it lies on the heap, apart; and it is
- * looked at under the lock of the vault, as a census of other threads' arenas does. */
+/* Names of arenas: what people call them. Few arenas have one, so names lie on the heap, apart.
+ * They are read under the lock of the vault, since a census reads those of other threads'
+ * arenas. */
 #include "arena/name.h"
 #include "vault/locks.h"
 

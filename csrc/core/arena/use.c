@@ -1,4 +1,4 @@
-/* Who uses an arena: counts in and out of its word, and tells who is last. */
+/* Who uses an arena: this file counts in and out of its word, and tells who is last. */
 #include "arena/use.h"
 
 enum sa_code arena_elsewhere(struct sa_arena *a)

@@ -1,4 +1,5 @@
-/* Tells who uses an arena, and when it was used last, for those that wipe it when that is long ago. */
+/* This file tells who uses an arena, and when it was used last. Expiry asks it, which wipes what
+ * nobody used for long. */
 #include "arena/use.h"
 
 int64_t sa_since_boot_ms(void) { return os_since_boot_ms(); }

@@ -1,4 +1,4 @@
-/* BLAKE2b as RFC 7693 has it. Which word of a block comes when is told by the round alone. */
+/* BLAKE2b as RFC 7693 has it. The round alone tells which word of a block comes next. */
 #include "base/blake2b.h"
 
 #include "base/wipe.h"

@@ -1,5 +1,6 @@
-/* Four blocks at a time, one in each lane of a vector. The compiler's own vector
- * types make it SSE2 on x86-64 and NEON on AArch64 with no code for either. */
+/* The cipher's stream, computed four blocks at a time, one in each lane of a vector. The
+ * compiler's own vector types make it SSE2 on x86-64 and NEON on AArch64 with no code for
+ * either. */
 #include "base/chacha.h"
 
 #include "base/wipe.h"

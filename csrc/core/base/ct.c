@@ -1,4 +1,4 @@
-/* Compares bytes in time that depends on their lengths alone. */
+/* This file compares bytes in time that depends on their lengths alone. */
 #include "base/ct.h"
 
 #include "base/registers.h"

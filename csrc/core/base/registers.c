@@ -1,4 +1,4 @@
-/* Forgets what a copy or a comparison left in the processor. */
+/* This file clears what a copy or a comparison left in the processor's registers. */
 #include "base/registers.h"
 
 #if defined(__x86_64__)

@@ -14,12 +14,12 @@ SA_MUST_USE enum sa_code sa_rekey(struct sa_why *why);
  * no entropy is to be had all is wiped and the failure returned. [any] */
 SA_MUST_USE enum sa_code sa_lockdown(size_t *wiped, struct sa_why *why);
 
-/* The same in three steps on one thread, for a caller whose other threads are kept from
- * reading arenas by a lock of its own: it holds that in the first two steps, the second of which
- * wipes all arenas up to SA_LOCKDOWN_SMALL bytes; the last may wait for other threads. It must
- * not wait for that lock before the last, as CPython's threads end where they wait for the GIL of
- * an interpreter that ends. Where the first fails there are no others; SA_BUSY: another lockdown
- * is under way, whose end the fourth call waits for. [any] */
+/* The same in three steps on one thread, for a caller whose own lock keeps its other threads from
+ * reading arenas. The caller holds that lock in the first two steps. The second step wipes all
+ * arenas up to SA_LOCKDOWN_SMALL bytes. The last may wait for other threads. The caller must not
+ * wait for its lock before the last, as CPython's threads end where they wait for the GIL of an
+ * interpreter that ends. Where the first step fails there are no others. SA_BUSY: another lockdown
+ * is under way, and the fourth call waits for its end. [any] */
 #define SA_LOCKDOWN_SMALL ((size_t)64 << 20)
 SA_MUST_USE enum sa_code sa_lockdown_begin(struct sa_why *why);
 size_t sa_lockdown_small(void); /* slots wiped, to be passed on */

@@ -1,5 +1,5 @@
-/* Gives each thread that touches the library a signal stack, and remembers beside it where the
- * thread's own lies. */
+/* This file gives each thread that touches the library a signal stack, and records beside it
+ * where the thread's own stack lies. */
 #include "fatal/alt_stack.h"
 
 #include "os/os.h"

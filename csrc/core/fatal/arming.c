@@ -1,4 +1,4 @@
-/* Arms signals, disarms them, and tells which are armed. */
+/* This file arms signals, disarms them, and tells which are armed. */
 #include "fatal/alt_stack.h"
 #include "fatal/fatal.h"
 #include "fatal/levels.h"

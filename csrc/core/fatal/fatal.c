@@ -1,4 +1,5 @@
-/* The handler of fatal signals: wipes every arena, writes the marker, and passes the signal on. */
+/* The handler of fatal signals: it wipes every arena, writes the marker, and passes the signal
+ * on. */
 #include "fatal/fatal.h"
 #include "fatal/marker.h"
 #include "os/os.h"

@@ -1,5 +1,5 @@
-/* The fatal signals: wipe every arena, write the marker, let the process die as
- * it would have. */
+/* The fatal signals: what comes in wipes every arena, writes the marker, and lets the process
+ * die as it would have. */
 #ifndef SECALLOC_FATAL_H
 #define SECALLOC_FATAL_H
 

@@ -1,5 +1,5 @@
-/* Writes the one byte that tells others of a wipe, to the file that was chosen for it and to no
- * other. */
+/* This file writes the one byte that tells others of a wipe, to the file that was chosen for it
+ * and to no other. */
 #include "fatal/marker.h"
 
 #include "os/os.h"

@@ -1,4 +1,4 @@
-/* Clears what a dying thread's registers and dead stack hold. */
+/* This file clears what a dying thread's registers and dead stack hold. */
 #include "fatal/scrub.h"
 
 #include "fatal/alt_stack.h"

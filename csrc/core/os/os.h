@@ -1,6 +1,5 @@
-/* Everything the core needs of an operating system. What differs
- * is implemented in files that a system's name ends (_linux.c, _macos.c), what does not in
- * os/posix.c and os/socket.c.
+/* Everything the core needs of an operating system. What differs is implemented in os/linux/ and
+ * os/macos/, what does not in os/posix.c, os/socket.c and os/pipe.c.
  *
  * Addresses and sizes are multiples of os_page_size() unless said otherwise.
  * Calls return 0 or an errno, and leave errno itself alone where they are

@@ -1,4 +1,4 @@
-/* Ends ways out of the process. */
+/* This file ends ways out of the process. */
 #include "outlet/outlet.h"
 
 #include "vault/lent.h"

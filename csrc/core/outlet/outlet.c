@@ -1,4 +1,4 @@
-/* Reaches the arena that goes out, and lets it go. */
+/* This file reaches the arena that goes out, and lets it go. */
 #include "outlet/outlet.h"
 
 #include "vault/vault.h"

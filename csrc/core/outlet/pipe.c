@@ -1,8 +1,8 @@
 /* Pipes from which others read a secret.
  *
- * What a pipe takes at once is written when it is opened. The rest is fed by a thread that never
- * waits but for room, and that ends as soon as it is told so and there is some: who ends it reads
- * back what is in the pipe. So it ends though others may hold the reader.
+ * What a pipe takes at once is written when it is opened. The rest is fed by a thread that waits
+ * for nothing but room. It ends as soon as it is told so and there is room: the thread that ends it
+ * reads back what is in the pipe. So it ends though others may hold the reader.
  */
 #include "outlet/outlet.h"
 

@@ -1,4 +1,4 @@
-/* Overwrites what libraries that read a secret left in memory that they freed.
+/* This file overwrites what libraries that read a secret left in memory that they freed.
  *
  * OpenSSL, libpq and others read files by way of stdio, whose buffers the C library frees as they
  * are. Memory that malloc gives is ours to overwrite, and it gives what was freed last first. So a

@@ -1,4 +1,4 @@
-/* Finds copies of a secret in the whole process, without making one. */
+/* This file finds copies of a secret in the whole process, without making one. */
 #include "residue/forms.h"
 #include "residue/walk.h"
 #include "vault/vault.h"

@@ -1,4 +1,4 @@
-/* Passes over the process's memory, a chunk at a time, for a search.
+/* This file passes over the process's memory, a chunk at a time, for a search.
  *
  * Memory is copied by the kernel, which tells what has gone, into the work arena, and only
  * looked at there. What is compared passes through general registers a word at a time, with

@@ -1,5 +1,5 @@
-/* Finds words that are no secret, such as the address of an object's type: everywhere, or the
- * last before an address. */
+/* This file finds words that are no secret, such as the address of an object's type: everywhere,
+ * or the last before an address. */
 #include "residue/walk.h"
 
 #include <string.h>

@@ -297,7 +297,7 @@ void heap_give(void *block)
 {
     struct span *s = span_of(block);
     if (!hold()) {
-        memset(block, 0, heap_size(block)); /* and it stays: who has the heap counts on its lists */
+        memset(block, 0, heap_size(block)); /* it stays: the heap's holder counts on its lists */
         return;
     }
     if (s->cell) {

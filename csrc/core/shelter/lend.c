@@ -1,4 +1,5 @@
-/* Hands the heap to what `python -m secalloc run` loaded, for the blocks that C code takes. */
+/* This file hands the heap to what `python -m secalloc run` loaded, for the blocks that C code
+ * takes. */
 #include "shelter/lend.h"
 
 #include "face/lend.h"

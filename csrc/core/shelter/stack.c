@@ -1,4 +1,4 @@
-/* Zeroes the dead part of the calling thread's stack. */
+/* This file zeroes the dead part of the calling thread's stack. */
 #include "shelter/stack.h"
 
 #include "base/registers.h"

@@ -1,4 +1,4 @@
-/* A pool's slabs together: finds a slab with a free cell, or gets pages for one more. */
+/* A pool's slabs together: this file finds a slab with a free cell, or gets pages for one more. */
 #include "slab/state.h"
 #include "vault/vault.h"
 

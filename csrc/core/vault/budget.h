@@ -1,4 +1,4 @@
-/* What pages may be had. With LOCK_VAULT held. */
+/* What pages may be had. All calls want LOCK_VAULT held. */
 #ifndef SECALLOC_BUDGET_H
 #define SECALLOC_BUDGET_H
 

@@ -1,4 +1,5 @@
-/* Fills slack with a pattern that depends on the address, and tells whether it is whole. */
+/* This file fills slack with a pattern that depends on the address, and tells whether it is
+ * whole. */
 #include "vault/canary.h"
 
 #include "os/os.h"

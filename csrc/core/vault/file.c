@@ -1,5 +1,5 @@
-/* Takes slots for files in memory: their pages are mapped aside with the file, and then are a large
- * slot as any other, so that every wiper finds them. */
+/* This file takes slots for files in memory. Their pages are mapped aside with the file, and
+ * then are a large slot as any other, so that every wiper finds them. */
 #include "vault/file.h"
 
 #include "vault/budget.h"

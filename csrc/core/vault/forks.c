@@ -1,7 +1,7 @@
-/* Fork waits while pages are on their way: between two calls that map them a child would inherit
- * them, readable. It does not wait for ever, as a crash reporter may fork inside a handler that
- * interrupted the lock's holder: then it is counted, and
- * the thread that maps begins anew. */
+/* Forks, which wait while pages are on their way: between two calls that map them a child would
+ * inherit them, readable. No fork waits for ever, as a crash reporter may fork inside a handler
+ * that interrupted the lock's holder. Such a fork is counted, and the thread that maps begins
+ * anew. */
 #include "vault/forks.h"
 
 #include "vault/locks.h"

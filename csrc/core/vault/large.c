@@ -1,5 +1,5 @@
-/* Maps and unmaps slots of more than sixteen pages: reserve, place, register. They are never
- * parked. */
+/* This file maps and unmaps slots of more than sixteen pages: it reserves, places and registers
+ * them. They are never parked. */
 #include "vault/large.h"
 
 #include "vault/budget.h"

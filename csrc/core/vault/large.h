@@ -1,4 +1,5 @@
-/* Slots of more than sixteen pages, each in a reservation of its own. With LOCK_VAULT held. */
+/* Slots of more than sixteen pages, each in a reservation of its own. All calls want LOCK_VAULT
+ * held. */
 #ifndef SECALLOC_LARGE_H
 #define SECALLOC_LARGE_H
 

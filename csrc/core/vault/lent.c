@@ -1,5 +1,5 @@
-/* The list of descriptors that are lent out. Under LOCK_VAULT, for which fork waits, so that a
- * child finds it whole. */
+/* The list of descriptors that are lent out. LOCK_VAULT guards it, and fork waits for that lock,
+ * so that a child finds the list whole. */
 #include "vault/lent.h"
 
 #include "os/os.h"

@@ -1,5 +1,5 @@
-/* Maps pages, asking for less where a limit or the system refuses, and giving back what is parked
- * before anything fails. */
+/* This file maps pages. It asks for less where a limit or the system refuses, and gives back
+ * what is parked before anything fails. */
 #include "vault/mapping.h"
 
 #include "vault/budget.h"

@@ -1,7 +1,7 @@
-/* Three buffers: the current one, one to build the next in, and one that a slow
- * wiper may still hold. A wiper pins the buffer that it reads; a rekey builds
- * only in one that is neither current nor pinned. Pins are spread over cache
- * lines, so that threads that wipe do not slow each other. */
+/* The wipe pattern's three buffers: the current one, one to build the next in, and one that a
+ * slow wiper may still hold. A wiper pins the buffer that it reads; a rekey builds only in one
+ * that is neither current nor pinned. Pins are spread over cache lines, so that threads that
+ * wipe do not slow each other. */
 #include "vault/noise.h"
 
 #include "base/chacha.h"

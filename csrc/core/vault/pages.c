@@ -1,4 +1,5 @@
-/* Reserves address space for slots of up to sixteen pages, and maps pages onto them in batches. */
+/* This file reserves address space for slots of up to sixteen pages, and maps pages onto them in
+ * batches. */
 #include "vault/pages.h"
 
 #include "vault/budget.h"

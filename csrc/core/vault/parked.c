@@ -1,5 +1,5 @@
-/* Keeps the pages of closed slots for the next arena, and gives them back: oldest first where a
- * limit bites, all where nothing is left to keep them for. */
+/* This file keeps the pages of closed slots for the next arena, and gives them back: the oldest
+ * first where a limit bites, all where nothing is left to keep them for. */
 #include "vault/parked.h"
 
 #include "vault/budget.h"
@@ -97,7 +97,7 @@ static bool replace_by_end(struct slot s)
     if (slots < atomic_load(&r->used) ||
         os_place_pages(atomic_load(&r->base) + left, r->data, slot_data(s), &hole))
         return false;
-    r->given += r->data; /* a hole from here on, and nobody's */
+    r->given += r->data; /* a hole from here on, which no slot owns */
     r->slots = slots;
     return true;
 }

@@ -1,5 +1,5 @@
-/* Slots whose pages are kept for the next arena, and slots that gave theirs back. With LOCK_VAULT
- * held. */
+/* Slots whose pages are kept for the next arena, and slots that gave theirs back. All calls want
+ * LOCK_VAULT held. */
 #ifndef SECALLOC_PARKED_H
 #define SECALLOC_PARKED_H
 

@@ -1,4 +1,4 @@
-/* The bytes that keys come of: drawn and wiped in place. */
+/* The bytes that keys come of, which are drawn and wiped in place. */
 #include "vault/prekey.h"
 
 #include "base/blake2b.h"

@@ -1,7 +1,8 @@
-/* The 16 KiB of random bytes that the key to all encrypted content comes of. They are locked, and
- * wiped before anything else is: what is encrypted is noise from then on. A key is made of them
- * each time that one is needed, and lives as long as that takes: who reads memory piece by piece,
- * or with errors in it, has to have all of them. As OpenSSH's sshkey_shield_private() has it. */
+/* The 16 KiB of random bytes that the key to all encrypted content comes of. They are locked,
+ * and wiped before anything else is: what is encrypted is noise from then on. A key is made of
+ * them each time that one is needed, and lives as long as that takes: an attacker who reads
+ * memory piece by piece, or with errors in it, has to have all of them. OpenSSH's
+ * sshkey_shield_private() does the same. */
 #ifndef SECALLOC_PREKEY_H
 #define SECALLOC_PREKEY_H
 

@@ -1,5 +1,5 @@
-/* Reads from a descriptor by way of a page of its own: where the kernel cannot store into
- * secretmem, and what nobody wants. */
+/* This file reads from a descriptor by way of a page of its own: where the kernel cannot store
+ * into secretmem, and for bytes that nobody wants. */
 #include "vault/read_page.h"
 
 #include "base/wipe.h"

@@ -1,5 +1,5 @@
-/* Gives locks of encrypted content to who needs them, and gets them back. Which may go is told by a
- * flag beside the slot, under LOCK_VAULT. */
+/* This file gives locks of encrypted content to slots that need them, and gets them back. A flag
+ * beside the slot, under LOCK_VAULT, tells which lock may go. */
 #include "vault/relock.h"
 
 #include "vault/budget.h"

@@ -1,6 +1,6 @@
-/* Locks of encrypted content: what is ciphertext and sealed may be swapped, so that its lock goes to
- * who needs one where the limit is spent, and comes back before it is turned to plaintext. Pages of
- * secretmem keep theirs, as no call takes it from them. */
+/* Locks of encrypted content: what is ciphertext and sealed may be swapped. So its lock goes to
+ * a slot that needs one where the limit is spent, and comes back before it is turned to
+ * plaintext. Pages of secretmem keep theirs, as no call takes it from them. */
 #ifndef SECALLOC_RELOCK_H
 #define SECALLOC_RELOCK_H
 

@@ -1,4 +1,4 @@
-/* Wiping a slot, owning it and copying from slot to slot, all by its one atomic word. */
+/* One slot: wiping it, owning it and copying from slot to slot, all by its one atomic word. */
 #include "vault/slot.h"
 
 #include "vault/noise.h"
@@ -197,7 +197,7 @@ struct sa_why slot_refused(int error)
                            .hint = "raise the data limit (ulimit -d) or vm.max_map_count"};
 }
 
-/* Not while somebody is busy with it, who writes the word back as it was. */
+/* Not while an owner is busy with it, which writes the word back as it was. */
 bool slot_set_locked(struct slot s, bool locked)
 {
     const uint64_t lock = (uint64_t)SA_LOCK << WORD_GRANTED_SHIFT;

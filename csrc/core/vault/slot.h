@@ -41,8 +41,8 @@ struct slot_words {
     ((slots) * (sizeof(struct slot_words) + sizeof(_Atomic(struct sa_arena *)) + \
                 sizeof(struct slot_cipher)))
 
-/* How a slot's content is encrypted: what its owner, who moves the arena, has to know to turn it
- * back. It holds no secret. */
+/* How a slot's content is encrypted: what its owner has to know to turn it back. It holds no
+ * secret. */
 struct slot_cipher {
     _Atomic uint64_t nonce;    /* that no other content ever had; 0: it is not encrypted */
     uint64_t era;              /* of the bytes that the key comes of; see prekey.h */

@@ -1,4 +1,4 @@
-/* Takes and puts back slots, and tells what they come to. */
+/* This file takes and puts back slots, and tells what they come to. */
 #include "vault/budget.h"
 #include "vault/large.h"
 #include "vault/pages.h"

@@ -1,7 +1,7 @@
-/* Who owns which pages. Address space is reserved in segments, each cut into
- * slots of one size; pages are mapped aside in batches and moved over their
- * slots (pages.c, mapping.c); closed slots are parked and used again (parked.c). Larger arenas
- * have a reservation each (vault.c). */
+/* Who owns which pages. Address space is reserved in segments, each cut into slots of one size;
+ * pages are mapped aside in batches and moved over their slots (pages.c, mapping.c); closed
+ * slots are parked and used again (parked.c). Larger arenas have a reservation each (large.c).
+ * */
 #ifndef SECALLOC_VAULT_H
 #define SECALLOC_VAULT_H
 

@@ -1,5 +1,5 @@
-/* Walks over all slots: which one holds an address, and overwriting every live one. It takes no
- * lock but where it asks for reservations. */
+/* Walks over all slots: finding the one that holds an address, and overwriting every live one. A
+ * walk takes no lock but where it asks for reservations. */
 #include "vault/prekey.h"
 #include "vault/scratch.h"
 #include "vault/state.h"

@@ -1,5 +1,5 @@
-/* What pydantic asks a type for, which the package answers: it knows pydantic, and is imported when
- * that asks. */
+/* What pydantic asks a type for. The package answers it, in a module that is imported when
+ * pydantic asks. */
 #include "objects/pydantic.h"
 
 #include "objects/imports.h"

@@ -5,7 +5,7 @@
 /* Parts that there is room for at first. */
 enum { FEW = 16 };
 
-/* Ask until there is room for all parts; who calls frees q->parts. -1 with an exception. */
+/* Ask until there is room for all parts. The caller frees q->parts. -1 with an exception. */
 static int ask_for_parts(struct py_span *text, struct py_span *what, struct py_query *q)
 {
     q->answer = FEW;

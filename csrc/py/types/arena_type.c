@@ -245,7 +245,7 @@ static PyMethodDef methods[] = {
                "leaves noise. Over usable content nobody may be reading: exported buffers and\n"
                "open blocks are a BufferError, after up to timeout seconds, as with rotate(); so\n"
                "is another 'w' block at any time. To keep readers going see replace().\n\n"
-               "A wipe while the block is open, by whatever or whoever, is a WipedError at its\n"
+               "A wipe while the block is open, by any thread or handler, is a WipedError at its\n"
                "end: what was computed inside may have been computed from noise.\n\n"
                "The end restores the state before, sealed or not; blocks nest, and those of all\n"
                "threads are counted. After it the view is dead (SealedError). Where a buffer is\n"

@@ -18,7 +18,7 @@ static PyObject *timeout_of(PyObject *const *args, Py_ssize_t count, PyObject *n
     return NULL;
 }
 
-/* All that can be done before is done before, or left to who hears nothing. */
+/* All that can be done before the wait is done before it, or after a wait that heard nothing. */
 SA_HOT static PyObject *waiter_wait(PyObject *self, PyObject *const *args, Py_ssize_t count,
                                     PyObject *names)
 {

@@ -173,8 +173,8 @@ image() { # size: a disk to swap to
     QEMU_ARGS="-drive file=$swap,format=raw,if=virtio,cache=unsafe"
 }
 
-# A guest makes a secret and a control, and has them written; then the disk is searched for the
-# pages of which it told the digests.
+# A guest makes a secret and a control, and has them written. It tells the digests of their
+# pages. Then the disk is searched for those pages.
 on_a_disk() { # variant, what images.py is to do, with secretmem or not, what is right
     boot "$1-$3" x86_64 trixie linux-image-amd64 WHO= \
         "prepare() { swapon /dev/vdd; /venv/bin/python -P images.py $2 $3; }"

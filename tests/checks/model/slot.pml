@@ -16,8 +16,8 @@
  * is tried until it succeeds is one test and one change here, and a loop around
  * os_wait() waits for what ends it, so that waiting for ever shows as a deadlock.
  *
- * Threads and what may fail are chosen with -D; so are the mutants, each of which
- * leaves one rule out and must be found out: tests/checks/model/check.py knows them all. */
+ * Threads and what may fail are chosen with -D, and so are the mutants. Each
+ * mutant leaves one rule out and must be found out: tests/checks/model/check.py knows all. */
 
 #ifndef OPS
 #define OPS 2 /* what the owner does between make and close */
@@ -358,7 +358,7 @@ proctype owner() provided (!interrupted[OWNER])
     do
     :: ops < OPS ->
         ops++;
-        /* Whoever reads it as whole reads all of it. */
+        /* A reader that takes it for whole reads all of it. */
         assert(!WHOLE || content[cur] == SECRET);
         if
         :: wanted[cur] == WRITE -> store()

@@ -126,7 +126,7 @@ TEST(wipe)
     SAME(sa_wipe(&a, &why), SA_CLOSED);
 }
 
-/* A wipe behind our back, whoever made it, leaves nothing that passes for a key. */
+/* A wipe by another caller leaves nothing that passes for a key. */
 TEST(wiped_from_elsewhere)
 {
     struct sa_arena a = {0};
@@ -254,7 +254,7 @@ TEST(as_many_exports_as_it_gets)
 struct damage {
     size_t size, align;
     bool behind; /* the bytes; else before them */
-    size_t far; /* from the bytes; SIZE_MAX: as far as slack goes */
+    size_t far; /* from the bytes; SIZE_MAX: to the end of the slack */
     unsigned how; /* check, close, rotate, wipe and then check */
 };
 

@@ -507,8 +507,8 @@ static bool is_locked(struct sa_arena *of)
     return told;
 }
 
-/* At a limit of 64 KiB, of which the keys' bytes take 16, more arenas than fit are locked as they
- * are made, each in its turn: those that are sealed give theirs. */
+/* The limit is 64 KiB, and the keys' bytes take 16 of them. More arenas than fit are locked as
+ * they are made, each in its turn: those that are sealed give theirs. */
 static void locks_go_round(void *unused)
 {
     (void)unused;

@@ -42,7 +42,7 @@ TEST(fill_begins_with_noise)
     SAME(sa_state_of(&a), SA_IS_WIPED);
 }
 
-/* Whoever reads usable content would see the noise; over a wiped arena nobody does. */
+/* A reader of usable content would see the noise. A wiped arena has no readers. */
 TEST(readers_forbid_a_fill)
 {
     struct sa_arena a = {0};

@@ -39,7 +39,7 @@ int main(int argc, char **argv)
 {
     static void *(*const bodies[])(void *) = {moves, seals, lives};
     rekeyed = true;
-    /* Whoever makes an arena while the signal is handed on arms again: then it is
+    /* A thread that makes an arena while the signal is handed on arms again. Then the signal is
      * handled, and told of, once more. */
     prepare(argc, argv, FAULT, "F N - S many");
     MUST(sa_arena_make(&moving, 9000, 1, &why) == SA_OK && sa_fill_end(&moving, true) == SA_OK);

@@ -515,7 +515,7 @@ static void *sets(void *with)
 
 TEST(written_while_set)
 {
-    if (UNDER_TSAN) /* an entry is used anew after seven settings, whoever reads it still */
+    if (UNDER_TSAN) /* an entry is used anew after seven settings, though a thread may still read it */
         SKIP("a ring read without a lock");
     pthread_t thread;
     char drop[4096];

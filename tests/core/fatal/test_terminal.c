@@ -69,7 +69,7 @@ TEST(off_though_signals_come)
     CHECK(echoes());
 }
 
-/* Whoever called it looks for what the signals' handlers want. */
+/* The caller looks for what the signals' handlers want. */
 TEST(signals_without_end)
 {
     interrupts = 1000000;

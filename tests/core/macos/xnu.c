@@ -1,5 +1,5 @@
-/* Linux in XNU's manner, as far as the core asks; the names after each function are those
- * of XNU's files that it follows (xnu-7195 of macOS 11 to xnu-11417 of macOS 15). */
+/* Linux that answers in XNU's manner, in all that the core asks. The names after each function are
+ * those of XNU's files that it follows (xnu-7195 of macOS 11 to xnu-11417 of macOS 15). */
 #include "xnu.h"
 
 #include <errno.h>

@@ -252,7 +252,7 @@ TEST(optional_calls)
         }
 }
 
-/* Who may not even make a child has a way out. */
+/* A process that may not even make a child has a way out. */
 TEST(no_child_to_ask)
 {
     if (under_tool())

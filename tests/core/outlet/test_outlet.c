@@ -173,7 +173,8 @@ TEST(a_file_gives_it_from_anywhere)
     }
 }
 
-/* Whoever has it writes nothing, and maps nothing writable; it never changes its size. */
+/* A program that has the file writes nothing to it, maps nothing of it writable, and cannot change
+ * its size. */
 TEST(nobody_writes_to_a_file)
 {
     int fd;
@@ -195,7 +196,7 @@ TEST(nobody_writes_to_a_file)
     CHECK(is_content(seen, SMALL, 3));
     CHECK(is_all(seen + SMALL, 4096 - SMALL, 0)); /* no canary for others to see */
     OK(sa_outlet_close(&way, &unread));
-    CHECK(is_noise_from(seen, seen, 4096)); /* overwritten, whoever has it */
+    CHECK(is_noise_from(seen, seen, 4096)); /* overwritten, though another has it open */
 }
 
 /* The pages of the file are an arena's: locked, kept from children and core files. */
@@ -336,7 +337,7 @@ static void counts(void *most)
     CHECK(count_descriptors() <= *(unsigned *)most);
 }
 
-/* A fork waits for whoever opens or closes just now, so that its child knows them all. */
+/* A fork waits for a thread that opens or closes just now, so that its child knows all of them. */
 TEST(forks_beside_threads)
 {
     if (under_valgrind())

@@ -68,7 +68,7 @@ TEST(closed_inside_the_fill_while_lent)
 {
     fill_goes_on(true);
     sa_close(&filled);
-    CHECK(readable(beside)); /* whoever has the buffer may still store */
+    CHECK(readable(beside)); /* the holder of the buffer may still store */
     sa_unexport(&filled);
     is_sealed();
 }

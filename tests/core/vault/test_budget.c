@@ -1,7 +1,6 @@
-/* Where secretmem comes out of a budget that a user's processes share, and a page of it is
- * charged when it is first touched: past that budget a store would be SIGBUS. Kernels since the
- * fix of CVE-2026-93243 do so themselves, older ones as far as we do it here: the calls by which
- * the library asks are ours then. */
+/* Secretmem from a budget that a user's processes share. A page of it is charged when it is first
+ * touched, and past the budget a store would be SIGBUS. Kernels since the fix of CVE-2026-93243 do
+ * so themselves. For older ones this file does it, by calls of its own in place of the system's. */
 #include "arenas.h"
 #include "calls.h"
 #include "os/os.h"

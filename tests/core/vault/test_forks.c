@@ -8,7 +8,7 @@
 #include "linux.h"
 #endif
 
-/* No fork is under way, as far as this process knows. */
+/* No fork is under way that this process knows of. */
 static void pages_are_to_be_had(void)
 {
     struct alone alone;

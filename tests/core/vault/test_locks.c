@@ -1,5 +1,5 @@
-/* The table of locks: each keeps others out, and none is held in a child, whoever held it at the
- * fork. */
+/* The table of locks: each keeps others out, and none is held in a child, though another thread
+ * held it at the fork. */
 #include "arenas.h"
 #include "check.h"
 #include "vault/locks.h"

@@ -1,6 +1,6 @@
-/* What a signal does: Linux. By the raw call, as musl's and since 2.41 glibc's sigaction() take a
- * lock for SIGABRT, against abort(); that lock may be another thread's, who is not in the child of
- * a raw clone, and nobody gives it back there. */
+/* What a signal does, on Linux. The raw call is used here: musl's sigaction(), and glibc's since
+ * 2.41, take a lock for SIGABRT, against abort(). Another thread may hold that lock. In the
+ * child of a raw clone that thread is missing, so nobody gives the lock back. */
 #include "os/os.h"
 #include "os/linux/syscall.h"
 

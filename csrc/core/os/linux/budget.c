@@ -1,4 +1,4 @@
-/* Linux: whose budget secretmem takes from, and how a page of it is had without a signal. */
+/* The budget that secretmem takes from on Linux, and how a page of it is had without a signal. */
 #include "os/linux/budget.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* Where the code of a loaded object lies: Linux. */
+/* Where the code of a loaded object lies, on Linux. */
 #include "os/os.h"
 
 #include <link.h>

@@ -1,4 +1,4 @@
-/* Where the kernel keeps the environment that a process began with: Linux. */
+/* Where the kernel keeps the environment that a process began with, on Linux. */
 #include "os/os.h"
 
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-/* Which signals are faults: Linux. */
+/* Which signals are faults, on Linux. */
 #include "os/os.h"
 
 /* Notices, though their codes are a fault's: of memory tags checked late (AArch64), and

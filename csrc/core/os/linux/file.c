@@ -1,4 +1,4 @@
-/* Linux: pipes, and files in memory that other programs read. */
+/* Pipes, and files in memory, that other programs read, on Linux. */
 #include "os/linux/pages.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* The frame that the kernel leaves for a signal handler: Linux, x86-64 and AArch64. */
+/* The frame that the kernel leaves for a signal handler, on Linux, x86-64 and AArch64. */
 #include "os/os.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* Linux: core files, the dumpable flag, debuggers. */
+/* Core files, the dumpable flag and debuggers, on Linux. */
 #include "os/os.h"
 #include "os/linux/probe.h"
 

@@ -1,4 +1,4 @@
-/* What a forked child gets of memory, and what it must do with that: Linux. */
+/* What a forked child gets of memory, and what it must do with that, on Linux. */
 #include "os/os.h"
 
 #include <errno.h>

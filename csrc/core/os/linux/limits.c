@@ -1,4 +1,4 @@
-/* Linux: what the system allows a process, and the kernel's entropy. */
+/* What the system allows a process, and the kernel's entropy, on Linux. */
 #include "os/os.h"
 #include "os/linux/probe.h"
 

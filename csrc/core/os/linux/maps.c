@@ -1,4 +1,4 @@
-/* Linux: the mappings of this process, which of their pages hold anything, and what. */
+/* The mappings of this process, which of their pages hold anything, and what, on Linux. */
 #include "os/os.h"
 #include "os/linux/probe.h"
 

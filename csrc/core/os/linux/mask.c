@@ -1,5 +1,5 @@
-/* Which signals the calling thread takes: Linux. By the raw call, as glibc's keeps 32 and
- * 33 out of every set, and takes them off where a mask that has them is put back. */
+/* Which signals the calling thread takes, on Linux. The raw call is used here: glibc's keeps 32
+ * and 33 out of every set, and takes them off where a mask that has them is put back. */
 #include "os/os.h"
 #include "os/linux/syscall.h"
 

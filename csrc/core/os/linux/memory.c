@@ -1,4 +1,4 @@
-/* Linux: the address space, and the pages that hold secrets. */
+/* The address space, and the pages that hold secrets, on Linux. */
 #include "os/linux/budget.h"
 #include "os/linux/pages.h"
 #include "os/linux/probe.h"

@@ -1,5 +1,5 @@
-/* Linux: which pages ever held anything, where mincore cannot tell: it says of a page in swap
- * that it is not there. */
+/* The pages that ever held anything, on Linux, where mincore cannot tell: it says of a page in
+ * swap that it is not there. */
 #include "os/os.h"
 #include "os/linux/probe.h"
 #include "os/linux/syscall.h"

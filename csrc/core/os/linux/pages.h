@@ -1,4 +1,4 @@
-/* Linux: what pages that hold secrets have in common, private ones and a file's. */
+/* What pages that hold secrets have in common on Linux, private ones and a file's. */
 #ifndef SECALLOC_LINUX_PAGES_H
 #define SECALLOC_LINUX_PAGES_H
 

@@ -1,4 +1,4 @@
-/* Linux: an epoll set. */
+/* Many descriptors behind one, on Linux: an epoll set. */
 #include "os/os.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* Linux: finds out which optional system calls a sandbox lets live.
+/* The optional system calls of Linux, and which of them a sandbox lets live.
  *
  * A seccomp filter may end the process for a call, as that of a systemd unit with
  * SystemCallFilter=@system-service does for memfd_secret. So where there is a filter, a child

@@ -1,5 +1,5 @@
-/* Linux: system calls that the library can do without, and that a sandbox may end the
- * process for. */
+/* System calls of Linux that the library can do without, and that a sandbox may end the process
+ * for. */
 #ifndef SECALLOC_OS_PROBE_LINUX_H
 #define SECALLOC_OS_PROBE_LINUX_H
 

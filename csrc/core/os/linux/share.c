@@ -1,4 +1,4 @@
-/* Linux: pages that two processes map for a moment. */
+/* Pages that two processes map for a moment, on Linux. */
 #include "os/os.h"
 #include "os/linux/probe.h"
 

@@ -1,4 +1,4 @@
-/* Linux, kernel 4.17 and later: the process, its signals, and what a handler needs of a stack. */
+/* The process, its signals, and what a handler needs of a stack, on Linux 4.17 and later. */
 #include "os/os.h"
 #include "os/linux/syscall.h"
 

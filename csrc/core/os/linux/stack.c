@@ -1,4 +1,4 @@
-/* Where a thread's stack lies: Linux, glibc and musl. */
+/* Where a thread's stack lies, on Linux, glibc and musl. */
 #include "os/os.h"
 #include "os/linux/syscall.h"
 

@@ -1,4 +1,4 @@
-/* Linux, x86-64 and AArch64. */
+/* System calls without the C library, on Linux, x86-64 and AArch64. */
 #include "os/linux/syscall.h"
 
 #include "secalloc.h"

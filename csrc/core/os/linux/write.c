@@ -1,4 +1,4 @@
-/* Linux: writing one byte that neither waits nor raises a signal. */
+/* Writing one byte in a way that neither waits nor raises a signal, on Linux. */
 #include "os/os.h"
 #include "os/linux/probe.h"
 #include "os/linux/syscall.h"

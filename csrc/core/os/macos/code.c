@@ -1,4 +1,4 @@
-/* Where the code of a loaded object lies: macOS. */
+/* Where the code of a loaded object lies, on macOS. */
 #include "os/os.h"
 
 #include <dlfcn.h>

@@ -1,4 +1,4 @@
-/* Where the kernel keeps the environment that a process began with: macOS. */
+/* Where the kernel keeps the environment that a process began with, on macOS. */
 #include "os/os.h"
 
 #include <crt_externs.h>

@@ -1,4 +1,4 @@
-/* Which signals are faults, and when they are taken: macOS. By XNU's kern_sig.c,
+/* Which signals are faults, and when they are taken, on macOS. It follows XNU's kern_sig.c,
  * ux_exception.c and unix_signal.c. */
 #include "os/macos/fault.h"
 

@@ -1,4 +1,4 @@
-/* Between os/macos/fault.c and os/macos/frame.c. */
+/* What os/macos/fault.c and os/macos/frame.c share. */
 #ifndef SECALLOC_OS_FAULT_MACOS_H
 #define SECALLOC_OS_FAULT_MACOS_H
 

@@ -1,5 +1,5 @@
-/* macOS: pipes that other programs read. It has no file in memory that read() works on: objects of
- * shm_open can only be mapped. */
+/* Pipes that other programs read, on macOS. That has no file in memory that read() works on:
+ * objects of shm_open can only be mapped. */
 #include "os/os.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* The frame that the kernel leaves for a signal handler: macOS, arm64 and x86-64. */
+/* The frame that the kernel leaves for a signal handler, on macOS, arm64 and x86-64. */
 #include "os/macos/fault.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* macOS: core files and debuggers; there is no dumpable flag. */
+/* Core files and debuggers, on macOS. There is no dumpable flag. */
 #include "os/os.h"
 
 #include <errno.h>

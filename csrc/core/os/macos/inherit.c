@@ -1,4 +1,4 @@
-/* What a forked child gets of memory, and what it must do with that: macOS. */
+/* What a forked child gets of memory, and what it must do with that, on macOS. */
 #include "base/wipe.h"
 #include "os/os.h"
 

@@ -1,4 +1,4 @@
-/* macOS: what the system allows a process, and the kernel's entropy. */
+/* What the system allows a process, and the kernel's entropy, on macOS. */
 #include "os/os.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* macOS: the mappings of this process, which of their pages hold anything, and what. */
+/* The mappings of this process, which of their pages hold anything, and what, on macOS. */
 #include "os/os.h"
 
 #include <errno.h>

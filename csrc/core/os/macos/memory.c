@@ -1,4 +1,4 @@
-/* macOS 11 and later, arm64 and x86-64: address space and the pages that hold secrets.
+/* The address space, and the pages that hold secrets, on macOS 11 and later, arm64 and x86-64.
  *
  * Memory is mapped with vm_map rather than mmap where it can be: one call sets
  * place, protection and inheritance, so that no fork in another thread sees a

@@ -1,4 +1,4 @@
-/* macOS: a kqueue. */
+/* Many descriptors behind one, on macOS: a kqueue. */
 #include "os/os.h"
 
 #include <errno.h>

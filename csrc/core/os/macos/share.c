@@ -1,5 +1,5 @@
-/* macOS: has no memory that two processes share and nobody else can read, so that
- * secrets go through the socket. */
+/* Pages that two processes share, which macOS has not in a form that nobody else can read. So
+ * secrets go through the socket there. */
 #include "os/os.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* macOS: the process, its signals, and what a handler needs of a stack. */
+/* The process, its signals, and what a handler needs of a stack, on macOS. */
 #include "os/os.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* Where a thread's stack lies: macOS. */
+/* Where a thread's stack lies, on macOS. */
 #include "os/os.h"
 
 #include <pthread.h>

@@ -1,4 +1,4 @@
-/* macOS: writing one byte that neither waits nor raises a signal. */
+/* Writing one byte in a way that neither waits nor raises a signal, on macOS. */
 #include "os/os.h"
 
 #include <errno.h>
