@@ -15,6 +15,7 @@ from typing import Self
 from secalloc._channel.callback import deliver
 from secalloc._channel.child import Copy, LockdownChild, PopenArgs, Record
 from secalloc._channel.events import LockdownEvent, LockdownKind, event
+from secalloc._channel.finish import Attempt, finish
 from secalloc._channel.loops import Loops
 from secalloc._channel.offer import Offer
 from secalloc._channel.patched import blocks, milliseconds
@@ -138,7 +139,12 @@ class LockdownChannel(_Waiter[LockdownEvent]):
             if offer:
                 self._server.remove(offer)
             raise
-        copy = Copy(fds, offer.start if offer else None, kept=record.uses != 1)
+        copy = Copy(
+            fds,
+            offer.start if offer else None,
+            offer.locks if offer else (),
+            kept=record.uses != 1,
+        )
         self._unspawned = [ref for ref in self._unspawned if ref()]
         self._unspawned.append(weakref.ref(copy))
         return read, copy
@@ -332,7 +338,9 @@ class LockdownChannel(_Waiter[LockdownEvent]):
     def __del__(self) -> None:
         if not self._watch.closed:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-            self.close()
+            listener = Attempt(self._listener.attempt, self._listener.__exit__)
+            locks = [lock for offer in self._offers.values() for lock in offer.locks]
+            finish([listener, self._server.attempt, *locks], self.close)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{len(self._records)} children"

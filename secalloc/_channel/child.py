@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, Self, TypedDict
 
 from secalloc._channel import takeover
+from secalloc._channel.finish import Attempt, finish
 from secalloc._channel.handover import enrol
 from secalloc._core import Arena
 
@@ -17,14 +18,20 @@ class Copy:
     As long as it is open the parent cannot see that the child is gone.
     """
 
-    __slots__ = ("__weakref__", "_fds", "_process", "_serve", "kept", "thread")
+    __slots__ = ("__weakref__", "_fds", "_locks", "_process", "_serve", "kept", "thread")
 
     def __init__(
-        self, fds: Iterable[int], serve: Callable[[], None] | None, *, kept: bool = False
+        self,
+        fds: Iterable[int],
+        serve: Callable[[], None] | None,
+        locks: Iterable[Attempt] = (),
+        *,
+        kept: bool = False,
     ) -> None:
-        """`kept`: for several children, until the caller closes it."""
+        """`locks`: that `serve` takes. `kept`: for several children, until the caller closes it."""
         self._fds = list(fds)
         self._serve = serve
+        self._locks = locks
         self.kept = kept
         self._process = os.getpid()
         self.thread = threading.get_ident()
@@ -59,8 +66,8 @@ class Copy:
         *,
         _close: Callable[[int], None] = os.close,
     ) -> None:
-        """The child has its own; harmless when repeated. Takes no lock, and needs nothing of
-        the module: it may run in a garbage collection, or at the interpreter's end."""
+        """The child has its own; harmless when repeated. Needs nothing of the module: it may run
+        at the interpreter's end."""
         fds = self.detach()
         try:
             if fds:
@@ -69,7 +76,18 @@ class Copy:
             for fd in fds:
                 _close(fd)
 
-    __del__ = close
+    def __del__(
+        self,
+        *,
+        _finish: Callable[[Iterable[Attempt], Callable[[], None]], None] = finish,
+        _getpid: Callable[[], int] = os.getpid,
+    ) -> None:
+        if not self._fds:
+            return
+        if self._serve and self._process == _getpid():
+            _finish(self._locks, self.close)
+        else:
+            self.close()
 
     def __reduce__(self) -> str | tuple[object, ...]:
         raise TypeError("the ends of a channel cannot be copied: each would close the same ones")

@@ -265,8 +265,9 @@ def on_offer(callback: Callable[[str], object]) -> Thread:
     daemon thread of its own, until the parent or the channel is gone; returns the thread.
 
     Also with the names of those that it offers already, and this process has not adopted. What
-    the callback raises goes to threading.excepthook, and the thread goes on. TypeError: it
-    cannot be called. AdoptError, ForkedError, TimeoutError: as adopt().
+    the callback raises goes to threading.excepthook, and the thread goes on. It is not called
+    again for the same: what it did not adopt can be adopted still, and the next on_offer() names
+    it. TypeError: it cannot be called. AdoptError, ForkedError, TimeoutError: as adopt().
     """
     import threading  # noqa: PLC0415 - as a channel has; who only adopts can do without
 

@@ -6,9 +6,11 @@ import time
 from _socket import socket
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from secalloc._channel import wire
+from secalloc._channel.finish import Attempt
 from secalloc._channel.peer import Peer, began
 from secalloc._core import Arena, WipedError, _hand_over
 
@@ -114,6 +116,7 @@ class Offer:
         if not isinstance(secrets, Mapping):
             raise TypeError(f"secrets are a mapping of names to arenas, not {type(secrets)!r}")
         self.lock = wire.rlock()
+        self.locks = [Attempt(partial(self.lock.acquire, blocking=False), self.lock.release)]
         self.timeout = checked_seconds(timeout)
         self.entries: dict[bytes, Entry] = {}
         for name, arena in secrets.items():

@@ -1,6 +1,7 @@
 """The parent's threads that answer its children: one takes requests, and each is served by
 another, for as long as it takes."""
 
+import errno
 import os
 import time
 from _socket import SHUT_RDWR, socket
@@ -9,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 
 from secalloc._channel import wire
+from secalloc._channel.finish import Attempt
 from secalloc._channel.offer import Asker, Offer, Refused, hand_over
 from secalloc._channel.peer import peer
 from secalloc._channel.poller import Poller
@@ -16,6 +18,10 @@ from secalloc._core import SealedError, WipedError
 
 LINGER = 0.05
 """Seconds that a thread waits for a process's next question, before another would be begun."""
+PASSING = (errno.EINTR, errno.ENOMEM, errno.ENOBUFS, errno.EMFILE, errno.ENFILE)
+"""What keeps a message from being read for now. All else that recvmsg says of an end is final."""
+WHILE = 0.01
+"""Seconds until it is tried again."""
 
 
 class Connection:
@@ -64,6 +70,12 @@ class Server:
             if self._poller:
                 self._poller.add(end.fileno())
             offer.serve = self._start
+            offer.locks.append(self.attempt)
+
+    @property
+    def attempt(self) -> Attempt:
+        """The lock, for finalizers."""
+        return Attempt(partial(self._lock.acquire, blocking=False), self._lock.release)
 
     def _start(self, offer: Offer) -> None:
         """Take requests from now on."""
@@ -184,14 +196,19 @@ class Server:
     def _take(self, fd: int, end: socket, offer: Offer) -> None:
         """One message over a child's end: a connection, or nonsense, or the end of all who
         had it."""
+        passing = False
         with wire.gate.lock:
             try:
                 anything, fds = wire.receive_end(end)
             except BlockingIOError:
                 return
-            except OSError:
+            except OSError as error:
+                passing = error.errno in PASSING
                 anything, fds = False, []
             connection = self._connection(fds, offer)
+        if passing:
+            wire.sleep(WHILE)  # it can be read still, and so it is looked at again
+            return
         if not anything:
             offer.close()
             with self._lock:  # a later child's end may have the number meanwhile

@@ -1,5 +1,6 @@
 """One secret for many processes: who gets it, side by side, and what stays of it."""
 
+import errno
 import hashlib
 import os
 import socket
@@ -26,7 +27,7 @@ from secalloc import Arena, LockdownChannel, LockdownKind
 from secalloc._channel import wire
 from secalloc._channel.offer import Asker, Offer, Refused
 from secalloc._channel.peer import Peer, began, peer
-from secalloc._channel.serve import Server
+from secalloc._channel.serve import PASSING, Server
 
 ADOPTED = LockdownKind.ADOPTED
 
@@ -413,6 +414,54 @@ for line in sys.stdin: renew("key")
             assert err.count("RuntimeError: said by a callback") == (3 if how == "called" else 0)
 
 
+def test_what_a_callback_does_not_take_is_offered_still() -> None:
+    """It is called once for each that is given. Where it fails, before adopt() or in it, what it
+    was called for can be adopted, and is named again to the next on_offer()."""
+    code = """
+said = []
+threading = __import__("threading")
+threading.excepthook = lambda args: said.append(type(args.exc_value).__name__)
+def fails(name):
+    said.append(name)
+    if name == "early": raise RuntimeError
+    secalloc.adopt(name, size=5)
+hears = secalloc.on_offer(fails)
+print("ready", flush=True)
+sys.stdin.readline()
+while len(said) < 4: time.sleep(0.01)
+print(*said, flush=True)
+again = []
+secalloc.on_offer(again.append)
+while len(again) < 2: time.sleep(0.01)
+print(*again, len(said), hears.is_alive(), flush=True)
+for name in sorted(again): print(secalloc.adopt(name).size, flush=True)
+sys.stdin.readline()
+while len(said) < 6 or len(again) < 3: time.sleep(0.01)
+print(*said[4:], *again[2:])
+"""
+    with LockdownChannel() as channel, Arena(3) as key:
+        child = channel.child(secrets={})
+        worker = subprocess.Popen(  # noqa: S603
+            command(PRELUDE + code),
+            **child.popen_args(env=variables()),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert worker.stdin
+        assert worker.stdout
+        assert worker.stdout.readline() == "ready\n"
+        child.give("early", key)
+        child.give("late", key)
+        print(file=worker.stdin, flush=True)
+        assert worker.stdout.readline() == "early RuntimeError late AdoptError\n"
+        assert worker.stdout.readline() == "early late 4 True\n"
+        assert [worker.stdout.readline() for _ in range(2)] == ["3\n", "3\n"]
+        child.give("early", key)  # and a new one is told to all who hear
+        print(file=worker.stdin, flush=True)
+        assert worker.communicate(timeout=SOON)[0] == "early RuntimeError early\n"
+
+
 def test_given_to_one_of_several() -> None:
     code = (
         ASK + "print(ask('key'), flush=True)\nfor line in sys.stdin: print(ask('own'), flush=True)"
@@ -535,6 +584,74 @@ def test_a_later_childs_end_of_the_same_number_stays() -> None:
             assert new.fileno() in server._ends
             server.remove(later)
             assert new.fileno() == -1
+
+
+@linux_only
+def test_an_end_outlives_what_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No memory or no descriptor to be had for a message: it is read when there is. Any other
+    error is the end."""
+    receive, failures = wire.receive_end, list[int]()
+
+    def failing(end: socket.socket) -> tuple[bool, list[int]]:
+        if failures:
+            raise OSError(failures.pop(), "made up")
+        return receive(end)
+
+    monkeypatch.setattr(wire, "receive_end", failing)
+    for errors, wanted in (([*PASSING], "3\n"), ([errno.ECONNRESET], "gone\n")):
+        failures[:] = errors
+        with LockdownChannel() as channel, Arena(3) as key:
+            worker = subprocess.run(  # noqa: S603
+                command(PRELUDE + ASK + "print(ask('key'))"),
+                **channel.popen_args(env=variables(), secrets={"key": key}),
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=SOON,
+            )
+        assert worker.stdout == wanted
+        assert not failures
+
+
+@linux_only
+@pytest.mark.parametrize("of", ["server", "offer", "listener"])
+def test_a_finalizer_waits_for_no_lock(of: str) -> None:
+    """It may run while its thread holds another: an end, and a channel, that nobody has any more
+    are closed by another thread where a lock is taken, and all is closed when it is given back."""
+    check(
+        f"""
+        import gc, threading, warnings
+        warnings.simplefilter("ignore", ResourceWarning)
+        before = sorted(os.listdir("/proc/self/fd"))
+        key = secalloc.random(32)
+        for what in ("end", "channel", "both"):
+            channel = secalloc.LockdownChannel()
+            child = channel.child(secrets={{"key": key}})
+            (offer,) = channel._offers.values()
+            lock = {{"server": channel._server._lock, "offer": offer.lock,
+                    "listener": channel._listener}}[{of!r}]
+            dropped, reached = [child, channel], threading.Event()
+            del channel, child
+            def drop():
+                if what != "channel": del dropped[0]
+                gc.collect()
+                if what != "end": dropped.clear()
+                gc.collect()
+                reached.set()
+            if what == "channel": kept = dropped.pop(0)
+            with lock:
+                threading.Thread(target=drop).start()
+                assert reached.wait(60), "a finalizer waits"
+            if what == "channel": del kept
+            offer = lock = None
+            dropped.clear()
+            gc.collect()
+        for _ in range(6000):
+            if sorted(os.listdir("/proc/self/fd")) == before: break
+            time.sleep(0.01)
+        assert sorted(os.listdir("/proc/self/fd")) == before
+        """
+    )
 
 
 # ---- many, and what stays ----------------------------------------------------------------------

@@ -81,6 +81,11 @@ static PyObject *listener_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+static PyObject *listener_attempt(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(take_lock(listener_data(self), PyThread_get_thread_ident()));
+}
+
 static PyObject *listener_leave(PyObject *self, PyObject *const *Py_UNUSED(args),
                                 Py_ssize_t Py_UNUSED(count))
 {
@@ -311,6 +316,9 @@ static int listener_traverse(PyObject *self, visitproc visit, void *arg)
 static PyMethodDef methods[] = {
     {"__enter__", listener_enter, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)(void (*)(void))listener_leave, METH_FASTCALL, NULL},
+    {"attempt", listener_attempt, METH_NOARGS,
+     PyDoc_STR("attempt($self, /)\n--\n\n"
+               "Take the lock, unless another thread has it; whether it was taken.")},
     {"close", listener_close, METH_NOARGS,
      PyDoc_STR("close($self, /)\n--\n\nWith the lock held: hear nothing more.")},
     {"count", listener_count, METH_O,
