@@ -67,8 +67,8 @@ $(VENV)/.pytest: pyproject.toml $(VENV)/.made
 	touch $@
 
 # Built from a copy, so that nothing is left in the tree and nothing stale goes in.
-PARTS := csrc secalloc setup.py pyproject.toml README.md LICENSE $(filter-out setup.py,$(wildcard *.py))
-$(WHEEL)/.built: $(wildcard $(PARTS) csrc/*/*.[ch] csrc/*/*/*.[ch] csrc/core/os/*/*.[ch] secalloc/* secalloc/*/*.py secalloc/*/*/*.py) $(VENV)/.made
+PARTS := csrc secalloc pytest_secalloc setup.py pyproject.toml README.md LICENSE
+$(WHEEL)/.built: $(wildcard $(PARTS) csrc/*/*.[ch] csrc/*/*/*.[ch] csrc/core/os/*/*.[ch] secalloc/* secalloc/*/*.py secalloc/*/*/*.py pytest_secalloc/*) $(VENV)/.made
 	rm -rf $(WHEEL)
 	mkdir -p $(WHEEL)/source
 	cp -R $(PARTS) $(WHEEL)/source
@@ -481,7 +481,8 @@ $(VENV)/.lint: pyproject.toml $(VENV)/.pytest
 check-lint: install $(VENV)/.lint ## ruff, mypy --strict and stubtest
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
-	$(VENV)/bin/mypy --strict secalloc pytest_secalloc.py tests
+	$(VENV)/bin/mypy --strict secalloc pytest_secalloc tests
+	cd $(BUILD) && $(VENV)/bin/mypy --strict --config-file= $(CURDIR)/tests/residue/test_typed.py
 	$(VENV)/bin/mypy --strict bench/attacks
 	MYPYPATH=tests:tests/checks $(VENV)/bin/mypy --strict --python-version 3.14 tests/api/test_typing.py
 	$(PY) -P tests/checks/stubs.py

@@ -19,6 +19,7 @@ __all__ = ["Pages", "census", "draw"]
 
 _NARROWEST = 24
 _WIDEST_BAR = 72
+_MOST_NAMES = 8
 _ALL = list(Protection)
 if sys.platform == "darwin":  # which has not the others
     _ALL = [Protection.GUARD, Protection.LOCK, Protection.NOFORK]
@@ -52,7 +53,9 @@ class Pages(NamedTuple):
     may_write: bool
     """They can be written to."""
     name: str | None = None
-    """The arena's; of a pool's pages none is told."""
+    """The arena's; None of a pool's pages."""
+    names: tuple[str, ...] = ()
+    """Of a pool's pages: those of the arenas there that have one, by address."""
 
     @property
     def state(self) -> str:
@@ -72,6 +75,9 @@ def census() -> list[Pages]:
     Not of one instant: what other threads make or close meanwhile may be left out.
     """
     found = []
+    in_pools: dict[int, list[str]] = {}
+    for first, called in _core._census_names():
+        in_pools.setdefault(first, []).append(called)
     for *numbers, protection, pooled, wiped, sealed, may_read, may_write, name in _core._census():
         pages, data, address, size, arenas, exports = numbers
         found.append(
@@ -84,6 +90,7 @@ def census() -> list[Pages]:
                 may_read=may_read,
                 may_write=may_write,
                 name=name,
+                names=tuple(in_pools.get(pages, ())) if pooled else (),
             )
         )
     return sorted(found, key=lambda entry: entry.pages)
@@ -164,6 +171,14 @@ def _line(entry: Pages, room: int) -> str:
     return next((words for words in told if len(words) <= room), less)
 
 
+def _names(entry: Pages, *, verbose: bool) -> str:
+    """Names of arenas in a pool's pages, all of them or the first."""
+    shown = entry.names if verbose else entry.names[:_MOST_NAMES]
+    told = ", ".join(map(repr, shown))
+    more = len(entry.names) - len(shown)
+    return f"{told} and {more} more" if more else told
+
+
 def _say(text: str, width: int, file: TextIO) -> None:
     """Print it wrapped."""
     indent = "  " if text.startswith(" ") else ""
@@ -175,16 +190,19 @@ def _draw_line(entry: Pages, width: int, file: TextIO) -> None:
     """A bar and what there is to say beside it."""
     size = min(max(width // 5, 8), _WIDEST_BAR)
     words = textwrap.wrap(_line(entry, width - size - 2), width - size - 2)
+    words += textwrap.wrap(_names(entry, verbose=False), width - size - 2)
     bars = [_bar(entry, _signs(file), size, colour=has_colour(file))]
     bars += [" " * size] * (len(words) - 1)
     for bar, text in zip(bars, words, strict=True):
         print(f"{bar}  {text}", file=file)
 
 
-def _draw_whole(entry: Pages, width: int, file: TextIO) -> None:
+def _draw_whole(entry: Pages, width: int, file: TextIO, *, verbose: bool) -> None:
     """What there is to say, the protections, and a bar below."""
     print(file=file)
     _say(_words(entry), width, file)
+    if entry.names:
+        _say(f"  {_names(entry, verbose=verbose)}", width, file)
     _say("  " + " ".join(str(p.name) for p in Protection if p in entry.protection), width, file)
     lacking = [str(p.name) for p in Protection if p not in entry.protection]
     if lacking:
@@ -205,7 +223,8 @@ def draw(
     To `file`, standard output by default, `width` columns wide: as wide as the terminal, or
     80 where it is none. An arena that has every protection of the platform is a line; those
     that lack some follow in full, and so does every one where `verbose` is true. Arenas and
-    pools beyond the first `most` are only counted. Colour on a terminal alone, and not where
+    pools beyond the first `most` are only counted, and so are a pool's names beyond the first
+    eight, but where `verbose` is true. Colour on a terminal alone, and not where
     NO_COLOR is set. ValueError: a negative number.
     """
     file = sys.stdout if file is None else file
@@ -232,7 +251,7 @@ def draw(
     for entry in lines:
         _draw_line(entry, width, file)
     for entry in whole:
-        _draw_whole(entry, width, file)
+        _draw_whole(entry, width, file, verbose=verbose)
     _legend(entries, shown, len(live) - len(shown), width, file)
 
 

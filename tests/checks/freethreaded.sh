@@ -82,7 +82,7 @@ echo "== under ThreadSanitizer: $("$PYTHON_FT_TSAN" -VV)"
 site=$out/site
 rm -rf "$out/source" "$out/wheel" "$site"
 mkdir -p "$out/source"
-cp -R csrc secalloc pyproject.toml README.md LICENSE ./*.py "$out/source"
+cp -R csrc secalloc pytest_secalloc setup.py pyproject.toml README.md LICENSE "$out/source"
 sed -i 's/"-g0", //' "$out/source/setup.py" # suppressions name what is compiled into its callers
 (cd "$out/source" && PYTHONPATH=$tools setarch -R "$PYTHON_FT_TSAN" setup.py -q bdist_wheel -d "$out/wheel")
 "$venv/bin/python" -m pip install --quiet --no-deps --target "$site" "$out"/wheel/*.whl

@@ -88,6 +88,32 @@ def test_a_pool_is_told_by_its_pages() -> None:
     assert sum(e.arenas for e in census() if e.pooled) == sum(e.arenas for e in before)
 
 
+def test_names_in_a_pool() -> None:
+    with Pool() as pool:
+        nameless = [pool.random(32) for _ in range(3)]
+        assert [e.names for e in census() if e.pooled and e.names] == []
+        tokens = [pool.alloc(32, name=f"token {i}") for i in range(12)]
+        lone = pool.alloc(9000, name="a key")
+        found = {e.arenas: e for e in census() if e.names}
+        assert found[1].names == ("a key",)
+        (other,) = (e for count, e in found.items() if count > 1)
+        assert sorted(other.names) == sorted(str(token.name) for token in tokens)
+        assert other.name is None
+        for width in (40, 100):
+            told = picture(width=width)
+            assert max(map(len, told.splitlines())) <= width
+            assert "'a key'" in told
+            words = " ".join(told.split())
+            assert [f"{name!r}" in words for name in other.names] == [True] * 8 + [False] * 4
+            assert "and 4 more" in words
+            words = " ".join(picture(width=width, verbose=True).split())
+            assert all(f"{name!r}" in words for name in other.names)
+        assert len(nameless) == 3
+        lone.name = None
+        tokens[3].close()
+        assert sum(len(e.names) for e in census()) == 11
+
+
 def test_it_counts_as_the_status_does() -> None:
     kept = [Arena(n) for n in (1, 5000, 200_000)]
     assert sum(entry.arenas for entry in census()) == secalloc.status().arenas

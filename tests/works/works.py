@@ -211,6 +211,8 @@ def run_input(row: Row, names: dict[str, Any]) -> Cells:
         if "value" in values[kind]
     ][:1]
     worked = [kind for kind in KINDS if "value" in values[kind]]
+    if worked in (["arena"], ["arena", "memoryview"]):  # nothing ordinary to compare with
+        right = [values["arena"]["value"]]
     taken = [kind for kind in worked if [values[kind]["value"]] == right]
     wrong = [kind for kind in worked if kind not in taken]
     cells = {"takes": taken[0] if taken else "nothing"}
@@ -244,8 +246,10 @@ def run_output(row: Row, names: dict[str, Any]) -> Cells:
         return said, used, after
 
     if not re.search(r"\bw\b", row.call):
-        _, used, after = attempt("arena")
-        return {"takes": "gives bytes", "in use": used, "after": after}
+        said, used, after = attempt("arena")
+        if "gives" in said and not said["right"]:
+            return {"takes": "WRONGLY"}
+        return {"takes": f"gives {said.get('gives', 'bytes')}", "in use": used, "after": after}
     refusal = ""
     cells = {"takes": "nothing"}
     for kind in ("arena", "memoryview", "bytearray"):

@@ -186,6 +186,10 @@ def try_output(row: Row, kind: str, names: dict[str, Any], stage: Stage) -> None
                 names["w"] = memoryview(view) if kind == "memoryview" else view
                 names["r"] = eval(row.call, names)  # noqa: S307
                 names["w"] = None
+            if isinstance(names["r"], secalloc.Arena):
+                arena = names["r"]
+                where.append(arena.address)
+                answer["gives"] = "arena"
             answer["value"] = hashlib.sha256(arena).hexdigest()
     except Exception as error:
         answer = {"error": name_of(error), "text": str(error)[:200]}

@@ -43,6 +43,8 @@ of what it was given, where an arena has a guard page.
 
 def takes(cells: Cells) -> str:
     text = cells["takes"]
+    if text == "gives arena":
+        return "gives an arena"
     if text not in ("arena", "memoryview", "nothing", "gives bytes", "only bytearray"):
         text = f"only {text}"
     return text + (f"; *mistakes* {cells['wrongly']}" if "wrongly" in cells else "")
@@ -62,6 +64,8 @@ def errors(cells: Cells) -> str:
         return cells["refuses"]
     own = {"wiped": "WipedError", "sealed": "SealedError"}
     raised = {scene: cells[scene] for scene in own if scene in cells}
+    if raised.get("sealed") == "TAKES IT":
+        return "ours; opens a sealed one" if raised["wiped"] == own["wiped"] else "TAKES IT"
     if all(raised[scene] == own[scene] for scene in raised):
         return "ours" if raised else ""
     return ", ".join(dict.fromkeys(raised.values()))

@@ -107,6 +107,31 @@ def tls_from(path):  # an end at which the secret arrives, sent by another proce
     return client_side.wrap_socket(right)
 """
 
+OWN = """
+import secalloc, subprocess
+from pathlib import Path
+def kept(path):  # as systemd has it, the file with a line end of its own
+    os.environ["CREDENTIALS_DIRECTORY"] = os.path.dirname(path)
+    return os.path.basename(path)
+def understood(command, x, **options):  # by another program, which says no more than a sum
+    sum_of = ["cksum", *command]
+    said = subprocess.run(sum_of, stdout=-1, check=True, **options).stdout.split()[:2]
+    with subprocess.Popen(["cksum"], stdin=-1, stdout=-1, bufsize=0) as other:
+        with x.open("r") as view:
+            other.stdin.write(view)
+        other.stdin.close()
+        return other.stdout.read().split()[:2] == said or 1 / 0
+def piped_out(x):
+    with secalloc.pipe(x) as fd:
+        return understood([], x, stdin=fd)
+def unread(x):
+    with secalloc.pipe(x) as fd, secalloc.as_path(x) as path:
+        return True
+def by_path(x, seekable=False):
+    with secalloc.as_path(x, seekable=seekable) as path:
+        return understood([path], x, pass_fds=path.fds)
+"""
+
 ENCRYPTED_KEY = """-----BEGIN ENCRYPTED PRIVATE KEY-----
 MIHsMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAj5gxRpJk0grQICCAAw
 DAYIKoZIhvcNAgkFADAdBglghkgBZQMEASoEEOOYK2qKpkJZLuEcyv8nHyMEgZDG
@@ -461,6 +486,42 @@ ftp = Ftp()
                 text=True,
                 shown='logging.info("%s", x)',
             ),
+        ],
+    ),
+    "secalloc's own ways in and out": (
+        HELPERS + OWN,
+        [
+            Row("secalloc.read(given, strip=True)", given="put(s + b'\\r\\n')"),
+            Row(
+                "secalloc.read(piped(given), max_size=32)",
+                given="put(s)",
+                shown="secalloc.read(a pipe, max_size=32)",
+            ),
+            Row(
+                "secalloc.credential(kept(given))",
+                given="put(s + b'\\n')",
+                shown='secalloc.credential("name")',
+            ),
+            Row(
+                "secalloc.write(path, x)",
+                setup="path = put(b'old')",
+                result="Path(path).stat().st_size",
+            ),
+            Row(
+                "piped_out(x)",
+                shown="with secalloc.pipe(x) as fd: subprocess.run(..., stdin=fd)",
+            ),
+            Row("unread(x)", shown="with secalloc.pipe(x) as fd: ... # nobody reads it"),
+            Row(
+                "by_path(x)",
+                shown="with secalloc.as_path(x) as path: subprocess.run([..., path], pass_fds=path.fds)",
+            ),
+            Row(
+                "by_path(x, seekable=True)",
+                shown="with secalloc.as_path(x, seekable=True) as path: subprocess.run(...)",
+            ),
+            Row("x.reveal()", "do without: most take the arena itself"),
+            Row('x.reveal("ascii")', "do without: most take the arena itself"),
         ],
     ),
 }

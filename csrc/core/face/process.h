@@ -106,6 +106,16 @@ struct sa_live {
  * and what comes or goes meanwhile may be left out. `out` may be NULL with no room. [any] */
 SA_MUST_USE size_t sa_census(struct sa_live *out, size_t room);
 
+/* The name of an arena in a pool, and the first of the pages that it shares with others. */
+struct sa_named {
+    uintptr_t pages;
+    char name[SA_NAME_ROOM];
+};
+
+/* Tell of the arenas in pools that have a name, as sa_census does of pages: those of one run of
+ * pages one after another, by address. Returns how many there are. [any] */
+SA_MUST_USE size_t sa_census_names(struct sa_named *out, size_t room);
+
 /* What sa_harden() came to. */
 struct sa_hardening {
     bool no_core_files; /* the limit on core files is 0, soft and hard, for children too */

@@ -1,8 +1,11 @@
 /* What lives in the vault, for people to look at. */
 #include "arena/name.h"
 #include "arena/place.h"
+#include "slab/slab.h"
 #include "vault/locks.h"
 #include "vault/vault.h"
+
+#include <string.h>
 
 static void describe(struct slot s, uint64_t h, struct sa_arena *owner, struct sa_live *out)
 {
@@ -54,4 +57,34 @@ size_t sa_census(struct sa_live *out, size_t room)
     }
     lock_give(LOCK_VAULT);
     return slabs_census(out, room, n);
+}
+
+/* Those of one slab, which is locked: nobody takes an owner out. */
+static size_t names_in(struct sa_slab *slab, struct sa_named *out, size_t room, size_t n)
+{
+    for (uint32_t i = 0; i < slab_cells(slab); i++) {
+        struct sa_arena *owner = slab_owner(slab, i);
+        char name[SA_NAME_ROOM];
+        if (!owner)
+            continue;
+        sa_name(owner, name);
+        if (!*name)
+            continue;
+        if (n < room) {
+            out[n].pages = (uintptr_t)slot_data(slab_slot(slab));
+            memcpy(out[n].name, name, strlen(name) + 1);
+        }
+        n++;
+    }
+    return n;
+}
+
+size_t sa_census_names(struct sa_named *out, size_t room)
+{
+    size_t n = 0;
+    if (!vault_is_ours())
+        return 0;
+    for (struct sa_slab *s = NULL; (s = slabs_walk(s));)
+        n = names_in(s, out, room, n);
+    return n;
 }

@@ -74,9 +74,7 @@ void slab_set_free(struct slab_set *set)
 
 /* ---- asking all ----------------------------------------------------------------------------- */
 
-/* Each slab of each set, in turn and locked: the first, after NULL, locks the registry, and
- * after the last it is unlocked. A loop that ends earlier unlocks both. */
-static struct sa_slab *every_slab(struct sa_slab *after)
+struct sa_slab *slabs_walk(struct sa_slab *after)
 {
     struct slab_set *set = after ? after->set : lock_registry();
     struct sa_slab *next = set ? slab_walk_locked(set, after) : NULL;
@@ -90,7 +88,7 @@ static struct sa_slab *every_slab(struct sa_slab *after)
 struct slab_totals slabs_totals(void)
 {
     struct slab_totals totals = {0};
-    for (struct sa_slab *s = NULL; (s = every_slab(s));)
+    for (struct sa_slab *s = NULL; (s = slabs_walk(s));)
         slab_add_up(s, &totals);
     return totals;
 }
@@ -111,7 +109,7 @@ static bool cell_holds(struct sa_slab *s, const uint8_t *p, size_t n)
 bool slabs_hold(struct slot slot, const void *at, size_t n)
 {
     bool holds = false;
-    for (struct sa_slab *s = NULL; (s = every_slab(s));)
+    for (struct sa_slab *s = NULL; (s = slabs_walk(s));)
         if (s->mapped && slot_is(s->slot, slot)) {
             holds = cell_holds(s, at, n);
             slab_unlock_here(s);
@@ -139,7 +137,7 @@ static void describe(struct sa_slab *s, struct sa_live *out)
 
 size_t slabs_census(struct sa_live *out, size_t room, size_t n)
 {
-    for (struct sa_slab *s = NULL; (s = every_slab(s));)
+    for (struct sa_slab *s = NULL; (s = slabs_walk(s));)
         if (s->mapped) {
             if (n < room)
                 describe(s, &out[n]);
@@ -150,7 +148,7 @@ size_t slabs_census(struct sa_live *out, size_t room, size_t n)
 
 void slabs_trim(void)
 {
-    for (struct sa_slab *s = NULL; (s = every_slab(s));)
+    for (struct sa_slab *s = NULL; (s = slabs_walk(s));)
         if (s->mapped && !slab_used(s))
             slab_unmap(s);
 }

@@ -29,6 +29,8 @@ uint32_t slab_cells(const struct sa_slab *s) { return s->mapped ? s->cells : 0; 
 
 struct sa_arena *slab_owner(const struct sa_slab *s, uint32_t index) { return s->owners[index]; }
 
+struct slot slab_slot(const struct sa_slab *s) { return s->slot; }
+
 struct cell slab_take_cell(struct sa_slab *s, struct sa_arena *owner, size_t size)
 {
     uint32_t words = (s->cells + 63) / 64, w = s->hint;

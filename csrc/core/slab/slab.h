@@ -127,6 +127,13 @@ bool slabs_hold(struct slot s, const void *p, size_t n);
  * room. Returns the number after the last. [any] */
 size_t slabs_census(struct sa_live *out, size_t room, size_t n);
 
+/* Each slab of each set, in turn and locked, as are the sets: the first after NULL, and after the
+ * last NULL. The caller goes on to the end. [any] */
+struct sa_slab *slabs_walk(struct sa_slab *after);
+
+/* Its slot, while it has pages. Locked. [any] */
+struct slot slab_slot(const struct sa_slab *slab);
+
 /* Give back the pages of all slabs whose cells are all free. [any] */
 void slabs_trim(void);
 

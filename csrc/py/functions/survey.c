@@ -117,6 +117,28 @@ static PyObject *census(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
     return list;
 }
 
+static PyObject *census_names(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
+{
+    size_t room = 0, n = sa_census_names(NULL, 0);
+    struct sa_named *named = NULL;
+    while (n > room || !named) {
+        PyMem_Free(named);
+        room = n + 64;
+        if (!(named = PyMem_Calloc(room, sizeof *named)))
+            return PyErr_NoMemory();
+        n = sa_census_names(named, room);
+    }
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list && i < n; i++) {
+        PyObject *one = Py_BuildValue("Ks", (unsigned long long)named[i].pages, named[i].name);
+        if (!one || PyList_Append(list, one) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(one);
+    }
+    PyMem_Free(named);
+    return list;
+}
+
 static PyObject *dumpable(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none))
 {
     int dumpable = sa_dumpable();
@@ -205,6 +227,8 @@ PyMethodDef py_survey_functions[] = {
                "by the answer, which is false then.")},
     {"_census", census, METH_NOARGS,
      PyDoc_STR("What lives in the vault, as tuples of the fields of secalloc.map.Pages.")},
+    {"_census_names", census_names, METH_NOARGS,
+     PyDoc_STR("The names of arenas in pools, each with the first of its pool's pages.")},
     {"_dumpable", dumpable, METH_NOARGS, NULL},
     {"_frees_are_overwritten", frees_are_overwritten, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

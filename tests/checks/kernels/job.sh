@@ -17,7 +17,7 @@ make -s "$build/c-$variant/figures" CC="$CC" VARIANT=$variant
 find tests/core -name 'test_*.c' ! -path '*/macos/*' | while read -r source; do cp "$build/c-$variant/$(basename "$source" .c)" "$to/c/"; done
 for source in tests/core/death/*.c; do cp "$build/death-$variant/$(basename "$source" .c)" "$to/death/"; done
 cp "$build/c-$variant/figures" "$to/"
-cp -R csrc secalloc tests docs bench packaging ./*.py ./*.toml ./*.md ./*.in Makefile LICENSE "$to/"
+cp -R csrc secalloc pytest_secalloc tests docs bench packaging ./*.py ./*.toml ./*.md ./*.in Makefile LICENSE "$to/"
 LDSHARED="$CC -shared" _PYTHON_HOST_PLATFORM="linux-$machine" \
     "$python" -m pip wheel --quiet --no-deps --no-build-isolation -w "$to" "$to"
 rm -rf "$to/build" "$to"/*.egg-info

@@ -2,6 +2,7 @@
 #include "arenas.h"
 
 #include <pthread.h>
+#include <string.h>
 
 static struct sa_why why;
 static struct sa_live seen[4096];
@@ -44,6 +45,50 @@ TEST(tells)
         SAME(seen[i].arenas, 0);
 }
 
+static struct sa_named named[8];
+
+static void is_named(size_t at, struct sa_arena *of, const char *name)
+{
+    CHECK(named[at].pages <= sa_address_of(of));
+    CHECK(sa_address_of(of) < named[at].pages + (1 << 16));
+    CHECK(!strcmp(named[at].name, name));
+}
+
+TEST(names_of_what_lies_in_pools)
+{
+    struct sa_arena own = {0}, in[4] = {0};
+    struct sa_pool *pool;
+    SAME(sa_census_names(NULL, 0), 0);
+    make(&own, 100, 1, 1);
+    OK(sa_set_name(&own, "own", 3, &why));
+    OK(sa_pool_make(&pool, &why));
+    for (size_t i = 0; i < 4; i++) {
+        OK(sa_pool_alloc(pool, &in[i], 30, &why));
+        OK(sa_fill_end(&in[i], true));
+    }
+    SAME(sa_census_names(named, 8), 0); /* an arena's own is told with its pages */
+    OK(sa_set_name(&in[1], "one", 3, &why));
+    OK(sa_set_name(&in[3], "three", 5, &why));
+    SAME(sa_census_names(named, 8), 2);
+    bool up = sa_address_of(&in[1]) < sa_address_of(&in[3]);
+    is_named(!up, &in[1], "one");
+    is_named(up, &in[3], "three");
+    SAME(sa_census_names(named, 1), 2);
+    OK(sa_rotate(&in[3], 0, &why));
+    SAME(sa_census_names(named, 8), 2);
+    sa_close(&in[1]);
+    SAME(sa_census_names(named, 8), 1);
+    is_named(0, &in[3], "three");
+    sa_pool_close(pool);
+    SAME(sa_census_names(named, 8), 0);
+    for (size_t i = 0; i < 4; i++) {
+        sa_close(&in[i]);
+        OK(sa_set_name(&in[i], NULL, 0, &why));
+    }
+    sa_pool_free(pool);
+    OK(sa_set_name(&own, NULL, 0, &why));
+}
+
 static _Atomic bool over;
 static _Atomic int churned;
 
@@ -62,9 +107,11 @@ static void *churns(void *unused)
         OK(sa_pool_make(&pool, &w));
         OK(sa_pool_alloc(pool, &pooled, 30, &w));
         OK(sa_fill_end(&pooled, true));
+        OK(sa_set_name(&pooled, "pooled", 6, &w));
         OK(sa_rotate(&pooled, 0, &w));
         sa_pool_close(pool);
         sa_close(&pooled);
+        OK(sa_set_name(&pooled, NULL, 0, &w));
         sa_pool_free(pool);
         sa_close(&a);
         sa_close(&large);
@@ -94,6 +141,10 @@ TEST(while_others_work)
                       seen[i].address + seen[i].size <= seen[i].pages + seen[i].data);
         }
         SAME(mine, 5);
+        n = sa_census_names(named, 8);
+        CHECK(n <= 2 * THREADS);
+        for (size_t i = 0; i < n; i++)
+            CHECK(!strcmp(named[i].name, "pooled"));
     }
     over = true;
     for (unsigned i = 0; i < THREADS; i++)
@@ -104,6 +155,7 @@ int main(int argc, char **argv)
 {
     check_begin("test_census", argc, argv);
     RUN(tells);
+    RUN(names_of_what_lies_in_pools);
     RUN(while_others_work);
     return check_end();
 }
