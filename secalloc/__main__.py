@@ -5,8 +5,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
-
-from secalloc import __version__
+from functools import partial
 
 _MODULE, _SCRIPT = "python -m secalloc", "secalloc"
 _UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT)
@@ -33,71 +32,44 @@ def main(argv: Sequence[str] | None = None, *, prog: str = _MODULE) -> int:
         from secalloc._commands.run import main as run  # noqa: PLC0415 - only when it is wanted
 
         return _heard(lambda: run(arguments[1:], by_script=prog == _SCRIPT), prog)
+    from secalloc._commands.usage import parser_of  # noqa: PLC0415 - after script() put its path off
+
+    parser = parser_of(prog)
+    if not arguments:
+        parser.print_help(sys.stderr)
+        return 2
     try:
-        options = _parser(prog).parse_args(arguments)
+        options = parser.parse_args(arguments)
     except SystemExit as end:  # it printed its help, or what is wrong
         status = int(end.code or 0)
         return _heard(lambda: status, prog)
+    command = _command(options, by_script=prog == _SCRIPT)
+    if getattr(options, "script", None) is not None:  # whose own errors are its own
+        return command()
+    return _heard(command, prog)
+
+
+def _command(options: argparse.Namespace, *, by_script: bool) -> Callable[[], int]:
+    """What runs the command that was asked for; only its own module is imported."""
     if options.command == "doctor":
-        from secalloc._commands.doctor import main as doctor_main  # noqa: PLC0415
+        from secalloc._commands.doctor import main as doctor  # noqa: PLC0415
 
-        return _heard(lambda: doctor_main(as_json=options.json, verbose=options.verbose), prog)
+        return partial(doctor, as_json=options.json, verbose=options.verbose)
     if options.command == "map":
-        from secalloc.map import main as map_main  # noqa: PLC0415
+        from secalloc.map import main as draw  # noqa: PLC0415
 
-        if options.script is not None:  # whose own errors are its own
-            return map_main(
-                options.script,
-                options.args,
-                by_script=prog == _SCRIPT,
-                verbose=options.verbose,
-            )
-        return _heard(lambda: map_main(verbose=options.verbose), prog)
+        drawn = partial(draw, options.script, options.args, by_script=by_script)
+        return partial(drawn, as_json=options.json, verbose=options.verbose)
+    if options.command == "residue":
+        from secalloc._commands.residue import main as residue  # noqa: PLC0415
+
+        searched = partial(residue, options.script, options.args, by_script=by_script)
+        return partial(searched, as_json=options.json)
     if options.command == "demo":
         from secalloc._commands.demo import main as demo  # noqa: PLC0415
 
-        return _heard(demo, prog)
+        return partial(demo, as_json=options.json)
     raise AssertionError(f"{options.command} has a parser and no branch")
-
-
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Guarded, locked memory for secrets, wiped when the process crashes.",
-    )
-    parser.add_argument("--version", action="version", version=f"secalloc {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, title="commands")
-    commands.add_parser(
-        "demo",
-        help="crash a process that holds a key, and search its core file",
-        description="A child process keeps a key in an arena and runs off its end; "
-        "the marker, the exit signal and what the core file holds are shown. "
-        "Exit status 1 if the key is found, or if the search proves nothing.",
-    )
-    doctor = commands.add_parser(
-        "doctor",
-        help="what this machine grants: each protection, why not, and what mends it",
-        description="Looks at what arenas get on this machine, and at what else would give a "
-        "secret away. Exit status 1 if something is missing.",
-    )
-    doctor.add_argument("--json", action="store_true", help="all of it, for programs")
-    doctor.add_argument(
-        "-v", "--verbose", action="store_true", help="why, of what is well too, and what mends it"
-    )
-    drawing = commands.add_parser(
-        "map",
-        help="draw arenas, with guards, states and protections",
-        description="Draws an example. With a script: runs it, and draws on standard error "
-        "the arenas that live when it ends. A program draws its own, at any moment, with "
-        "secalloc.map.draw().",
-    )
-    drawing.add_argument(
-        "-v", "--verbose", action="store_true", help="in full, protections that are there too"
-    )
-    drawing.add_argument("script", nargs="?", help="a Python file")
-    drawing.add_argument("args", nargs=argparse.REMAINDER, help="what it finds in sys.argv")
-    commands.add_parser("run", help="run a program hardened, its freed memory overwritten")
-    return parser
 
 
 def _heard(command: Callable[[], int], prog: str) -> int:

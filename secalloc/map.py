@@ -5,19 +5,18 @@ example, or runs a script and draws what still lives when that ends. No content 
 only addresses, sizes, states and protections.
 """
 
-import os
 import sys
 import textwrap
-from types import CodeType, ModuleType
 from typing import NamedTuple, TextIO
 
 import secalloc
 from secalloc import Protection, _core
-from secalloc._commands.paint import has_colour, paint, width_of
+from secalloc._commands.answer import NARROWEST, print_json, width_to_fill
+from secalloc._commands.paint import has_colour, paint
+from secalloc._commands.script import run
 
 __all__ = ["Pages", "census", "draw"]
 
-_NARROWEST = 24
 _WIDEST_BAR = 72
 _MOST_NAMES = 8
 _ALL = list(Protection)
@@ -224,13 +223,13 @@ def draw(
     80 where it is none. An arena that has every protection of the platform is a line; those
     that lack some follow in full, and so does every one where `verbose` is true. Arenas and
     pools beyond the first `most` are only counted, and so are a pool's names beyond the first
-    eight, but where `verbose` is true. Colour on a terminal alone, and not where
-    NO_COLOR is set. ValueError: a negative number.
+    eight, but where `verbose` is true. There is colour on a terminal alone, never where NO_COLOR
+    is set, and always where FORCE_COLOR is. ValueError: a negative number.
     """
     file = sys.stdout if file is None else file
     if most < 0 or (width is not None and width < 0):
         raise ValueError("width and most are not negative")
-    width = max(width_of(file) if width is None else width, _NARROWEST)
+    width = width_to_fill(file) if width is None else max(width, NARROWEST)
     entries, status = census(), secalloc.status()
     live = [entry for entry in entries if entry.state != "kept"]
     shown = live[:most]
@@ -269,8 +268,8 @@ def _legend(entries: list[Pages], shown: list[Pages], more: int, width: int, fil
         _say("   ".join(f"{signs[name]} {name}" for name in names), width, file)
 
 
-def _example(*, verbose: bool) -> None:
-    """Arenas in each state, drawn."""
+def _example(*, verbose: bool, as_json: bool) -> None:
+    """Arenas in each state, drawn or told."""
     password, key, old, session = (secalloc.Arena(n) for n in (12, 32, 1500, 2000))
     spilled = secalloc.random(3000)
     aligned = secalloc.Arena(1000, align=64)
@@ -285,43 +284,35 @@ def _example(*, verbose: bool) -> None:
         memoryview(password),
     ):
         tokens = [pool.random(32) for _ in range(40)]
+        if as_json:
+            print_json(_told())
+            return
         about = (
             "An example: a password that is lent out, a sealed key, an old one that is wiped, "
             f"one open for reading alone, one aligned to 64 bytes, and a pool of {len(tokens)} "
             "tokens."
         )
-        print(textwrap.fill(about, max(width_of(sys.stdout), _NARROWEST)) + "\n")
+        print(textwrap.fill(about, width_to_fill(sys.stdout)) + "\n")
         draw(verbose=verbose)
 
 
-def _run(
-    code: CodeType, script: str, arguments: list[str], *, by_script: bool, verbose: bool
-) -> None:
-    """Run a script's code as the main program, and draw what lives when it ends.
-
-    What the program dies of is told before that, as it would be told without us.
-    """
-    main = ModuleType("__main__")
-    main.__file__ = script
-    sys.modules["__main__"] = main
-    sys.argv = [script, *arguments]
-    if not sys.flags.safe_path:  # in the place of what -m put there; the script took its own off
-        sys.path[: 0 if by_script else 1] = [os.path.dirname(os.path.realpath(script))]
-    try:
-        exec(code, vars(main))  # noqa: S102 - it is what the caller wants to be run
-    except SystemExit as end:
-        if end.code is None or isinstance(end.code, int):
-            raise
-        print(end.code, end="\n\n", file=sys.stderr)
-        raise SystemExit(1) from None
-    except BaseException as error:
-        own = error.__traceback__ and error.__traceback__.tb_next  # without this frame
-        sys.excepthook(type(error), error.with_traceback(own), own)
-        print(file=sys.stderr)
-        sys.excepthook = lambda *_: None  # it is told; the exit status is the interpreter's
-        raise
-    finally:
-        draw(sys.stderr, verbose=verbose)
+def _told() -> dict[str, object]:
+    """What is drawn, for programs."""
+    status = secalloc.status()
+    return {
+        "arenas": status.arenas,
+        "bytes": status.bytes,
+        "locked_bytes": status.locked_bytes,
+        "lock_limit": status.lock_limit,
+        "pages": [
+            {
+                **entry._asdict(),
+                "protection": [str(p.name) for p in Protection if p in entry.protection],
+                "state": entry.state,
+            }
+            for entry in census()
+        ],
+    }
 
 
 def main(
@@ -330,20 +321,22 @@ def main(
     *,
     by_script: bool = False,
     verbose: bool = False,
+    as_json: bool = False,
 ) -> int:
     """Draw the example, or a script's arenas at its end, on standard error.
 
-    `by_script`: the installed `secalloc` called it, rather than ``-m secalloc``.
+    `by_script`: the installed `secalloc` called it, rather than ``-m secalloc``. `as_json`:
+    what would be drawn, for programs; at a script's end that is one line.
     """
     if script is None:
-        _example(verbose=verbose)
+        _example(verbose=verbose, as_json=as_json)
         return 0
-    try:
-        with open(script, "rb") as file:
-            code = compile(file.read(), script, "exec", dont_inherit=True)
-    except (OSError, SyntaxError, ValueError) as error:  # ValueError: a zero byte, until 3.12
-        prog = "secalloc" if by_script else "python -m secalloc"
-        print(f"{prog} map: {error}", file=sys.stderr)
-        return 2
-    _run(code, script, arguments or [], by_script=by_script, verbose=verbose)
-    return 0
+
+    def at_end() -> int:
+        if as_json:
+            print_json(_told(), sys.stderr)
+        else:
+            draw(sys.stderr, verbose=verbose)
+        return 0
+
+    return run(script, arguments or [], at_end, command="map", by_script=by_script)

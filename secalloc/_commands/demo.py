@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import secalloc
+from secalloc._commands.answer import print_json, width_to_fill
+from secalloc._commands.paint import has_colour, paint
 
 _SIZE = 32
 _CHILD = "from secalloc._commands.demo import _child; _child()"
@@ -75,10 +77,74 @@ class _Story(NamedTuple):
     marker: bytes
 
 
+class _Core(NamedTuple):
+    """What was found in the core file."""
+
+    size: int
+    control: bool
+    key: bool
+
+
+class Outcome(NamedTuple):
+    """What happened to the child, without any secret."""
+
+    child: int
+    report: dict[str, str]
+    same: bool
+    """The arena's hash was that of its bytes."""
+    marker: bytes
+    end: int
+    core: _Core | None
+    no_core: str
+    """Why there is no core file; "" where there is one."""
+
+    @property
+    def died_of(self) -> str | None:
+        """The name of the signal that ended the child."""
+        return signal.Signals(-self.end).name if self.end < 0 else None
+
+    @property
+    def wiped(self) -> bool:
+        """The marker said that every arena is wiped."""
+        return self.marker == b"F"
+
+    @property
+    def fell(self) -> bool:
+        """The child died of what an overrun dies of."""
+        return -self.end in _FAULTS
+
+    @property
+    def well(self) -> bool:
+        """All was as it should be."""
+        found = self.core is None or (self.core.control and not self.core.key)
+        return self.same and self.wiped and self.fell and found
+
+    def told(self) -> dict[str, object]:
+        """For programs."""
+        return {
+            "well": self.well,
+            "granted": self.report["granted"].split(),
+            "missing": self.report["missing"].split(),
+            "why_missing": self.report["why"],
+            "same_hash": self.same,
+            "marker": self.marker.decode("ascii", "backslashreplace"),
+            "signal": self.died_of,
+            "core": self.core and {**self.core._asdict()},
+            "why_no_core": self.no_core,
+        }
+
+
 def _row(name: str, text: str) -> None:
-    """One fact, wrapped to 80 columns."""
+    """One fact, as wide as the terminal."""
     lead = f"  {name:<9}"
-    print(textwrap.fill(text, 79, initial_indent=lead, subsequent_indent=" " * len(lead)))
+    rows = textwrap.fill(
+        text,
+        width_to_fill(sys.stdout),
+        initial_indent=lead,
+        subsequent_indent=" " * len(lead),
+        break_on_hyphens=False,
+    )
+    print(rows.replace("FAIL", paint("FAIL", "red", on=has_colour(sys.stdout))))
 
 
 def _run(directory: Path) -> _Story:
@@ -106,31 +172,6 @@ def _run(directory: Path) -> _Story:
     return _Story(child.pid, key, control, json.loads(report), end, marker)
 
 
-def _show(story: _Story) -> bool:
-    """Print what happened to the child; whether it is what should have."""
-    report = story.report
-    print("A child process keeps a key in an arena, uses it, and runs off its end.\n")
-    print(f"the child, process {story.child}")
-    _row("key", f"{_SIZE} random bytes in an arena: {report['granted']}")
-    if report["missing"]:
-        why = textwrap.shorten(report["why"], 240, placeholder=" ...")
-        _row("missing", f"{report['missing']}: not to be had on this machine. {why}")
-    _row("control", f"{_SIZE} random bytes as a plain bytes object")
-    same = report["sha256"] == hashlib.sha256(bytes(story.key)).hexdigest()
-    verdict = "the same as of bytes" if same else "FAIL: not the same as of bytes"
-    _row("sha256", f"of the arena, without a copy: {verdict}")
-    _row("crash", "writes one byte past the key's end, where the guard page is")
-
-    print("the parent")
-    wiped = story.marker == b"F"
-    meaning = "every arena is wiped" if wiped else "FAIL: not b'F'"
-    _row("marker", f"{story.marker!r} on the lockdown pipe: {meaning}")
-    died = -story.end in _FAULTS
-    name = signal.Signals(-story.end).name if story.end < 0 else f"status {story.end}"
-    _row("exit", f"{name}: " + ("what an overrun dies of" if died else "FAIL: no memory fault"))
-    return same and wiped and died
-
-
 def _no_core() -> str:
     """Why there is no core file to search."""
     pattern = Path("/proc/sys/kernel/core_pattern")
@@ -144,33 +185,72 @@ def _no_core() -> str:
     return "the system wrote none"
 
 
-def _search(directory: Path, story: _Story) -> bool:
-    """Look for the key and the control copy in the core file; whether all is well.
+def _search(directory: Path, story: _Story) -> _Core | None:
+    """Look for the key and the control copy in the core file; None: there is none.
 
     Each half of the key is looked for by itself, too: a vector register may have
     held one.
     """
     files = [*directory.iterdir(), *Path("/cores").glob(f"core.{story.child}")]
     if not files:
-        _row("core", f"none: {_no_core()}. This part cannot be shown on this machine.")
-        return True
+        return None
+    half = _SIZE // 2
     with files[0].open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as core:
-        _row("core", f"a core file of {len(core) / 2**20:.0f} MiB, with every kind of mapping")
-        seen = core.find(story.control) >= 0
-        half = _SIZE // 2
-        leaked = any(core.find(part) >= 0 for part in (story.key[:half], story.key[half:]))
+        found = _Core(
+            len(core),
+            core.find(story.control) >= 0,
+            any(core.find(part) >= 0 for part in (story.key[:half], story.key[half:])),
+        )
     files[0].unlink()  # one in /cores would stay
-    works = "found, so the search finds what is there"
-    _row("control", works if seen else "FAIL: not found, so the search proves nothing")
-    _row("key", "FAIL: found" if leaked else "not found, nor either half of it")
-    return seen and not leaked
+    return found
 
 
-def main() -> int:
-    """Run it; 1 if anything is not as it should be."""
+def _look() -> Outcome:
+    """Let it happen, and look at what is left."""
     with tempfile.TemporaryDirectory(prefix="secalloc-demo-") as name:
         story = _run(Path(name))
-        fell = _show(story)
-        gone = _search(Path(name), story)
-        story.key.close()
-    return 0 if fell and gone else 1
+        with story.key:
+            same = story.report["sha256"] == hashlib.sha256(bytes(story.key)).hexdigest()
+            core = _search(Path(name), story)
+    why = "" if core else _no_core()
+    return Outcome(story.child, story.report, same, story.marker, story.end, core, why)
+
+
+def _show(outcome: Outcome) -> None:
+    """Tell it to a person."""
+    report = outcome.report
+    about = "A child process keeps a key in an arena, uses it, and runs off its end."
+    print(textwrap.fill(about, width_to_fill(sys.stdout)) + "\n")
+    print(f"the child, process {outcome.child}")
+    _row("key", f"{_SIZE} random bytes in an arena: {report['granted']}")
+    if report["missing"]:
+        why = textwrap.shorten(report["why"], 240, placeholder=" ...")
+        _row("missing", f"{report['missing']}: not to be had on this machine. {why}")
+    _row("control", f"{_SIZE} random bytes as a plain bytes object")
+    verdict = "the same as of bytes" if outcome.same else "FAIL: not the same as of bytes"
+    _row("sha256", f"of the arena, without a copy: {verdict}")
+    _row("crash", "writes one byte past the key's end, where the guard page is")
+
+    print("the parent")
+    meaning = "every arena is wiped" if outcome.wiped else "FAIL: not b'F'"
+    _row("marker", f"{outcome.marker!r} on the lockdown pipe: {meaning}")
+    died = "what an overrun dies of" if outcome.fell else "FAIL: no memory fault"
+    _row("exit", f"{outcome.died_of or f'status {outcome.end}'}: {died}")
+    core = outcome.core
+    if core is None:
+        _row("core", f"none: {outcome.no_core}. This part cannot be shown on this machine.")
+        return
+    _row("core", f"a core file of {core.size / 2**20:.0f} MiB, with every kind of mapping")
+    works = "found, so the search finds what is there"
+    _row("control", works if core.control else "FAIL: not found, so the search proves nothing")
+    _row("key", "FAIL: found" if core.key else "not found, nor either half of it")
+
+
+def main(*, as_json: bool = False) -> int:
+    """Run it, and tell what came of it; 1 if anything is not as it should be."""
+    outcome = _look()
+    if as_json:
+        print_json(outcome.told())
+    else:
+        _show(outcome)
+    return 0 if outcome.well else 1

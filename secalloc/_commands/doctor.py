@@ -17,6 +17,7 @@ from signal import Signals
 
 import secalloc
 from secalloc import Protection, _core
+from secalloc._commands.answer import print_json
 from secalloc._commands.report import Check, State, show
 
 _LINUX = sys.platform == "linux"
@@ -362,13 +363,12 @@ def main(*, as_json: bool = False, verbose: bool = False) -> int:
     well = all(check.state != "missing" for check in checks)
     if as_json:
         answer = {
-            "version": secalloc.__version__,
             "system": _system(),
             "python": platform.python_version(),
             "well": well,
             "checks": [check.told() for check in checks],
         }
-        print(json.dumps(answer, indent=2))
+        print_json(answer)
     else:
         show(
             f"secalloc {secalloc.__version__} on {_system()}, Python {platform.python_version()}",

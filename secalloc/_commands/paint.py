@@ -7,8 +7,15 @@ COLOURS = {"green": 32, "yellow": 33, "red": 31, "cyan": 36, "dim": 2, "bold": 1
 
 
 def has_colour(file: TextIO) -> bool:
-    """Whether a file is a terminal that shows colour, and nobody set NO_COLOR (no-color.org)."""
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM", "") in ("", "dumb"):
+    """Whether to write colour to a file: one that is a terminal which shows it.
+
+    A person decides otherwise by NO_COLOR (no-color.org), or else by FORCE_COLOR.
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    if os.environ.get("TERM", "") in ("", "dumb"):
         return False
     try:
         return file.isatty()

@@ -4,7 +4,8 @@ import sys
 import textwrap
 from typing import Literal, NamedTuple
 
-from secalloc._commands.paint import has_colour, paint, width_of
+from secalloc._commands.answer import width_to_fill
+from secalloc._commands.paint import has_colour, paint
 
 State = Literal["ok", "note", "missing"]
 
@@ -26,7 +27,7 @@ class Check(NamedTuple):
         return {name: text for name, text in self._asdict().items() if name != "brief"}
 
 
-_NARROWEST, _NARROW = 24, 72
+_NARROW = 72
 _STATE, _NAME = 8, 14
 _COLOURS = {"ok": "green", "note": "yellow", "missing": "red"}
 
@@ -69,7 +70,7 @@ def show(head: str, checks: list[Check], *, verbose: bool) -> None:
     """Print them, as wide as the terminal is: what is missing whole, a line for the others;
     `verbose`: all whole."""
     colour = has_colour(sys.stdout)
-    width = max(width_of(sys.stdout), _NARROWEST)
+    width = width_to_fill(sys.stdout)
     print(textwrap.fill(head, width, break_on_hyphens=False) + "\n")
     for check in checks:
         whole = verbose or check.state == "missing"

@@ -12,25 +12,26 @@ is one and it works; else what the allocators themselves offer, at a higher pric
 
 import os
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from secalloc import _core
+from secalloc._commands.answer import Help, width_to_fill
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
-_USAGE = "usage: %s run (script | -m module | -c code | -) [args ...]"
 _STARTED = {False: "python [options] -m secalloc", True: "secalloc"}
-HELP = """
-Run a program hardened, its freed heap memory overwritten.
+ABOUT = """\
+Run a program hardened, its freed memory overwritten.
 
-It becomes secalloc.harden()ed: no core files, and no other process of the same user
-reads it. The allocator overwrites what is freed, so that a secret that was once a str
-or bytes is gone from memory as soon as nothing refers to it. The program sees sys.argv,
-sys.path, the environment, standard input and its exit as without this; processes that
-it starts are ordinary ones. Options of the interpreter go before -m secalloc.
+The process writes no core file, and no other process of the same user reads it. The allocator
+overwrites what is freed: a secret that was once a str or bytes is gone from memory as soon as
+nothing refers to it. The program sees sys.argv, sys.path, the environment, standard input and
+its exit as without this. Processes that it starts are ordinary ones. Options of the interpreter
+go before -m secalloc.
 
-What cannot be had is told on standard error, and the program runs. Exit status: the
-program's; 2 bad usage, 126 not started."""
+What cannot be had is told on standard error, and the program runs."""
+_STATUS = "Exit status: the program's, 2 for bad usage, 126 where the program was not started."
 
 _WAS = "_SECALLOC_RUN_"
 _NAMES = ("PYTHONPATH", "PYTHONMALLOC", "GLIBC_TUNABLES", "LD_PRELOAD")
@@ -144,9 +145,13 @@ def main(program: Sequence[str], *, by_script: bool = False) -> int:
 
     `by_script`: the installed `secalloc` called it, rather than ``-m secalloc``.
     """
-    usage = _USAGE % _STARTED[by_script]
+    usage = f"usage: {_STARTED[by_script]} run (script | -m module | -c code | -) [args ...]"
+    usage = textwrap.fill(usage, width_to_fill(sys.stdout), subsequent_indent="           ")
     if program and program[0] in ("-h", "--help"):
-        print(f"{usage}\n{HELP}")
+        help_of = Help(prog="run")
+        for text in (ABOUT, _STATUS):
+            help_of.add_text(text)
+        print(f"{usage}\n\n{help_of.format_help()}", end="")
         return 0
     objection = _objection(program)
     if objection:

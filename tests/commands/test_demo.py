@@ -75,7 +75,8 @@ def test_bad_usage(arguments: tuple[str, ...], tmp_path: Path) -> None:
     assert end.returncode == 2
     assert end.stdout == ""
     assert "usage: python -m secalloc" in end.stderr
-    assert "demo" in end.stderr
+    if not arguments or arguments == ("dance",):
+        assert "demo" in end.stderr, "it is told what there is"
 
 
 def test_help(tmp_path: Path) -> None:
