@@ -64,7 +64,8 @@ declare -A ready # machine: empty, or why nothing can be run on it
 prepared() { # guest, machine
     if [ -z "${ready[$2]+told}" ]; then
         ready[$2]=$(lacks "$2")
-        if [ -z "${ready[$2]}" ] && ! bash $here/job.sh "$python" "$build" "$2" >"$cache/log" 2>&1; then
+        if [ -z "${ready[$2]}" ] && [ ! -e "${AGAIN:+$cache/job-$2/job}" ] &&
+            ! bash $here/job.sh "$python" "$build" "$2" >"$cache/log" 2>&1; then
             ready[$2]='it does not compile' failed=$((failed + 1))
             tail -n 20 "$cache/log"
         fi
