@@ -21,4 +21,11 @@ cp -R csrc secalloc pytest_secalloc tests docs bench packaging ./*.py ./*.toml .
 LDSHARED="$CC -shared" _PYTHON_HOST_PLATFORM="linux-$machine" \
     "$python" -m pip wheel --quiet --no-deps --no-build-isolation -w "$to" "$to"
 rm -rf "$to/build" "$to"/*.egg-info
+"$python" -m zipfile -e "$to"/*.whl "$to/site"
+# Else a guest compiles them, which takes minutes there, or each child of a test what it imports.
+for other in $(sh tests/pythons.sh); do
+    [[ $("$other" --version) = "Python 3.13."* ]] || continue
+    (cd "$to" && env -u PYTHONPYCACHEPREFIX -u PYTHONDONTWRITEBYTECODE "$other" -m compileall -q site tests >/dev/null) || :
+    break
+done
 cp tests/checks/kernels/guest/{job,hog.py,images.py} "$to/"
