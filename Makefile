@@ -159,10 +159,21 @@ $(BUILD)/handover/%: tests/core/handover/%.c $(OBJECTS)
 
 # ---- the site -----------------------------------------------------------------
 
-.PHONY: docs
+.PHONY: docs site check-site
 docs: install $(VENV)/.docs ## the documentation as a site, in build/docs, warnings being errors
 	$(PY) -P -m sphinx -W --keep-going -q -E -d $(BUILD)/doctrees docs $(BUILD)/docs
 	@echo 'ok: $(BUILD)/docs/index.html'
+
+# Of each tag that has no place there yet the site is built from its own source.
+SITE := $(BUILD)/site
+site: docs ## the site of all versions: /VERSION/, and latest/ for the newest release, in build/site
+	@set -e; for tag in $$(git tag | $(PY) docs/versions.py --tags $(SITE)); do \
+	    from=$(BUILD)/tagged/$$tag; rm -rf $$from; mkdir -p $$from; git archive $$tag | tar -x -C $$from; \
+	    $(MAKE) -C $$from docs BUILD=$$from/build; $(PY) docs/versions.py $(SITE) $$from/build/docs; done
+	$(PY) docs/versions.py $(SITE) $(BUILD)/docs
+
+check-site: docs ## every page in headless Chromium: 360 to 1920 pixels, light and dark; links and anchors
+	$(PY) -P tests/checks/pages.py $(BUILD)/docs $(CHROMIUM)
 
 $(VENV)/.docs: pyproject.toml $(VENV)/.made
 	$(GROUPS) --group docs
@@ -331,7 +342,7 @@ $(VENV)/.attacks: pyproject.toml $(VENV)/.made
 
 # ---- deeper checks ---------------------------------------------------------------
 
-CHECKS := check-warnings check-cppcheck check-layers check-format check-lint check-workflows check-sdist check-macos check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-workers check-shelter check-works-with check-with-others check-recipes check-attacks
+CHECKS := check-warnings check-cppcheck check-layers check-format check-lint check-workflows check-sdist check-macos check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-workers check-shelter check-works-with check-with-others check-recipes check-attacks check-site
 .PHONY: check $(CHECKS) check-docs check-freethreaded
 check: $(CHECKS) ## all of the checks below
 

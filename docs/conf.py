@@ -1,4 +1,4 @@
-"""Builds the site: `make docs`. Every public name of the installed package must be on it."""
+"""Builds the site of one version: `make docs`. Every public name of the package must be on it."""
 
 import ast
 import inspect
@@ -23,6 +23,17 @@ extensions = ["myst_parser", "sphinx.ext.autodoc"]
 html_theme = "furo"
 html_static_path, html_css_files = ["static"], ["site.css"]
 html_title = f"secalloc {version}"
+templates_path = ["templates"]
+html_sidebars = {
+    "**": [
+        "sidebar/brand.html",
+        "versions.html",  # docs/versions.py writes the list of versions there
+        "sidebar/search.html",
+        "sidebar/scroll-start.html",
+        "sidebar/navigation.html",
+        "sidebar/scroll-end.html",
+    ]
+}
 html_show_copyright = False
 html_show_sphinx = False
 myst_heading_anchors = 3

@@ -474,8 +474,35 @@ def crash() -> str:
     return sheet.finished()
 
 
+def domains() -> str:
+    sheet = Sheet(860, 362, "Domains: a parent, its children, and what passes between them")
+    for x, y, wide, high, name in (
+        (20, 30, 260, 278, "the parent domain"),
+        (450, 30, 190, 140, "a child domain: signer"),
+        (450, 188, 190, 120, "another child: worker"),
+        (740, 188, 100, 120, "its child"),
+    ):
+        sheet.box(x, y, wide, high, "")
+        sheet.words(x + wide / 2, y + 24, name, "", "middle")
+    sheet.box(34, 72, 232, 44, 'secrets={"key": key}\nwhat a child may adopt', "secret")
+    sheet.box(34, 130, 232, 162, "wait(), for, async for\nwhose secrets were wiped, and how",
+              "safe")  # fmt: skip
+    sheet.box(464, 76, 162, 36, 'adopt("key")', "secret")
+    sheet.box(464, 122, 162, 36, "its markers", "wait")
+    sheet.box(464, 226, 162, 32, "its markers", "wait")
+    sheet.box(464, 266, 162, 32, "its own channel", "safe")
+    sheet.box(750, 266, 80, 32, "markers", "wait")
+    sheet.arrow((266, 94), (464, 94), label="socket, for secrets", at=(0, -8))
+    sheet.arrow((464, 140), (266, 140), label="pipe: F, L", at=(0, -8))
+    sheet.arrow((464, 242), (266, 242), label="pipe", at=(0, -8))
+    sheet.arrow((750, 282), (626, 282), label="pipe", at=(20, -8))
+    sheet.words(20, 338, "Each parent hears of its own children, and of nobody else. There is a "
+                "socket only where there are secrets.", "small")  # fmt: skip
+    return sheet.finished()
+
+
 DRAWINGS: dict[str, Callable[[], str]] = {
-    "arena": arena, "crash": crash,
+    "arena": arena, "crash": crash, "domains": domains,
     "layers": layers, "slot": slot, "use-word": use, "fault": fault, "fork": fork,
     "shelter": shelter,
 }  # fmt: skip

@@ -105,7 +105,7 @@ if TYPE_CHECKING:
     from secalloc.outlets import as_path, pipe
     from secalloc.sources import credential, getenv
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "AdoptError",
     "Arena",
