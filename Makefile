@@ -61,7 +61,7 @@ $(VENV)/.made:
 	touch $@
 
 # cryptography has nothing for the free-threaded 3.13; its tests are skipped there.
-TEST_GROUPS := --group test $(if $(filter 3.13t%,$(TAG)),,--group test-cryptography --group recipes)
+TEST_GROUPS := --group test $(if $(filter 3.13t%,$(TAG)),,--group test-cryptography --group recipes --group desktop)
 $(VENV)/.pytest: pyproject.toml $(VENV)/.made
 	$(GROUPS) $(TEST_GROUPS)
 	touch $@

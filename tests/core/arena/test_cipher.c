@@ -2,6 +2,7 @@
  * forger come to, and where its lock goes. */
 #include "arena/cipher.h"
 #include "arenas.h"
+#include "base/blake2b.h"
 #include "vault/prekey.h"
 #include "vault/relock.h"
 #include "vault/state.h"
@@ -141,6 +142,20 @@ TEST(nonces_never_come_again)
                 OK(sa_fill_begin(k ? &a : &b, &why));
                 OK(sa_fill_end(k ? &a : &b, true));
             }
+    }
+}
+
+/* What lies where ciphertext was is none, though the table said so. */
+TEST(the_next_in_its_place)
+{
+    no_marker();
+    for (int i = 0; i < 40; i++) {
+        make(&a, 100, 1, 3);
+        CHECK(!atomic_load(&slot_cipher(arena_slot(&a))->nonce));
+        OK(sa_seal(&a, &why));
+        holds(&a, 100, 3);
+        seal_encrypted(&a);
+        sa_close(&a); /* parked, and taken again */
     }
 }
 
@@ -354,7 +369,7 @@ TEST(beside_lockdowns)
 
 /* ---- tampering ---------------------------------------------------------------------------- */
 
-enum { CONTENT, TAG, NONCE, WHATS_TAMPERED };
+enum { CONTENT, TAG, NONCE, WHATS_TAMPERED = NONCE + 8 }; /* each byte of the nonce */
 
 static void tamper(void *with)
 {
@@ -370,7 +385,7 @@ static void tamper(void *with)
     } else if (what[0] == TAG) {
         c->tag[15] ^= 0x80;
     } else {
-        atomic_fetch_add(&c->nonce, 1);
+        atomic_fetch_add(&c->nonce, (uint64_t)1 << 8 * (what[0] - NONCE));
     }
     close(2);
     OK(sa_open(&a, false, &block, &why)); /* does not return */
@@ -472,13 +487,20 @@ static void in_a_child(void *parents_era)
     uint64_t era = *(uint64_t *)parents_era;
     uint8_t key[PREKEY_KEY];
     struct sa_block block;
+    static const uint8_t zeros[PREKEY_BYTES];
     CHECK(!prekey_has_pages() && !prekey_key(era, key));
+    SAME(vault.may_unlock, 0);
     CHECK(!sa_is_encrypted(&a));
     SAME(sa_open(&a, false, &block, &why), SA_FORKED);
     struct sa_arena own = {0};
     make(&own, 100, 1, 4);
     seal_encrypted(&own);
     holds(&own, 100, 4);
+    uint8_t of_zeros[PREKEY_KEY];
+    OK(prekey_have(&era, &why));
+    CHECK(prekey_key(era, key));
+    blake2b_256(of_zeros, zeros, sizeof zeros);
+    CHECK(memcmp(key, of_zeros, sizeof key)); /* new pages are zeros until bytes are drawn */
     SAME(lockdown(), 1);
 }
 
@@ -486,8 +508,10 @@ TEST(a_child_has_keys_of_its_own)
 {
     uint64_t era;
     no_marker();
+    (void)sa_use_secretmem(false); /* whose lock nobody gives */
     make(&a, 100, 1, 3);
     seal_encrypted(&a);
+    CHECK(vault.may_unlock || !(sa_protection_of(&a) & SA_LOCK));
     OK(prekey_have(&era, &why));
     SAME(in_child(in_a_child, &era), 0);
     holds(&a, 100, 3);
@@ -610,6 +634,71 @@ TEST(no_lock_to_open_it)
     SAME(in_child(no_lock_left, &why), 0);
 }
 
+/* Until there is none left: all others' arenas take what they are given. */
+static void spend_locks(void)
+{
+    struct sa_arena *of = &many[0];
+    do {
+        while (atomic_load(&of->region))
+            of++;
+        OK(sa_arena_make(of, 4096, 1, &why));
+        OK(sa_fill_end(of, true));
+    } while (is_locked(of));
+}
+
+/* What is open keeps its lock, and so does noise: what will be written there counts on it. */
+static void keeps_its_lock(void *wiped)
+{
+    struct sa_block block;
+    nobody_with_lock_limit(64 << 10);
+    (void)sa_use_secretmem(false);
+    make(&a, 100, 1, 3);
+    if (wiped) {
+        bool before;
+        OK(sa_encrypt_by_default(true, &before, &why));
+        OK(sa_wipe(&a, &why));
+        seal_encrypted(&a);
+        spend_locks();
+        OK(sa_fill_begin(&a, &why));
+        CHECK(is_locked(&a));
+        return;
+    }
+    seal_encrypted(&a);
+    OK(sa_open(&a, false, &block, &why));
+    CHECK(is_locked(&a));
+    spend_locks();
+    CHECK(is_locked(&a));
+    OK(sa_open_end(&block, &why));
+}
+
+TEST(what_keeps_its_lock)
+{
+    NEEDS_NO_TOOL();
+    SAME(in_child(keeps_its_lock, NULL), 0);
+    SAME(in_child(keeps_its_lock, &why), 0);
+}
+
+/* As everything, they have what is required of all. */
+static void no_secretmem(void *unused)
+{
+    (void)unused;
+    bool before = true;
+    deny(447, ENOSYS); /* memfd_secret */
+    (void)sa_require(SA_SECRETMEM);
+    SAME(sa_encrypt_by_default(true, &before, &why), SA_UNPROTECTED);
+    SAME(why.missing, SA_SECRETMEM);
+    CHECK(before && !sa_encrypts());
+    (void)sa_require(0);
+    OK(sa_encrypt_by_default(true, &before, &why));
+    CHECK(!before && sa_encrypts());
+}
+
+TEST(keys_that_are_to_be_in_secretmem)
+{
+    NEEDS_NO_TOOL();
+    SAME(in_child(no_secretmem, NULL), 0);
+}
+
 /* The bytes that keys come of are locked, or nothing is encrypted. */
 static void no_lock_at_all(void *unused)
 {
@@ -644,6 +733,7 @@ int main(int argc, char **argv)
     RUN(ciphertext_behind_no_access);
     RUN(what_is_not_encrypted);
     RUN(nonces_never_come_again);
+    RUN(the_next_in_its_place);
     RUN(exports_and_blocks);
     RUN(filled_anew);
     RUN(rotates);
@@ -657,6 +747,8 @@ int main(int argc, char **argv)
 #ifdef __linux__
     RUN(a_spent_limit);
     RUN(no_lock_to_open_it);
+    RUN(what_keeps_its_lock);
+    RUN(keys_that_are_to_be_in_secretmem);
     RUN(keys_that_cannot_be_locked);
 #endif
     return check_end();

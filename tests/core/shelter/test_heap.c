@@ -79,6 +79,51 @@ TEST(what_is_let_go_is_zeroed)
     counts(0);
 }
 
+#if defined(__linux__) && defined(__GLIBC__)
+/* A large block goes back to the system, which is looked at as it does. */
+static uint8_t *watched;
+static size_t touched, dirty;
+
+int munmap(void *at, size_t bytes)
+{
+    if (at == watched && bytes) {
+        size_t page = os_page_size();
+        static unsigned char vec[1 << 12];
+        watched = NULL;
+        CHECK(bytes / page <= sizeof vec);
+        SAME(os_touched(at, bytes, vec), 0);
+        for (size_t i = 0; i < bytes / page; i++)
+            if (vec[i] & 1) {
+                touched++;
+                dirty += !is_all((uint8_t *)at + i * page, page, 0);
+            }
+    }
+    return (int)syscall(SYS_munmap, at, bytes);
+}
+
+TEST(what_nobody_touched_stays_so)
+{
+    NEEDS_LOCKED(4 << 20);
+    if (under_tool())
+        SKIP("a tool has maps of its own");
+    enum { MOST = 2 << 20 };
+    for (int zeroed = 0; zeroed < 2; zeroed++) {
+        uint8_t *at = heap_take(MOST - 5, zeroed);
+        CHECK(at);
+        for (size_t i = 0; i < 3; i++)
+            at[i * 300000 + 4000] = 9;
+        at[MOST - 6] = 9;
+        watched = at;
+        touched = dirty = 0;
+        heap_give(at);
+        CHECK(!watched);
+        CHECK(touched >= 4 && touched <= 4 + 3); /* mapping may take one or two */
+        SAME(dirty, 0);
+    }
+    counts(0);
+}
+#endif
+
 /* From each size to each: what fits stays, and what is lost is zeroed. */
 TEST(other_sizes)
 {
@@ -345,6 +390,9 @@ int main(int argc, char **argv)
     RUN(blocks_of_every_size);
     RUN(what_lies_elsewhere_is_not_its);
     RUN(what_is_let_go_is_zeroed);
+#if defined(__linux__) && defined(__GLIBC__)
+    RUN(what_nobody_touched_stays_so);
+#endif
     RUN(other_sizes);
     RUN(what_is_no_block);
     RUN(threads_beside_each_other);

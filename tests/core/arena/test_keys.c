@@ -1,0 +1,245 @@
+/* The keys of sealed content: the bytes that they come of are wiped as a whole, and a key is
+ * nowhere once it has done its work. */
+#include "base/aead.h"
+#include "calls.h"
+#include "arenas.h"
+#include "vault/prekey.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static struct sa_why why;
+
+/* Pages of the test's own, in place of the vault's, so that it can look at them. */
+static uint8_t *own_pages(uint64_t *era)
+{
+    uint8_t *p = mmap(NULL, PREKEY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                      0);
+    CHECK(p != MAP_FAILED);
+    prekey_set_pages(p);
+    OK(prekey_have(era, &why));
+    return p;
+}
+
+/* ---- the bytes ----------------------------------------------------------------------------- */
+
+static void passes(bool by_handler)
+{
+    if (!by_handler) {
+        (void)lockdown();
+        return;
+    }
+    wipers_enter();
+    (void)vault_wipe_all(false);
+    wipers_leave();
+}
+
+TEST(a_wipe_takes_all_of_the_bytes)
+{
+    static uint8_t before[PREKEY_BYTES];
+    uint64_t era;
+    no_marker();
+    uint8_t *bytes = own_pages(&era);
+    for (int by_handler = 0; by_handler < 2; by_handler++) {
+        OK(prekey_have(&era, &why));
+        memcpy(before, bytes, sizeof before);
+        passes(by_handler);
+        for (size_t at = 0; at < PREKEY_BYTES; at += 256) {
+            size_t same = 0;
+            for (size_t i = at; i < at + 256; i++)
+                same += bytes[i] == before[i];
+            CHECK(same < 32); /* one by chance, of random ones */
+        }
+    }
+}
+
+/* A wipe that comes in the middle of making a key: at a page that is not there when it is read. */
+static uint8_t *missing;
+
+static void wipe_in_between(int number)
+{
+    (void)number;
+    SAME(mprotect(missing, os_page_size(), PROT_READ | PROT_WRITE), 0);
+    prekey_wipe();
+}
+
+TEST(a_key_that_a_wipe_overtook_is_gone)
+{
+    if (UNDER_TSAN || PREKEY_BYTES < 2 * os_page_size())
+        SKIP("keys are made and wiped at once, or the bytes are one page");
+    uint64_t era;
+    uint8_t key[PREKEY_KEY];
+    missing = own_pages(&era) + PREKEY_BYTES - os_page_size();
+    CHECK(prekey_key(era, key));
+    struct sigaction act = {.sa_handler = wipe_in_between};
+    SAME(sigaction(SIGSEGV, &act, NULL), 0);
+    SAME(mprotect(missing, os_page_size(), PROT_NONE), 0);
+    memset(key, 0xaa, sizeof key);
+    CHECK(!prekey_key(era, key));
+    for (size_t i = 0; i < sizeof key; i++)
+        SAME(key[i], 0);
+}
+
+/* ---- what a key leaves ----------------------------------------------------------------------- */
+
+#define NEEDS_NO_TOOL() \
+    do { \
+        if (under_tool()) \
+            SKIP("a sanitizer or valgrind has a stack of its own"); \
+    } while (0)
+
+enum { WORDS = PREKEY_KEY / 8, LANES = PREKEY_KEY / 4 };
+static const uint64_t MASK = 0x5555555555555555;
+/* The key's words, and each of the cipher's as its lanes have it: nowhere else are they found. */
+static uint64_t masked[WORDS + LANES];
+
+static size_t words_in(const uint64_t *from, const uint64_t *to)
+{
+    size_t found = 0;
+    for (; from < to; from++)
+        for (size_t i = 0; i < WORDS + LANES; i++)
+            found += (*(const volatile uint64_t *)from ^ MASK) == masked[i];
+    return found;
+}
+
+#define HERE ((const uint64_t *)((uintptr_t)__builtin_frame_address(0) & ~(uintptr_t)7))
+enum { BELOW = 2048 }; /* words of a dead stack: more than any call here takes */
+
+static __attribute__((noinline)) size_t left_below(void) { return words_in(HERE - BELOW, HERE); }
+
+static void note(const uint8_t key[PREKEY_KEY])
+{
+    for (size_t i = 0; i < WORDS + LANES; i++) {
+        uint32_t lanes[2];
+        for (size_t k = 0; k < 2; k++)
+            memcpy(&lanes[k], key + (i < WORDS ? 8 * i + 4 * k : 4 * (i - WORDS)), 4);
+        memcpy(&masked[i], lanes, sizeof lanes);
+        masked[i] ^= MASK;
+        memset(lanes, 0, sizeof lanes);
+        __asm__ __volatile__("" : : "r"(lanes) : "memory");
+    }
+}
+
+/* Without sanitizers' red zones this frame is above what it calls. */
+static __attribute__((noinline)) void make_key(uint64_t era, bool leave)
+{
+    uint8_t key[PREKEY_KEY];
+    CHECK(prekey_key(era, key));
+    note(key);
+    memset(key, 0, leave ? 0 : sizeof key);
+    __asm__ __volatile__("" : : "r"(key) : "memory");
+}
+
+/* The same, with the key deeper than whoever looks for it goes. */
+static __attribute__((noinline)) void make_key_below(uint64_t era, bool leave)
+{
+    volatile uint8_t above[512];
+    above[0] = 0;
+    make_key(era, leave);
+    __asm__ __volatile__("" : : "r"(above) : "memory");
+}
+
+/* All vector registers, as they are at once after a call. */
+#ifdef __x86_64__
+#define STORE(n) __asm__ __volatile__("movups %%xmm" #n ", %0" : "=m"(kept[2 * (n)]) : : "memory")
+#define KEEP_VECTORS(kept) \
+    do { \
+        STORE(0); \
+        STORE(1); \
+        STORE(2); \
+        STORE(3); \
+        STORE(4); \
+        STORE(5); \
+        STORE(6); \
+        STORE(7); \
+        STORE(8); \
+        STORE(9); \
+        STORE(10); \
+        STORE(11); \
+        STORE(12); \
+        STORE(13); \
+        STORE(14); \
+        STORE(15); \
+    } while (0)
+#else
+#define KEEP_VECTORS(kept) (void)(kept)
+#endif
+
+TEST(making_a_key_leaves_nothing)
+{
+    NEEDS_NO_TOOL();
+    uint64_t era, kept[32 + WORDS] = {0};
+    OK(prekey_have(&era, &why));
+    make_key_below(era, true);
+    CHECK(left_below() >= WORDS); /* the control */
+    make_key_below(era, false);
+    CHECK(!left_below());
+    uint8_t key[PREKEY_KEY], nonce[AEAD_NONCE] = {0}, tag[AEAD_TAG], text[100] = {0};
+    CHECK(prekey_key(era, key));
+    KEEP_VECTORS(kept);
+    SAME(words_in(kept, kept + 32), 0);
+    aead_seal(text, sizeof text, NULL, key, nonce, tag);
+    KEEP_VECTORS(kept);
+    SAME(words_in(kept, kept + 32), 0);
+    CHECK(aead_open(text, sizeof text, NULL, key, nonce, tag));
+    KEEP_VECTORS(kept);
+    SAME(words_in(kept, kept + 32), 0);
+    memcpy(kept, key, sizeof key);
+    SAME(words_in(kept, kept + 32), WORDS); /* the control */
+}
+
+/* The calls by which pages change their access: the next ones after a key was used. */
+static const uint64_t *top; /* of the stack that is looked at; NULL: nobody looks */
+static size_t looks, found;
+
+int mprotect(void *at, size_t size, int access)
+{
+    if (top) {
+        looks++;
+        found += words_in(HERE - BELOW, top);
+    }
+    return (int)syscall(SYS_mprotect, at, size, access);
+}
+
+static __attribute__((noinline)) void seal_and_open(struct sa_arena *a)
+{
+    struct sa_block block;
+    top = HERE;
+    OK(sa_seal_as(a, SA_SEAL_ENCRYPTED, &why));
+    OK(sa_open(a, false, &block, &why));
+    top = NULL;
+    OK(sa_open_end(&block, &why));
+}
+
+TEST(a_key_is_gone_when_its_work_is_done)
+{
+    NEEDS_NO_TOOL();
+    struct sa_arena a = {0};
+    uint64_t era;
+    make(&a, 100, 1, 3);
+    OK(prekey_have(&era, &why));
+    make_key(era, false);
+    seal_and_open(&a);
+    CHECK(looks >= 3); /* when it is encrypted; before it is decrypted, and when it is */
+    SAME(found, 0);
+    uint8_t key[PREKEY_KEY];
+    CHECK(prekey_key(era, key));
+    top = (const uint64_t *)(key + sizeof key);
+    SAME(mprotect(slot_data(arena_slot(&a)), 0, PROT_READ), 0);
+    top = NULL;
+    CHECK(found >= WORDS); /* the control */
+}
+
+int main(int argc, char **argv)
+{
+    NEEDS_TAKEN_CALLS("test_keys");
+    check_begin("test_keys", argc, argv);
+    RUN(a_wipe_takes_all_of_the_bytes);
+    RUN(a_key_that_a_wipe_overtook_is_gone);
+    RUN(making_a_key_leaves_nothing);
+    RUN(a_key_is_gone_when_its_work_is_done);
+    return check_end();
+}
