@@ -328,6 +328,13 @@ $(OTHERS)/.types: pyproject.toml $(OTHERS)/.made
 check-recipes: $(OTHERS)/.installed $(OTHERS)/.types ## the Python blocks of README and docs, by mypy --strict and pyright
 	$(OTHERS)/bin/python -P tests/checks/recipes.py $(BUILD)/recipes
 
+$(VENV)/.examples: pyproject.toml $(VENV)/.pytest
+	$(GROUPS) --group examples
+	touch $@
+
+check-examples: install $(VENV)/.examples ## the programs of examples/, as a user starts them; EXAMPLE_BYTES=1073741824: a backup of 1 GiB
+	$(PY) $(PYTEST) -q tests/examples/check_examples.py
+
 .PHONY: attacks
 attacks: install $(VENV)/.attacks ## each attack against each way of holding a key, into docs/attacks.md, and in short into README
 	$(PY) bench/attacks/run.py --markdown docs/attacks.md
@@ -342,7 +349,7 @@ $(VENV)/.attacks: pyproject.toml $(VENV)/.made
 
 # ---- deeper checks ---------------------------------------------------------------
 
-CHECKS := check-warnings check-cppcheck check-layers check-format check-lint check-workflows check-sdist check-macos check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-workers check-shelter check-works-with check-with-others check-recipes check-attacks check-site
+CHECKS := check-warnings check-cppcheck check-layers check-format check-lint check-workflows check-sdist check-macos check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-workers check-shelter check-works-with check-with-others check-recipes check-examples check-attacks check-site
 .PHONY: check $(CHECKS) check-docs check-freethreaded
 check: $(CHECKS) ## all of the checks below
 
@@ -492,7 +499,7 @@ $(VENV)/.lint: pyproject.toml $(VENV)/.pytest
 check-lint: install $(VENV)/.lint ## ruff, mypy --strict and stubtest
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
-	$(VENV)/bin/mypy --strict secalloc pytest_secalloc tests
+	$(VENV)/bin/mypy --strict secalloc pytest_secalloc tests examples
 	cd $(BUILD) && $(VENV)/bin/mypy --strict --config-file= $(CURDIR)/tests/residue/test_typed.py
 	$(VENV)/bin/mypy --strict bench/attacks
 	MYPYPATH=tests:tests/checks $(VENV)/bin/mypy --strict --python-version 3.14 tests/api/test_typing.py

@@ -81,7 +81,7 @@ def _into_arena(
     return Arena(made, require=require, name=name)
 
 
-def capture(f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Arena:
+def capture(f: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Arena:
     """A new Arena of the str, as UTF-8, or bytes-like object that f returns.
 
     f is called sheltered, with the arguments that follow it:

@@ -17,6 +17,8 @@ void *pvalloc(size_t bytes);
 size_t malloc_usable_size(void *block);
 char *strdup(const char *text);
 char *strndup(const char *text, size_t most);
+char *__strdup(const char *text); /* what the headers of glibc 2.17 make of the two above */
+char *__strndup(const char *text, size_t most);
 #pragma GCC visibility pop
 
 #define CALLER __builtin_return_address(0)
@@ -85,6 +87,10 @@ static char *copied(const void *caller, const char *text, size_t length)
 char *strdup(const char *text) { return copied(CALLER, text, strlen(text)); }
 
 char *strndup(const char *text, size_t most) { return copied(CALLER, text, strnlen(text, most)); }
+
+char *__strdup(const char *text) { return copied(CALLER, text, strlen(text)); }
+
+char *__strndup(const char *text, size_t most) { return copied(CALLER, text, strnlen(text, most)); }
 
 /* ---- by alignment -------------------------------------------------------------------------- */
 

@@ -110,10 +110,13 @@ static void *(*volatile a_page)(size_t) = valloc;
 static void *(*volatile whole_pages)(size_t) = pvalloc;
 static char *(*volatile copy)(const char *) = strdup;
 static char *(*volatile part)(const char *, size_t) = strndup;
+extern char *__strdup(const char *), *__strndup(const char *, size_t);
+static char *(*volatile copy_as_of_old)(const char *) = __strdup;
+static char *(*volatile part_as_of_old)(const char *, size_t) = __strndup;
 static size_t (*volatile size)(void *) = malloc_usable_size;
 
 /* One block by each of them. */
-enum { WAYS = 12, BYTES = 100 };
+enum { WAYS = 14, BYTES = 100 };
 static void *block_by(int way)
 {
     void *block = NULL;
@@ -129,6 +132,8 @@ static void *block_by(int way)
     case 8: return whole_pages(BYTES);
     case 9: return copy("some text");
     case 10: return part("some text", 4);
+    case 11: return copy_as_of_old("some text");
+    case 12: return part_as_of_old("some text", 4);
     default: return make(0);
     }
 }
@@ -142,7 +147,8 @@ static void *let_all_go(void *blocks)
 
 static void take_by_each(bool inside)
 {
-    static const size_t alignments[WAYS] = {16, 16, 16, 16, 64, 256, PAGE, PAGE, PAGE, 1, 1, 1};
+    static const size_t alignments[WAYS] = {16,   16,   16, 16, 64, 256, PAGE,
+                                            PAGE, PAGE, 1,  1,  1,  1,   1};
     void *blocks[WAYS];
     pthread_t thread;
     go_inside(inside);
@@ -154,6 +160,7 @@ static void take_by_each(bool inside)
     go_inside(false); /* any thread lets them go, at any time */
     CHECK(size(blocks[0]) >= BYTES && size(blocks[8]) >= PAGE && size(NULL) == 0);
     CHECK(!strcmp(blocks[9], "some text") && !strcmp(blocks[10], "some"));
+    CHECK(!strcmp(blocks[11], "some text") && !strcmp(blocks[12], "some"));
     for (int i = 0; i < BYTES; i++)
         CHECK(((char *)blocks[1])[i] == 0);
     size_t went = *given;
