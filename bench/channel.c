@@ -1,5 +1,5 @@
-/* What a child does at the instant that bench/channel.py measures from, the time noted
- * right before it: nothing of an interpreter lies between. */
+/* What a child does at the instant that bench/channel.py measures from. The time is noted right
+ * before it, so that nothing of an interpreter lies between. */
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
-/* What the core's calls cost, beside libsodium, OpenSSL and the bare system calls,
- * all in one run. Prints one JSON object of nanoseconds and counts. Libraries are
- * found by dlopen: the environment's SODIUM and CRYPTO name them. */
+/* What the core's calls cost, beside libsodium, OpenSSL and the bare system calls, all in one
+ * run. The program prints one JSON object of nanoseconds and counts. Libraries are found by
+ * dlopen: the environment's SODIUM and CRYPTO name them. */
 #include "vault/noise.h"
 #include "secalloc.h"
 #include "vault/vault.h"

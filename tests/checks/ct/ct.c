@@ -1,6 +1,6 @@
-/* Runs comparison, codecs and encryption under valgrind with the secret marked undefined: a branch
- * or an index that depends on it is an error there. With an argument it does what must be
- * found out: "branch", a comparison that ends early; "index", a look into a table.
+/* A program that runs comparison, codecs and encryption under valgrind with the secret marked
+ * undefined: a branch or an index that depends on it is an error there. With an argument it does
+ * what must be found out: "branch", a comparison that ends early; "index", a look into a table.
  *
  * Built with -DSECALLOC_CHECK_CT, so that what the code declares public goes by here. */
 #include "base/aead.h"

@@ -1,4 +1,4 @@
-/* Gives up. */
+/* A program that calls abort(). */
 #include "death.h"
 
 int main(int argc, char **argv)

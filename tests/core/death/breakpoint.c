@@ -1,4 +1,4 @@
-/* A breakpoint, behind which the program would go on. */
+/* A program with a breakpoint, behind which it would go on. */
 #include "death.h"
 
 int main(int argc, char **argv)

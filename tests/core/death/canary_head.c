@@ -1,4 +1,4 @@
-/* Writes into the slack before the bytes, which a check finds. */
+/* A program that writes into the slack before the bytes, which a check finds. */
 #include "death.h"
 
 int main(int argc, char **argv)

@@ -1,4 +1,4 @@
-/* Writes into the last byte of the slack, which a rotation finds. */
+/* A program that writes into the last byte of the slack, which a rotation finds. */
 #include "death.h"
 
 int main(int argc, char **argv)

@@ -1,4 +1,4 @@
-/* Writes into the slack behind the bytes, which a close finds. */
+/* A program that writes into the slack behind the bytes, which a close finds. */
 #include "death.h"
 
 int main(int argc, char **argv)

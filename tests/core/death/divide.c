@@ -1,4 +1,4 @@
-/* Divides by zero; AArch64 gives no fault for it. */
+/* A program that divides by zero. AArch64 gives no fault for it. */
 #include "death.h"
 
 int main(int argc, char **argv)

@@ -1,4 +1,4 @@
-/* An instruction that there is not. */
+/* A program with an instruction that does not exist. */
 #include "death.h"
 
 int main(int argc, char **argv)

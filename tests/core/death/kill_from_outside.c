@@ -1,4 +1,4 @@
-/* Waits for a fatal signal from another process. */
+/* A program that waits for a fatal signal from another process. */
 #include "death.h"
 
 int main(int argc, char **argv)

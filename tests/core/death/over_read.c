@@ -1,4 +1,4 @@
-/* Reads the byte behind the last. */
+/* A program that reads the byte behind the last. */
 #include "death.h"
 
 int main(int argc, char **argv)

@@ -1,4 +1,4 @@
-/* Writes the byte behind the last. */
+/* A program that writes the byte behind the last. */
 #include "death.h"
 
 int main(int argc, char **argv)

@@ -1,4 +1,4 @@
-/* Another thread writes behind the end. */
+/* A program whose second thread writes behind the end. */
 #include "death.h"
 
 static void *writes(void *unused)

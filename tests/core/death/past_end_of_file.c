@@ -1,4 +1,4 @@
-/* Reads a mapped file behind its end: SIGBUS. */
+/* A program that reads a mapped file behind its end: SIGBUS. */
 #include "death.h"
 
 int main(int argc, char **argv)

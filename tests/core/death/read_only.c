@@ -1,4 +1,4 @@
-/* Writes to the secret itself while its pages are open for reading. */
+/* A program that writes to the secret itself while its pages are open for reading. */
 #include "death.h"
 
 int main(int argc, char **argv)

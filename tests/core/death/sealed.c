@@ -1,4 +1,4 @@
-/* Reads the secret itself while its pages are closed. */
+/* A program that reads the secret itself while its pages are closed. */
 #include "death.h"
 
 int main(int argc, char **argv)

@@ -1,4 +1,4 @@
-/* Recurses until the main thread's stack ends. */
+/* A program that recurses until the main thread's stack ends. */
 #include "death.h"
 
 #include <sys/resource.h>

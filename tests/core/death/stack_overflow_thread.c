@@ -1,4 +1,4 @@
-/* Recurses until the stack of a thread that uses the library ends. */
+/* A program that recurses until the stack of a thread that uses the library ends. */
 #include "death.h"
 
 static volatile int depth;

@@ -1,4 +1,4 @@
-/* Makes a system call that a filter traps: SIGSYS, behind which it would go on. */
+/* A program that makes a system call that a filter traps: SIGSYS, behind which it would go on. */
 #include "death.h"
 
 #ifdef __linux__

@@ -1,6 +1,6 @@
-/* Waits for TERM from another process, as supervisors send it. A handler that was
- * there before would keep it from the library, so nobody observes: the marker
- * tells, and the ending. */
+/* A program that waits for TERM from another process, as supervisors send it. A handler that was
+ * there before would keep it from the library, so nobody observes: the marker tells, and the
+ * ending. */
 #include "death.h"
 
 int main(int argc, char **argv)

@@ -1,4 +1,4 @@
-/* Reads the byte below the data pages. */
+/* A program that reads the byte below the data pages. */
 #include "death.h"
 
 int main(int argc, char **argv)

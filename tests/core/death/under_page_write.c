@@ -1,4 +1,4 @@
-/* Writes the byte below the data pages. */
+/* A program that writes the byte below the data pages. */
 #include "death.h"
 
 int main(int argc, char **argv)

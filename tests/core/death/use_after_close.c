@@ -1,4 +1,4 @@
-/* Uses a pointer into an arena that was closed. */
+/* A program that uses a pointer into an arena that was closed. */
 #include "death.h"
 
 int main(int argc, char **argv)

@@ -1,4 +1,4 @@
-/* Uses a pointer to where the secret was before a rotation. */
+/* A program that uses a pointer to where the secret was before a rotation. */
 #include "death.h"
 
 int main(int argc, char **argv)

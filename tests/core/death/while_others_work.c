@@ -1,4 +1,4 @@
-/* Faults while other threads make, rotate, seal and close arenas. */
+/* A program that faults while other threads make, rotate, seal and close arenas. */
 #include "death.h"
 
 static struct sa_arena moving, sealed;

@@ -1,5 +1,6 @@
-/* Handing over: what becomes of a signal after the wipe. It goes to the handler of before, to
- * others that chain, or kills. The faults themselves, each in a program of its own, are in death/. */
+/* Passing a signal on: what becomes of it after the wipe. It goes to the handler of before, to
+ * others that chain, or kills. The faults themselves, each in a program of its own, are in
+ * death/. */
 #include "signals.h"
 
 #include <setjmp.h>

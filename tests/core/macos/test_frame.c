@@ -1,4 +1,4 @@
-/* os/macos/frame.c, compiled with frames made up here. */
+/* The frames of macOS: os/macos/frame.c is compiled here, with frames made up. */
 #include "check.h"
 #include "os/os.h"
 
