@@ -1,10 +1,11 @@
-"""How C files are laid out: what holds of every line, and .clang-format.
+"""How C files are laid out: what holds of every line and file, and .clang-format.
 
     python tests/checks/format.py [CLANG_FORMAT]
 
 No line has more than 120 columns (text in quotes may go past them), a tab, or a blank at
-its end. Tables that are clearer by hand stand between `clang-format off` and `on`. First of all
-the check is tried on lines that it must find.
+its end. In csrc each file begins with a comment and has up to 400 lines, and each function up to
+40, from its brace to its brace. Tables that are clearer by hand stand between `clang-format off`
+and `on`. First of all the check is tried on what it must find.
 """
 
 import argparse
@@ -17,6 +18,8 @@ from pathlib import Path
 
 TREE = Path(__file__).resolve().parents[2]
 COLUMNS = 120
+LINES = 400
+FUNCTION = 40
 
 
 def files() -> list[Path]:
@@ -35,6 +38,23 @@ def faults(line: str) -> Iterator[str]:
         yield "blanks at its end"
 
 
+def too_long(text: str) -> Iterator[tuple[int, str]]:
+    """What no file of the library may have: the line, and what is wrong there."""
+    lines = text.splitlines()
+    if not text.startswith("/* "):
+        yield 1, "no comment that says what the file is for"
+    if len(lines) > LINES:
+        yield len(lines), f"a file of {len(lines)} lines"
+    begin = 0
+    for number, line in enumerate(lines, 1):
+        if line == "{":
+            begin = number
+        elif line == "}" and begin:
+            if number - begin + 1 > FUNCTION:
+                yield begin, f"a function of {number - begin + 1} lines"
+            begin = 0
+
+
 def differs(tool: str, *paths: Path) -> list[str]:
     """What the tool would lay out otherwise."""
     command = [tool, "--dry-run", "-Werror", f"--style=file:{TREE / '.clang-format'}"]
@@ -49,6 +69,12 @@ def tried(tool: str) -> None:
     for line in ("x" * (COLUMNS + 1), "\tint a;", "int a; "):
         if not list(faults(line)):
             sys.exit(f"format: not found out: {line!r}")
+    short = "/* x */\n" + "int f(void)\n{\n" + "    x;\n" * (FUNCTION - 2) + "}\n"
+    if list(too_long(short)):
+        sys.exit("format: found out what is short enough")
+    for text in (short.replace("}", "    x;\n}"), short + "\n" * LINES, short[8:]):
+        if len(list(too_long(text))) != 1:
+            sys.exit(f"format: not found out: {text[:20]!r} ...")
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "planted.c"
         path.write_text("int f(int a) { return a; }\n")
@@ -72,6 +98,12 @@ def main() -> int:
         for path in files()
         for number, line in enumerate(path.read_text().splitlines(), 1)
         for fault in faults(line)
+    ]
+    bad += [
+        f"{path.relative_to(TREE)}:{number}: {fault}"
+        for path in files()
+        if path.is_relative_to(TREE / "csrc")
+        for number, fault in too_long(path.read_text())
     ]
     bad += differs(options.tool, *files())
     print("\n".join(bad) or f"ok: format of {len(files())} files")

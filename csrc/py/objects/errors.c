@@ -5,6 +5,7 @@
 #include "objects/protection.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -254,7 +255,7 @@ static PyObject *make_exception(const char *full, const char *name, const char *
     return type;
 }
 
-/* Of `base`, and an Error of ours. */
+/* Make an exception of `base`, and of `error` where that is not NULL. */
 static int add_exception(PyObject *module, PyObject **slot, const char *name, const char *doc,
                          PyObject *error, PyObject *base)
 {
@@ -266,6 +267,34 @@ static int add_exception(PyObject *module, PyObject **slot, const char *name, co
     return *slot ? PyModule_AddObjectRef(module, name, *slot) : -1;
 }
 
+/* What is an Error of ours, and of a built-in kind as well. */
+static const struct {
+    size_t slot; /* in struct py_state */
+    const char *name, *doc;
+    enum kind base;
+} errors[] = {
+    {offsetof(struct py_state, wiped_error), "WipedError",
+     "The arena holds noise: it was cleared, or a lockdown passed.\n\n"
+     "Writing the whole anew makes it usable: arena[:] = data, or a block of\n"
+     "with arena.open('w') as view.",
+     VALUE},
+    {offsetof(struct py_state, sealed_error), "SealedError",
+     "The bytes are out of reach: sealed, read-only, or the view's block has ended.\n\n"
+     "Inside a block of open('r'), open('rw') or open('w') they are accessible,\n"
+     "and as soon as it ends its views are dead.",
+     BUFFER},
+    {offsetof(struct py_state, closed_error), "ClosedError",
+     "The arena, pool or channel was closed.\n\nIt stays so: another is to be made.", VALUE},
+    {offsetof(struct py_state, forked_error), "ForkedError",
+     "The arena belongs to the process that this one was forked from.\n\n"
+     "Arenas are not inherited; this process can make its own.",
+     VALUE},
+    {offsetof(struct py_state, protection_error), "ProtectionError",
+     "A protection that is required, or that the old pages have, is not to be had.\n\n"
+     "errno tells why.",
+     OS},
+};
+
 int py_errors_init(PyObject *module, struct py_state *state)
 {
     if (add_exception(module, &state->error, "Error",
@@ -273,37 +302,12 @@ int py_errors_init(PyObject *module, struct py_state *state)
                       "Each is a built-in one, too, of the kind that code at hand catches.",
                       NULL, PyExc_Exception) < 0)
         return -1;
-    const struct {
-        PyObject **slot;
-        const char *name, *doc;
-        PyObject *base;
-    } all[] = {
-        {&state->wiped_error, "WipedError",
-         "The arena holds noise: it was cleared, or a lockdown passed.\n\n"
-         "Writing the whole anew makes it usable: arena[:] = data, or a block of\n"
-         "with arena.open('w') as view.",
-         PyExc_ValueError},
-        {&state->sealed_error, "SealedError",
-         "The bytes are out of reach: sealed, read-only, or the view's block has ended.\n\n"
-         "Inside a block of open('r'), open('rw') or open('w') they are accessible,\n"
-         "and as soon as it ends its views are dead.",
-         PyExc_BufferError},
-        {&state->closed_error, "ClosedError",
-         "The arena, pool or channel was closed.\n\nIt stays so: another is to be made.",
-         PyExc_ValueError},
-        {&state->forked_error, "ForkedError",
-         "The arena belongs to the process that this one was forked from.\n\n"
-         "Arenas are not inherited; this process can make its own.",
-         PyExc_ValueError},
-        {&state->protection_error, "ProtectionError",
-         "A protection that is required, or that the old pages have, is not to be had.\n\n"
-         "errno tells why.",
-         PyExc_OSError},
-    };
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-        if (add_exception(module, all[i].slot, all[i].name, all[i].doc, state->error, all[i].base) <
-            0)
+    for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
+        PyObject **slot = (PyObject **)((char *)state + errors[i].slot);
+        PyObject *base = exception_of(state, errors[i].base);
+        if (add_exception(module, slot, errors[i].name, errors[i].doc, state->error, base) < 0)
             return -1;
+    }
     return add_exception(
         module, &state->protection_warning, "ProtectionWarning",
         "Arenas work, but without a protection that this platform has.\n\n"
