@@ -240,11 +240,10 @@ long spy_copies(const unsigned char *masked, size_t size)
             for (ssize_t i = 0; i < got; i++) {
                 chunk[i] ^= MASK;
             }
-            for (ssize_t i = 0; i + (ssize_t)size <= got; i++) {
-                unsigned long own = at + (unsigned long)i - (unsigned long)chunk;
-                if (own >= sizeof chunk && !memcmp(chunk + i, masked, size)) {
-                    found++;
-                }
+            const unsigned char *from = chunk, *past = chunk + (got > 0 ? got : 0);
+            while ((from = memmem(from, (size_t)(past - from), masked, size))) {
+                found += at + (unsigned long)(from - chunk) - (unsigned long)chunk >= sizeof chunk;
+                from++;
             }
             if (want < sizeof chunk) {
                 break;

@@ -8,8 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -170,25 +172,26 @@ def test_the_wheel_has_it_and_run_loads_it() -> None:
     assert start([*RUN, "-c", code]).stdout == "True\n"
 
 
-def built(source: str, to: Path, *flags: str) -> str:
-    """A compiled program of tests/core/run."""
+@cache
+def built(source: str, *flags: str) -> str:
+    """A program of tests/core/run, compiled once; skips the test where nothing compiles it."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         pytest.skip("needs a C compiler")
     file = Path(__file__).parents[1] / "core" / "run" / source
-    made = str(to / (source + "".join(flags)))
+    made = str(Path(tempfile.mkdtemp(prefix="secalloc-run-")) / source) + ".out"
     core = f"-I{Path(__file__).parents[2] / 'csrc' / 'core'}"
-    common = ["-std=gnu11", "-O1", "-w", "-rdynamic", "-pthread", core, "-o", made, str(file)]
+    common = ["-std=gnu11", "-O3", "-w", "-rdynamic", "-pthread", core, "-o", made, str(file)]
     subprocess.run([compiler, *flags, *common], check=True)  # noqa: S603
     return made
 
 
 @by_library
-def test_blocks_of_pythons_allocator(tmp_path: Path) -> None:
+def test_blocks_of_pythons_allocator() -> None:
     """By a program with pools as Python's, and one whose pools look different: these stay
     as they are."""
     for flags in ((), ("-DOTHER",)):
-        program = built("pools.c", tmp_path, *flags)
+        program = built("pools.c", *flags)
         end = start([program], env={"LD_PRELOAD": str(library())})
         assert (end.returncode, end.stdout, end.stderr) == (0, "ok\n", "")
         assert start([program]).returncode == 1, "the control: without it nothing is overwritten"
@@ -199,21 +202,21 @@ def test_blocks_of_pythons_allocator(tmp_path: Path) -> None:
     "tunables",
     ["", "glibc.malloc.hugetlb=1", "glibc.malloc.hugetlb=2", "glibc.malloc.tcache_count=0"],
 )
-def test_blocks_of_the_c_library(tunables: str, tmp_path: Path) -> None:
+def test_blocks_of_the_c_library(tunables: str) -> None:
     """Heaps of threads are smaller, and begin elsewhere, where pages are huge. In a program that
     has a fixed place, as Debian's Python, malloc has another address."""
     for flags in ((), ("-no-pie", "-fno-pie")):
-        program = built("heap.c", tmp_path, *flags)
+        program = built("heap.c", *flags)
         end = start([program], env={"LD_PRELOAD": str(library()), "GLIBC_TUNABLES": tunables})
         assert (end.returncode, end.stdout, end.stderr) == (0, "ok\n", "")
         assert start([program]).returncode == 1, "the control: without it they keep their content"
 
 
 @by_library
-def test_blocks_of_another_allocator(tmp_path: Path) -> None:
+def test_blocks_of_another_allocator() -> None:
     """One that is loaded before ours, or behind it: its blocks stay as they are."""
-    program = built("heap.c", tmp_path)
-    another, ours = built("another.c", tmp_path, "-shared", "-fPIC"), library()
+    program = built("heap.c")
+    another, ours = built("another.c", "-shared", "-fPIC"), library()
     for loaded in (another, f"{another}:{ours}", f"{ours}:{another}"):
         end = start([program, "another"], env={"LD_PRELOAD": loaded})
         assert (end.returncode, end.stdout, end.stderr) == (0, "ok\n", ""), loaded
@@ -222,9 +225,9 @@ def test_blocks_of_another_allocator(tmp_path: Path) -> None:
 
 
 @by_library
-def test_blocks_in_a_sheltered_call(tmp_path: Path) -> None:
+def test_blocks_in_a_sheltered_call() -> None:
     """From a heap that the library is lent; each way to take one, and what is left out."""
-    program, heap = (built("lent.c", tmp_path, *f) for f in ((), ("-DHEAP", "-shared", "-fPIC")))
+    program, heap = (built("lent.c", *f) for f in ((), ("-DHEAP", "-shared", "-fPIC")))
     end = start([program, heap], env={"LD_PRELOAD": str(library())})
     assert (end.returncode, end.stdout, end.stderr) == (0, "ok\n", "")
     assert start([program, heap]).returncode == 1, "the control: without it nothing is lent"
@@ -234,8 +237,8 @@ def test_blocks_in_a_sheltered_call(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "damage", [["twice", "32"], ["twice", "1000"], ["twice", "2000"], ["twice", "100000"], ["wild"]]
 )
-def test_the_c_librarys_own_checks_still_find(damage: list[str], tmp_path: Path) -> None:
-    program = built("heap.c", tmp_path)
+def test_the_c_librarys_own_checks_still_find(damage: list[str]) -> None:
+    program = built("heap.c")
     plain = start([program, *damage])
     ours = start([program, *damage], env={"LD_PRELOAD": str(library())})
     assert plain.returncode == -signal.SIGABRT

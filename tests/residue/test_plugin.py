@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -19,19 +20,7 @@ def a_secret():
     return secalloc.random(32)
 """
 
-
-def run(pytester: pytest.Pytester, code: str, **outcomes: int) -> str:
-    """Run tests in a process of their own; what was printed."""
-    pytester.makepyfile(PREFACE + code)
-    result = pytester.runpytest_subprocess("-W", "ignore::secalloc.ProtectionWarning")
-    result.assert_outcomes(**outcomes)
-    return result.stdout.str()
-
-
-def test_a_block_that_leaves_nothing(pytester: pytest.Pytester) -> None:
-    run(
-        pytester,
-        """
+LEAVES_NOTHING = """
 def test_it(residue):
     secret = a_secret()
     old = bytes(secret)
@@ -40,15 +29,9 @@ def test_it(residue):
     with residue.watch(secret), secret:
         pass
     assert secret.closed
-""",
-        passed=1,
-    )
+"""
 
-
-def test_a_block_that_leaves_copies(pytester: pytest.Pytester) -> None:
-    out = run(
-        pytester,
-        """
+LEAVES_COPIES = """
 def test_each(residue):
     secret = a_secret()
     with residue.watch(secret):
@@ -60,35 +43,16 @@ def test_one(residue):
     secret = a_secret()
     with residue.watch(secret, partial=False):
         kept.append(bytearray(secret))
-    """,
-        failed=2,
-    )
-    assert re.search(r"E +AssertionError: the block left \d+ copies of the secret:", out), out
-    assert re.search(r"E +0x[0-9a-f]+: bytes, all of 32 bytes as plain, in .* at 0x", out), out
-    assert re.search(r"E +0x[0-9a-f]+: str, all of 64 bytes as hex, in .* at 0x", out), out
-    assert re.search(r"E +AssertionError: the block left a copy of the secret:", out), out
-    assert re.search(r"E +0x[0-9a-f]+: bytearray, all of 32 bytes as plain", out), out
+"""
 
-
-def test_many_copies_are_cut_short(pytester: pytest.Pytester) -> None:
-    out = run(
-        pytester,
-        """
+LEAVES_MANY = """
 def test_it(residue):
     secret = a_secret()
     with residue.watch(secret):
         kept.extend(bytes(secret) for _ in range(100))
-""",
-        failed=1,
-    )
-    assert re.search(r"E +and \d\d more", out), out
-    assert len(re.findall(r"E +0x", out)) == 20
+"""
 
-
-def test_the_marker_allows_known_ones(pytester: pytest.Pytester) -> None:
-    out = run(
-        pytester,
-        """
+MARKED = """
 def leave(residue):
     secret = a_secret()
     with residue.watch(secret):
@@ -119,24 +83,16 @@ def test_no_pattern(residue):
 @pytest.mark.residue_allow(5)
 def test_no_text(residue):
     pass
-""",
-        passed=3,
-        failed=1,
-        errors=2,
-    )
-    assert "residue_allow takes patterns, which are str" in out
+"""
 
-
-def test_what_the_block_raises_passes(pytester: pytest.Pytester) -> None:
-    run(
-        pytester,
-        """
+RAISES = """
 def test_it(residue):
     secret = a_secret()
+    before = secalloc.status().arenas
     with pytest.raises(KeyError), residue.watch(secret):
         kept.append(bytes(secret))
         raise KeyError
-    assert secalloc.status().arenas == 1
+    assert secalloc.status().arenas == before
 
 def test_bad(residue):
     with pytest.raises(ValueError, match="8 are the least"), residue.watch(secalloc.random(7)):
@@ -147,9 +103,53 @@ def test_bad(residue):
     sealed.seal()
     with pytest.raises(secalloc.SealedError), residue.watch(sealed):
         raise AssertionError("the block ran")
-""",
-        passed=2,
-    )
+"""
+
+
+def test_what_it_proves_and_prints(pytester: pytest.Pytester) -> None:
+    """All in one run, whose report tells of each test how it ended and what was printed."""
+    files = {
+        "test_nothing": LEAVES_NOTHING,
+        "test_copies": LEAVES_COPIES,
+        "test_many": LEAVES_MANY,
+        "test_marked": MARKED,
+        "test_raises": RAISES,
+    }
+    pytester.makepyfile(**{name: PREFACE + code for name, code in files.items()})
+    ignored = ("-W", "ignore::secalloc.ProtectionWarning")
+    result = pytester.runpytest_subprocess(*ignored, "--junitxml=report.xml")
+    result.assert_outcomes(passed=6, failed=4, errors=2)
+    said: dict[tuple[str, str], tuple[str, str]] = {}
+    for case in ElementTree.parse(pytester.path / "report.xml").iter("testcase"):  # noqa: S314
+        ends = [(end.tag, end.text or "") for end in case if end.tag in ("failure", "error")]
+        said[case.attrib["classname"], case.attrib["name"]] = (ends or [("passed", "")])[0]
+
+    assert said["test_nothing", "test_it"][0] == "passed"
+
+    end, out = said["test_copies", "test_each"]
+    assert end == "failure"
+    assert re.search(r"E +AssertionError: the block left \d+ copies of the secret:", out), out
+    assert re.search(r"E +0x[0-9a-f]+: bytes, all of 32 bytes as plain, in .* at 0x", out), out
+    assert re.search(r"E +0x[0-9a-f]+: str, all of 64 bytes as hex, in .* at 0x", out), out
+    end, out = said["test_copies", "test_one"]
+    assert end == "failure"
+    assert re.search(r"E +AssertionError: the block left a copy of the secret:", out), out
+    assert re.search(r"E +0x[0-9a-f]+: bytearray, all of 32 bytes as plain", out), out
+
+    end, out = said["test_many", "test_it"]
+    assert end == "failure"
+    assert re.search(r"E +and \d\d more", out), out
+    assert len(re.findall(r"E +0x", out)) == 20
+
+    for name in ("test_by_kind", "test_by_mapping", "test_by_form"):
+        assert said["test_marked", name][0] == "passed"
+    assert said["test_marked", "test_others"][0] == "failure"
+    for name in ("test_no_pattern", "test_no_text"):
+        end, out = said["test_marked", name]
+        assert end == "error"
+        assert "residue_allow takes patterns, which are str" in out
+
+    assert said["test_raises", "test_it"][0] == said["test_raises", "test_bad"][0] == "passed"
 
 
 def test_a_run_that_does_not_use_it(pytester: pytest.Pytester) -> None:
