@@ -21,8 +21,9 @@ TAG := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2] + 
 VENV := $(BUILD)/venv-$(TAG)
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
-# Its groups of dependencies are in pyproject.toml; a pip that knows them is of 2025.
-GROUPS = $(PIP) 'pip>=25.1' && $(PIP) --prefer-binary
+# Its groups of dependencies are in pyproject.toml; a pip that knows them is of 2025. What is never
+# imported is not compiled: the rest is at its first import, into PYTHONPYCACHEPREFIX below.
+GROUPS = $(PIP) --no-compile --prefer-binary
 WHEEL := $(BUILD)/wheel-$(TAG)
 
 # The same source gives the same bytes: files bear the time of the commit.
@@ -57,7 +58,7 @@ demo: install ## a key, a crash, and a search of the core file
 $(VENV)/.made:
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) 'setuptools>=77'
+	$(PIP) --no-compile 'setuptools>=77' 'pip>=25.1'
 	touch $@
 
 # cryptography has nothing for the free-threaded 3.13; its tests are skipped there.
@@ -95,11 +96,19 @@ GLUE_OBJECTS := $(GLUE:csrc/py/%.c=$(C)/py/%.o)
 OBJECTS := $(CORE:csrc/core/%.c=$(C)/core/%.o) $(if $(filter xnu,$(VARIANT)),$(C)/xnu.o)
 COMPILE = @mkdir -p $(@D) && echo "$(CC): $< ($(VARIANT))" && $(CC) $(STANDARD) $(WARNINGS) $(CFLAGS) -Itests/core -MMD -MP
 
-.PHONY: test test-version quick test-c run-c ready programs
-PYTEST := -P -m pytest -n 2 --dist worksteal -o cache_dir=$(BUILD)/pytest
-test: ## C tests and pytest, against the installed wheel
-	+@$(MAKE) $(PARALLEL) AT_ONCE=1 ready test-c
+.PHONY: test test-version quick test-c test-c-aside test-python run-c ready programs
+# A worker more than there are cores, as tests wait for their children.
+PYTEST := -P -m pytest -n 3 --dist worksteal -o cache_dir=$(BUILD)/pytest
+test: ## C tests and pytest, side by side, against the installed wheel
+	+@$(MAKE) $(PARALLEL) AT_ONCE=1 ready programs
+	+@$(MAKE) -j2 AT_ONCE=1 test-c-aside test-python
+
+test-python:
 	$(PY) $(PYTEST) tests $(PYTEST_ARGS)
+
+# What they say comes in one piece, as pytest runs beside them.
+test-c-aside:
+	+@$(MAKE) -s test-c >$(BUILD)/test-c.log 2>&1; status=$$?; cat $(BUILD)/test-c.log; exit $$status
 
 # What looks at the interpreter: not the C tests, nor what documents and other packages say.
 VERSION := $(addprefix tests/,api channel commands process shelter)
