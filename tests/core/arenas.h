@@ -7,8 +7,8 @@
 #include "vault/noise.h"
 #include "os/os.h"
 
-/* Of a test that rotates or keeps what only locked pages are kept for: where an ordinary user
- * may lock less, that is refused, which test_budget.c looks at. */
+/* Of a test that rotates, has sheltered blocks, or keeps what only locked pages are kept for: where
+ * an ordinary user may lock less, that is refused, which test_budget.c looks at. */
 #define NEEDS_LOCKED(bytes) \
     do { \
         if (os_lock_limit() < (size_t)(bytes)) \
