@@ -22,7 +22,7 @@ copyright = "the secalloc authors"
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 html_theme = "furo"
 html_static_path, html_css_files = ["static"], ["site.css"]
-html_title = f"secalloc {version}"
+html_title = "secalloc"
 templates_path = ["templates"]
 html_sidebars = {
     "**": [

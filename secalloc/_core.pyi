@@ -27,7 +27,7 @@ _R = TypeVar("_R")
 class Error(Exception):
     """The base of all errors that are the library's own.
 
-    Each is a built-in one, too, of the kind that code at hand catches.
+    Each is also a built-in error, such as ValueError, so that existing code catches it.
     """
 
 class WipedError(Error, ValueError):
@@ -47,7 +47,7 @@ class SealedError(Error, BufferError):
 class ClosedError(Error, ValueError):
     """The arena, pool or channel was closed.
 
-    It stays so: another is to be made.
+    It cannot be opened again: make another one.
     """
 
 class ForkedError(Error, ValueError):
@@ -57,7 +57,7 @@ class ForkedError(Error, ValueError):
     """
 
 class ProtectionError(Error, OSError):
-    """A protection that is required, or that the old pages have, is not to be had.
+    """A protection that is required, or that the old pages have, could not be obtained.
 
     errno tells why.
     """
@@ -65,8 +65,8 @@ class ProtectionError(Error, OSError):
 class ProtectionWarning(RuntimeWarning):
     """Arenas work, but without a protection that this platform has.
 
-    Given once a process for each protection, at the first arena that lacks it;
-    says which it is, which call refused it, and what mends it.
+    It is given once in a process for each protection, at the first arena that lacks it.
+    It says which protection is missing, which call refused it, and what mends it.
     """
 
 # What Arena and ArenaView have alike.
@@ -279,25 +279,27 @@ class Arena(_Secret):
 
     A context manager: leaving it closes the arena, as dropping it does.
 
-    An int gives that many zero bytes; any contiguous bytes-like object gives a copy of
-    its content, and stays as it is (take() clears it). align, a power of two up to the
-    page size, aligns the first byte; the last one ends at the guard page, save for at
-    most align - 1 bytes. require names Protection flags it must have, or it is not
-    made: ProtectionError. name, a short str, is what repr(), maps, warnings and errors
-    call it.
+    An int gives that many zero bytes. A contiguous bytes-like object gives a copy of its
+    content, and stays as it is (take() clears it). align, a power of two up to the page
+    size, aligns the first byte. The last byte then ends at most align - 1 bytes before
+    the guard page. require names Protection flags that the arena must have; if one cannot
+    be obtained, it is not made: ProtectionError. name, a short str, is shown by repr(),
+    maps, warnings and errors.
 
-    Indexing, slicing (an ArenaView), assignment of the same length, the writable
-    buffer protocol and + work as with bytearray. Comparisons take a time that depends
-    on the lengths alone, as hmac.compare_digest does; a bytearray or memoryview on the
-    left compares by itself, early, so prefer compare_digest(). An object that is not
-    contiguous is never equal. == on an arena that cannot be read is identity.
-    str(), format(), hash(), iteration, in, pickling and copying are TypeErrors; reveal(),
-    as bytes(), gives the content, as a copy that nothing wipes.
+    Indexing, slicing (an ArenaView), assignment of the same length, the writable buffer
+    protocol and + work as with bytearray. Comparisons take a time that depends on the
+    lengths alone, as hmac.compare_digest does. A bytearray or memoryview on the left
+    makes the comparison itself and stops at the first difference, so prefer
+    compare_digest(). An object that is not contiguous is never equal. An arena that
+    cannot be read is equal to itself alone. str(), format(), hash(), iteration, in,
+    pickling and copying raise TypeError. reveal() and bytes() give the content, as a copy
+    that nothing wipes.
 
     Raises TypeError (float, bool; str: see encode()), ValueError (negative, bad align),
-    BufferError (not contiguous), OverflowError (over sys.maxsize), MemoryError or
-    OSError (no pages to be had; the message names the call that failed and what mends
-    it). Calls on a closed one are a ClosedError, on a parent's a ForkedError.
+    BufferError (not contiguous), OverflowError (over sys.maxsize), MemoryError or OSError
+    (no pages to be had; the message names the call that failed and what mends it). Calls
+    raise ClosedError on a closed arena, and ForkedError on an arena of the parent
+    process.
     """
     def __new__(
         cls,
@@ -318,99 +320,103 @@ class Arena(_Secret):
     def check(self) -> None:
         """Look at the canary in the slack around the bytes.
 
-        A damaged one is tampering: every arena is wiped, the marker is written and the
-        process aborts.
+        If it is damaged, something wrote past an end: every arena is wiped, the marker is
+        written and the process aborts.
         """
     def clear(self) -> None:
         """Overwrite the content with noise; the mapping stays.
 
-        The arena is then wiped: reading it is a WipedError until the whole is written
-        again, with arena[:] = data or inside open('w').
+        The arena is then wiped: reading it raises WipedError until its whole content is
+        written again, with arena[:] = data or inside open('w').
         """
     def close(self) -> None:
         """Wipe the content and give the pages back.
 
-        Repeating it does no harm, and it never fails. Where buffers are still exported
-        the pages stay mapped, holding noise, until the last is released. Afterwards
-        size, name, closed, wiped, sealed, len() and repr() answer; anything else is a
-        ClosedError. Deallocation closes too.
+        Repeating it does no harm, and it never fails. If buffers are still exported, the
+        pages stay mapped, holding noise, until the last one is released. Afterwards size,
+        name, closed, wiped, sealed, len() and repr() still answer. Anything else raises
+        ClosedError. Deallocation closes, too.
         """
     def open(
         self, mode: Literal["r", "rw", "w"], /, *, timeout: float = 0
     ) -> _OpenBlock[ArenaView]:
         """A context manager that yields an ArenaView with just the access asked for.
 
-        'r' reads: the pages are read-only, as far as no buffer exported before may be
-        written, and writes a SealedError; 'rw' reads and writes. On a wiped arena both
-        are a WipedError. 'w' writes anew: entering overwrites the content with noise,
-        and inside the block the arena reads as wiped and the view may be written piece
-        by piece, or handed to a call that fills a buffer: readinto, recv_into,
-        decrypt_into. Leaving a 'w' block normally makes the arena usable; an exception
-        leaves noise. Over usable content nobody may be reading: exported buffers and
-        open blocks are a BufferError, after up to timeout seconds, as with rotate(); so
-        is another 'w' block at any time. To keep readers going see replace().
+        'r' is for reading: a write raises SealedError, and the pages are read-only, unless a
+        writable buffer was exported before. 'rw' is for reading and writing. On a wiped arena
+        both raise WipedError. 'w' is for new content. Entering overwrites the content with
+        noise. Inside the block the arena counts as wiped. The view may be written piece by
+        piece, or handed to a call that fills a buffer: readinto, recv_into, decrypt_into.
+        Leaving a 'w' block normally makes the arena usable; an exception leaves noise. If the
+        content is usable, nobody may be reading it: exported buffers and open blocks are
+        waited for, up to timeout seconds as with rotate(), and then raise BufferError.
+        Another 'w' block raises BufferError at any time. replace() is the way that keeps
+        readers going.
 
-        A wipe while the block is open, by any thread or handler, is a WipedError at its
-        end: what was computed inside may have been computed from noise.
+        If any thread or handler wipes the arena while the block is open, the end of the block
+        raises WipedError: its results may come from noise.
 
-        The end restores the state before, sealed or not; blocks nest, and those of all
-        threads are counted. After it the view is dead (SealedError). Where a buffer is
-        still exported the pages stay open until it is released, which is a BufferError
-        unless another exception is in flight.
+        The end restores the state before, sealed or not. Blocks nest, and those of all
+        threads are counted. After the end the view is dead (SealedError). If a buffer is
+        still exported, the pages stay open until it is released, and the end raises
+        BufferError, unless another exception is in flight.
         """
     def expire(self, after: float | None, /, *, idle: bool = False, grace: float = 1.0) -> None:
         """Clear the arena that many seconds from now, or with idle from its last use.
 
-        A use is whatever reads, writes or lends the content, a block's begin and end; and
-        as long as a buffer is exported the arena is in use. An open() block is waited for
-        up to grace seconds; then the content is cleared regardless, and the block's end is
-        a WipedError. Blocks of a pool are not waited for. The clock runs on while the
-        machine sleeps (CLOCK_BOOTTIME; mach_continuous_time on macOS): what is due then is
-        cleared within a second of its waking. None cancels, and another call takes the place
-        of the one before. One thread serves all arenas of the process; a child by fork has
-        none of it. ValueError: after or grace is negative, infinite or no number of seconds.
+        A use is any operation that reads, writes or lends the content, and the begin and the
+        end of a block. While a buffer is exported, the arena is in use. An open() block is
+        waited for, up to grace seconds. Then the content is cleared regardless, and the end
+        of the block raises WipedError. Blocks of a pool are not waited for. The clock runs on
+        while the machine sleeps (CLOCK_BOOTTIME; mach_continuous_time on macOS). An arena
+        that was due meanwhile is cleared within a second after the machine wakes. None
+        cancels. Another call replaces the one before. One thread serves all arenas of the
+        process. A forked child has no such thread. ValueError: after or grace is negative,
+        infinite or no number of seconds.
         """
     def replace(self, source: ReadableBuffer, /, *, timeout: float = 0) -> None:
         """Put new content of the same size in place, whole.
 
-        It is built on fresh pages, or in a fresh cell of the pool, and then changes
-        places with the old: readers see the old or the new, never a mixture, and views
-        stay valid. A wiped arena is usable then, a sealed one stays sealed. Waits up to
-        timeout seconds, as rotate(), for exported buffers to be released and open()
-        blocks to end, then BufferError. ValueError: the source has another size; the
-        other errors are those of Arena() and rotate(). Then nothing changed.
+        It is built on fresh pages, or in a fresh cell of the pool, and then changes places
+        with the old. Readers see the old or the new, never a mixture. Views stay valid. A
+        wiped arena is usable afterwards, and a sealed one stays sealed. It waits up to
+        timeout seconds, as rotate() does, for exported buffers to be released and open()
+        blocks to end, and then raises BufferError. ValueError: the source has another size.
+        The other errors are those of Arena() and rotate(). After an error nothing has
+        changed.
         """
     def rotate(self, timeout: float = 0) -> None:
         """Move the content to fresh pages at another address, under new noise.
 
-        The old pages are wiped and made inaccessible, so that a stale pointer faults.
-        Views stay valid: they name a range, not an address. Waits up to timeout seconds
-        for exported buffers to be released and an open('w') block to end, then
-        BufferError; newcomers wait behind it meanwhile, except a thread that has a block
-        of the arena open. MemoryError or OSError: no new pages were to be had.
-        ProtectionError: they would protect less. WipedError: there is nothing to move.
-        Either way nothing changed.
+        The old pages are wiped and made inaccessible, so that a stale pointer faults. Views
+        stay valid: they name a range, not an address. It waits up to timeout seconds for
+        exported buffers to be released and an open('w') block to end, and then raises
+        BufferError. Meanwhile newcomers wait behind it, except a thread that has a block of
+        the arena open. MemoryError or OSError: there were no new pages. ProtectionError: the
+        new pages would protect less. WipedError: there is nothing to move. After an error
+        nothing has changed.
         """
     def seal(self, *, encrypt: bool | None = None, timeout: float = 0) -> None:
         """Make the pages inaccessible until open() opens them for a block.
 
-        Reading, comparing or exporting is a SealedError then, and a stray pointer
-        faults, which wipes everything. Clearing, closing, rotating and lockdown work.
+        Reading, comparing and exporting then raise SealedError. An access through a stray
+        pointer is a fault, which wipes everything. Clearing, closing, rotating and lockdown
+        work.
 
-        With encrypt=True the content is ChaCha20-Poly1305 (RFC 8439) in place, too,
-        while no block is open, under a key that BLAKE2b (RFC 7693) makes, each time, of
-        16 KiB of random bytes that are locked and that a wipe overwrites first; as
-        OpenSSH shields its keys. None: as configure(encrypt=) says, and what is sealed
-        already stays as it is. Where the lock limit is spent, what is encrypted gives its
-        lock to others: protection has no LOCK then, until a block locks it anew. Where
-        that fails the block works with a ProtectionWarning, and under a requirement of
-        LOCK it is a ProtectionError, and stays sealed. Ciphertext that was written to is
-        tampering, as with check(). ValueError: over 1 MiB. ProtectionError: the 16 KiB
-        cannot be locked.
+        With encrypt=True the content is also encrypted in place while no block is open, by
+        ChaCha20-Poly1305 (RFC 8439). BLAKE2b (RFC 7693) makes the key, each time, of 16 KiB
+        of random bytes. These are locked, and a wipe overwrites them first. OpenSSH shields
+        its keys so. With None it is as configure(encrypt=) says, and an arena that is sealed
+        already stays as it is. When the lock limit is reached, encrypted arenas give their
+        lock to others. protection then has no LOCK, until a block locks the pages again. If
+        that fails, the block works, with a ProtectionWarning; if LOCK is required, it raises
+        ProtectionError, and the arena stays sealed. Changed ciphertext is tampering, as with
+        check(). ValueError: over 1 MiB. ProtectionError: the 16 KiB cannot be locked.
 
-        Waits up to timeout seconds, as rotate(), for exported buffers and open() blocks,
-        then BufferError. ValueError: of a pool, which is sealed as a whole. MemoryError:
-        mprotect was refused. As memguard's and libsodium's mprotect_noaccess.
+        It waits up to timeout seconds, as rotate() does, for exported buffers and open()
+        blocks, and then raises BufferError. ValueError: the arena is of a pool, which is
+        sealed as a whole. MemoryError: mprotect was refused. It follows memguard, and
+        libsodium's mprotect_noaccess.
         """
     @property
     def address(self) -> int:
@@ -446,11 +452,11 @@ class Arena(_Secret):
 class ArenaView(_Secret):
     """A range of an Arena, as secret as the whole: what slicing and open() give.
 
-    It names the range rather than an address and so survives rotate(). It keeps its
-    arena alive, can be read, written and sliced as one, and fails as one when the
-    arena is wiped (WipedError), closed (ClosedError) or the parent's (ForkedError).
-    The view of an open('w') block is for writing: reading it is a WipedError, and
-    after the block anything but len() and repr() a SealedError.
+    It names the range rather than an address, and so survives rotate(). It keeps its
+    arena alive. It can be read, written and sliced as an arena can. It fails as an arena
+    does when that is wiped (WipedError), closed (ClosedError) or the parent's
+    (ForkedError). The view of an open('w') block is for writing: reading it raises
+    WipedError. After the block anything but len() and repr() raises SealedError.
 
     clear(view) overwrites the range; assigning to a view of the whole of a wiped
     arena makes it usable, as arena[:] = data does.
@@ -463,18 +469,19 @@ class ArenaView(_Secret):
 class Pool:
     """Many small secrets on few locked pages.
 
-    alloc(), random() and take() give Arenas that behave as any other. What they share
-    is the pages: those, not each arena, lie between guard pages, and are locked, kept
-    out of core files and child processes, and wiped together when the process dies of
-    a fatal signal. A canary of at least 8 bytes behind each arena, checked when it is
-    closed, rotated or checked, tells of writes past its end. A 32-byte secret takes 48
-    bytes of locked memory, where an Arena of its own takes a page.
+    alloc(), random() and take() give Arenas that behave as any other, but share pages.
+    The guard pages lie around the shared pages, not around each arena. The pages are
+    locked, kept out of core files and child processes, and wiped together when the
+    process dies of a fatal signal. Behind each arena lies a canary of at least 8 bytes.
+    It tells of writes past the end when the arena is closed, rotated or checked. A
+    32-byte secret takes 48 bytes of locked memory, where an Arena of its own takes a
+    page.
 
-    The pool grows as needed, and gives pages back as they fall empty, save for a few
-    kept for the next arena. Each arena keeps its pool alive; without a GIL one that
-    several threads used, and nobody closed, goes with the next cyclic collection. A closed arena's bytes
-    hold noise until another arena of the pool takes them; a stale pointer to them
-    faults only once the page went back.
+    The pool grows as needed. It gives empty pages back, except for a few that it keeps
+    for the next arena. Each arena keeps its pool alive. Without a GIL, a pool that
+    several threads used, and nobody closed, goes with the next cyclic collection. The
+    bytes of a closed arena hold noise until another arena of the pool takes them. A stale
+    pointer to them faults only after the page was given back.
 
     A context manager: leaving it closes the pool and all its arenas. Copying and
     pickling are TypeErrors. Raises MemoryError or OSError where the library cannot
@@ -508,13 +515,13 @@ class Pool:
     def open(self, mode: Literal["r", "rw", "w"], /) -> _OpenBlock[Pool]:
         """A context manager that opens all arenas, and yields the pool.
 
-        'r' reads, 'rw' and 'w' read, write, make and fill arenas; the pages are
-        read-only or writable. The end restores the state before; blocks nest, and those
-        of all threads are counted. Pages of arenas that are still exported, or being
-        filled, follow when that ends, which is a BufferError unless another exception is
-        in flight. WipedError at the end: a lockdown came while the block was open, or an
-        arena was cleared or closed whose buffer was exported, so that what was computed
-        inside may have been computed from noise.
+        'r' reads, 'rw' and 'w' read, write, make and fill arenas; the pages are read-only or
+        writable. The end restores the state before. Blocks nest, and those of all threads are
+        counted. If an arena is still exported or being filled, its pages follow when that
+        ends, and the end of the block raises BufferError, unless another exception is in
+        flight. WipedError at the end: results of the block may come from noise, because a
+        lockdown came while it was open, or an arena was cleared or closed whose buffer was
+        exported.
         """
     def random(
         self, size: SupportsIndex, /, *, require: Protection | None = None, name: str | None = None
@@ -638,12 +645,12 @@ def _answer_with(
 def arm(signals: Iterable[int] | None = None) -> None:
     """Install the fatal-signal handlers, outermost, for some signals or for all.
 
-    The first arena does so by itself for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT,
-    SIGSYS and SIGTRAP, and, where nobody handles or ignores them, for SIGQUIT,
-    SIGXCPU, SIGXFSZ, SIGTERM and SIGHUP. Any other whose default action ends the
-    process, SIGINT, SIGPIPE, SIGALRM, SIGUSR1 and real-time ones among them, ends it
-    unwiped unless it is armed here, which again leaves alone what somebody handles or
-    ignores, as Python does SIGINT and SIGPIPE.
+    The first arena does so by itself for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS
+    and SIGTRAP, and, where nobody handles or ignores them, for SIGQUIT, SIGXCPU, SIGXFSZ,
+    SIGTERM and SIGHUP. Other signals whose default action ends the process end it
+    unwiped, unless they are armed here: SIGINT, SIGPIPE, SIGALRM, SIGUSR1 and real-time
+    ones among them. Arming them also leaves alone what somebody handles or ignores, as
+    Python does SIGINT and SIGPIPE.
 
     ValueError: a signal that does not end the process, or cannot be handled; nothing
     was installed. OSError: sigaction failed, or more than seven other handlers took
@@ -701,14 +708,14 @@ def compare_digest(a: ReadableBuffer, b: ReadableBuffer, /) -> bool:
 def configure(*, secretmem: bool) -> bool:
     """Choose where arenas lie from now on, and whether sealing encrypts them.
 
-    secretmem, True by default: they lie in secretmem, where the kernel has it. Any in
-    use keeps the machine from hibernating: with False they lie in locked anonymous
-    memory. Arenas made before, and pages that a pool has already, stay what they are;
-    what is kept for the next ones is given back.
+    secretmem, True by default: arenas lie in secretmem, where the kernel has it.
+    Secretmem in use keeps the machine from hibernating. With False, arenas lie in locked
+    anonymous memory. Arenas that exist, and pages that a pool has, stay as they are.
+    Pages that are kept for later arenas are given back.
 
-    encrypt, False by default: every Arena.seal() encrypts, as seal(encrypt=True) does,
-    and that of a pool, which cannot, is a ValueError. The 16 KiB that the keys come of
-    are locked by this call, and stay until the process ends.
+    encrypt, False by default: with True every Arena.seal() encrypts, as
+    seal(encrypt=True) does. A pool cannot encrypt, so its seal() raises ValueError. This
+    call locks the 16 KiB of which the keys are made, until the process ends.
 
     Returns the previous setting, a bool; where both are given, both in that order.
     ProtectionError: the 16 KiB cannot be locked, or not be protected as required;
@@ -719,14 +726,14 @@ def configure(*, secretmem: bool) -> bool:
 def configure(*, encrypt: bool) -> bool:
     """Choose where arenas lie from now on, and whether sealing encrypts them.
 
-    secretmem, True by default: they lie in secretmem, where the kernel has it. Any in
-    use keeps the machine from hibernating: with False they lie in locked anonymous
-    memory. Arenas made before, and pages that a pool has already, stay what they are;
-    what is kept for the next ones is given back.
+    secretmem, True by default: arenas lie in secretmem, where the kernel has it.
+    Secretmem in use keeps the machine from hibernating. With False, arenas lie in locked
+    anonymous memory. Arenas that exist, and pages that a pool has, stay as they are.
+    Pages that are kept for later arenas are given back.
 
-    encrypt, False by default: every Arena.seal() encrypts, as seal(encrypt=True) does,
-    and that of a pool, which cannot, is a ValueError. The 16 KiB that the keys come of
-    are locked by this call, and stay until the process ends.
+    encrypt, False by default: with True every Arena.seal() encrypts, as
+    seal(encrypt=True) does. A pool cannot encrypt, so its seal() raises ValueError. This
+    call locks the 16 KiB of which the keys are made, until the process ends.
 
     Returns the previous setting, a bool; where both are given, both in that order.
     ProtectionError: the 16 KiB cannot be locked, or not be protected as required;
@@ -737,14 +744,14 @@ def configure(*, encrypt: bool) -> bool:
 def configure(*, secretmem: bool, encrypt: bool) -> tuple[bool, bool]:
     """Choose where arenas lie from now on, and whether sealing encrypts them.
 
-    secretmem, True by default: they lie in secretmem, where the kernel has it. Any in
-    use keeps the machine from hibernating: with False they lie in locked anonymous
-    memory. Arenas made before, and pages that a pool has already, stay what they are;
-    what is kept for the next ones is given back.
+    secretmem, True by default: arenas lie in secretmem, where the kernel has it.
+    Secretmem in use keeps the machine from hibernating. With False, arenas lie in locked
+    anonymous memory. Arenas that exist, and pages that a pool has, stay as they are.
+    Pages that are kept for later arenas are given back.
 
-    encrypt, False by default: every Arena.seal() encrypts, as seal(encrypt=True) does,
-    and that of a pool, which cannot, is a ValueError. The 16 KiB that the keys come of
-    are locked by this call, and stay until the process ends.
+    encrypt, False by default: with True every Arena.seal() encrypts, as
+    seal(encrypt=True) does. A pool cannot encrypt, so its seal() raises ValueError. This
+    call locks the 16 KiB of which the keys are made, until the process ends.
 
     Returns the previous setting, a bool; where both are given, both in that order.
     ProtectionError: the 16 KiB cannot be locked, or not be protected as required;
@@ -787,9 +794,9 @@ def fromhex(
 def harden() -> Hardening:
     """Let this process write no core files and be read by no other; a Hardening.
 
-    Core files are limited to 0, soft and hard, which children inherit. On Linux the
-    process becomes undumpable, until it runs another program or changes its user, so
-    call it after that; a fork of it stays so. On macOS ptrace may not attach.
+    Core files are limited to 0, soft and hard, and children inherit that. On Linux the
+    process also becomes undumpable, until it runs another program or changes its user. So
+    call this after the change. A fork stays undumpable. On macOS ptrace may not attach.
 
     What no longer works: core dumps; gdb -p, strace -p, py-spy and perf by the same
     user, and reading this process through /proc. On Linux the files of /proc/self
@@ -797,8 +804,8 @@ def harden() -> Hardening:
     or pagemap any more; maps, status, smaps and fd still work. A process that has
     CAP_SYS_PTRACE, as root's, can still do all of it, but reads no secretmem.
 
-    Never undone; harmless when repeated. What was refused raises nothing: it is told
-    by the answer, which is false then.
+    It cannot be undone, and may be repeated. A refusal raises nothing: the answer is then
+    false, and tells what was refused.
     """
 
 def hexlify(
@@ -812,24 +819,25 @@ def hexlify(
 def is_secure(object: ReadableBuffer, /) -> bool:
     """Whether the memory of a bytes-like object lies in a live arena.
 
-    True of arenas that are not closed, their views, and what shares their memory:
-    memoryviews, arrays made with frombuffer. TypeError: it has no buffer.
+    It is true of arenas that are not closed, of their views, and of objects that share
+    their memory, such as memoryviews and arrays made with frombuffer. TypeError: it has
+    no buffer.
     """
 
 def is_sheltered(object: object, /) -> bool:
     """Whether an object was made in a sheltered call, with the memory that its buffer
     shows, if it has one.
 
-    A list, tuple or dict made inside may lie outside, reused, with all that it refers
-    to inside.
+    Python reuses some lists, tuples and dicts: one that is made inside may lie outside,
+    while what it refers to lies inside.
     """
 
 def lockdown() -> int:
     """Wipe every arena of the process, write the marker 'L', and rekey.
 
-    Sealed and pooled ones too; what is exported holds noise. Returns how many arenas
-    were wiped; the process lives on, and arenas made later are not affected. OSError:
-    no entropy for the rekey, but all is wiped.
+    Sealed and pooled arenas are wiped too, and exported buffers then show noise. Returns
+    how many arenas were wiped. The process goes on, and arenas that are made later are
+    not affected. OSError: there was no entropy for the rekey, but all is wiped.
     """
 
 def random(
@@ -863,11 +871,11 @@ def set_lockdown_fd(fd: FileDescriptorLike | None, /) -> int | None:
     """Choose where the marker goes: a descriptor, an object with fileno(), or None for
     nowhere. Returns the previous one.
 
-    The marker is one byte: 'F' when a fatal signal has wiped all, one or more where
-    several threads fault together, 'L' from lockdown(). SIGTERM, SIGHUP and what was
-    armed besides the default signals write it only to a descriptor that was set. The
-    default is 2, standard error as it was when the library was imported, None if it was
-    closed; on a terminal a newline follows.
+    The marker is one byte: 'F' when a fatal signal has wiped all, 'L' from lockdown(). If
+    several threads fault together, there may be more than one 'F'. SIGTERM, SIGHUP and
+    signals that were armed besides the default ones write it only to a descriptor that
+    was set. The default is 2, standard error as it was when the library was imported, or
+    None if that was closed. On a terminal a newline follows.
 
     The descriptor stays the caller's. The file behind it is remembered: when the
     number is reused for another, nothing is written. OSError: not an open
@@ -878,11 +886,12 @@ def shelter(f: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
     """Call f and return what it returns; all memory that Python takes on this thread
     meanwhile comes from the vault: guarded, locked, left out of core files.
 
-    What is made there stays there until it is freed, wherever that is, and is
-    overwritten then; the stack below and the registers are cleared at the end. What is
-    copied later, outside, is ordinary memory. Not covered: threads that f starts,
-    buffers and containers made before, and what C libraries take from malloc, unless
-    under python -m secalloc run, with glibc. Follows Go's runtime/secret.Do.
+    An object that is made there stays there until it is freed, wherever that happens, and
+    is overwritten then. The stack below the call and the registers are cleared at its
+    end. Copies that are made later, outside, are ordinary memory. Not covered: threads
+    that f starts, buffers and containers made before, and memory that C libraries take
+    from malloc, except under python -m secalloc run with glibc. Follows Go's
+    runtime/secret.Do.
 
     TypeError: f cannot be called, or returns a generator or coroutine, which is closed;
     MemoryError, in f: no locked memory; ProtectionError and OSError as for Arena();
@@ -906,11 +915,11 @@ def take(
 def trim() -> None:
     """Give back the pages that are kept for the next arenas, those of pools too.
 
-    A closed arena's pages are kept, wiped and inaccessible, since the next one then
-    costs a tenth. Until they are given back they count against limits, and secretmem
-    keeps the machine from hibernating. They go by themselves when the last arena is
-    closed, unless the one before went within the last second; this call is for a
-    program that has used many in a row and will need none for a while.
+    The pages of a closed arena are kept, wiped and inaccessible, because the next arena
+    then costs a tenth. Until they are given back they count against limits, and secretmem
+    keeps the machine from hibernating. They are given back when the last arena is closed,
+    unless the one before went within the last second. Call this in a program that has
+    used many arenas in a row and will need none for a while.
     """
 
 def _census() -> list[

@@ -206,12 +206,12 @@ def read(  # noqa: PLR0913
 ) -> Arena:
     """A new Arena with the bytes of a file, pipe or socket, to its end or exactly size.
 
-    Unbuffered: the kernel writes straight into arenas, or where it cannot (O_DIRECT, FUSE with
-    direct I/O) into a locked page that is wiped after. With a size, or of a regular file, it
-    takes no more locked memory than the content, else up to twice as much for a moment, and with
-    max_size never more than twice that. A path is opened and closed again; a descriptor is read
-    from where it stands and left open. strip leaves off one line end at the end, LF or CR LF,
-    as editors and echo put it there. require and name are as for Arena().
+    It is unbuffered: the kernel writes straight into arenas. If it cannot (O_DIRECT, FUSE with
+    direct I/O), it writes into a locked page that is wiped afterwards. A regular file, or a
+    read with a size, takes no more locked memory than the content. Anything else takes up to
+    twice as much for a moment; with max_size, never more than twice that. A path is opened and
+    closed again. A descriptor is read from its position and left open. strip drops one line end
+    at the end, LF or CR LF, as editors and echo write it. require and name are as for Arena().
 
     Raises what opening and reading raise (FileNotFoundError, IsADirectoryError,
     BlockingIOError), EOFError if there is less than size, ValueError if there is more than
@@ -355,10 +355,11 @@ def _move(aside: str, target: str | bytes, exclusive: bool) -> None:
 def write(path: Path, data: object, *, mode: int = 0o600, exclusive: bool = False) -> None:
     """Write a secret to a file, whole: the bytes of an arena, a view or any bytes-like object.
 
-    Unbuffered, to a new file beside its place, which is synced and then renamed over it: who
-    reads the path finds the old or the new, and on any error the old file stays, and nothing
-    else. A symbolic link is followed first. The file has exactly that mode, whatever the umask,
-    and this process's owner. With exclusive a file that is there is a FileExistsError.
+    It writes, unbuffered, to a new file in the same folder, syncs that, and then renames it
+    over the path. A reader of the path finds the old or the new content. After an error the old
+    file is there, and nothing else. A symbolic link is followed first. The file has exactly
+    that mode, whatever the umask, and this process's owner. With exclusive, an existing file
+    raises FileExistsError.
 
     Raises what opening, writing and renaming raise (FileNotFoundError: no such folder;
     IsADirectoryError, PermissionError, ENOSPC); OSError with EBUSY: a mount point, as a

@@ -46,9 +46,9 @@ def sheltered(
 ) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a function so that every call of it is a shelter() call.
 
-    As `@sheltered`, or with options: `fork=False` has os.fork raise a RuntimeError as long as
-    objects of such calls live, since a forked child gets a copy of each. Errors as of
-    shelter().
+    Use it as `@sheltered`, or with options. With `fork=False`, os.fork raises RuntimeError as
+    long as objects of such calls live, because a forked child would get a copy of each. The
+    errors are those of shelter().
     """
 
     def decorate(f: Callable[P, R]) -> Callable[P, R]:

@@ -31,10 +31,10 @@ __all__ = ["LockdownChannel", "LockdownChild", "LockdownEvent", "LockdownKind"]
 class LockdownChannel(_Waiter[LockdownEvent]):
     """Where a parent hears of the wipes of its children, each with an end of its own.
 
-    Give each child an end with popen_args() or child(); then wait(), iterate, `async for`,
-    on_event(), or watch fileno(). An event goes to one of those who wait. Thread-safe. A
-    context manager: leaving it closes the channel. In a forked child it raises ForkedError;
-    after close(), ClosedError.
+    Give each child an end with popen_args() or child(). Then hear of it by wait(), `for`,
+    `async for`, on_event() or fileno(). If several wait, each event goes to one of them.
+    Thread-safe. A context manager: leaving it closes the channel. In a forked child it raises
+    ForkedError; after close(), ClosedError.
     """
 
     _watch = Watch.__new__(Watch)  # a closed one, until all is there
@@ -68,11 +68,12 @@ class LockdownChannel(_Waiter[LockdownEvent]):
         """A new child's ends, to be passed on with popen_args(), fds and env, or as an
         argument of a multiprocessing.Process.
 
-        `secrets`: what the child may get with adopt(name), once each, until `timeout`
-        seconds (None: no limit) after its start. `uses`: how many processes may come with these
-        ends (None: any number), one after another or at once; each gets every secret, and is
-        heard of by itself. `any_namespace`: also where another PID namespace hides which process
-        it is. OSError: no descriptors are left. ValueError, WipedError: a closed or wiped arena.
+        `secrets` are what the child may get with adopt(name), once each, until `timeout`
+        seconds after its start (None: no limit). `uses` says how many processes may come with
+        these ends, one after another or at once (None: any number). Each of them gets every
+        secret, and is heard of separately. With `any_namespace` a process is served, too, whose
+        number another PID namespace hides. OSError: no descriptors are left. ValueError,
+        WipedError: a closed or wiped arena.
         """
         if uses is not None and (not isinstance(uses, int) or isinstance(uses, bool)):
             raise TypeError(f"uses is a number of processes, or None, not {type(uses)!r}")
@@ -109,11 +110,12 @@ class LockdownChannel(_Waiter[LockdownEvent]):
         timeout: float | None = None,
         any_namespace: bool = False,
     ) -> LockdownChild:
-        """What workers that another library starts are given, as an argument or by fork: each
-        calls its install(), and then adopt().
+        """An object for workers that another library starts, passed as an argument or by fork.
+        Each worker calls its install(), and then adopt().
 
-        As child(), for any number of processes and any time. Keep what it returns as long as
-        workers are started; it can be pickled while multiprocessing starts one.
+        It is like child(), for any number of processes and without a time limit. Keep the
+        result as long as workers may be started. It can be pickled while multiprocessing starts
+        one.
         """
         return self.child(
             name, secrets=secrets, timeout=timeout, uses=None, any_namespace=any_namespace
@@ -278,8 +280,8 @@ class LockdownChannel(_Waiter[LockdownEvent]):
         """Call `callback` with each event, on a daemon thread of its own, until the channel
         is closed; returns the thread.
 
-        What the callback raises goes to threading.excepthook, and the thread goes on. TypeError:
-        it cannot be called.
+        An exception in the callback goes to threading.excepthook, and the thread goes on.
+        TypeError: it cannot be called.
         """
         if not callable(callback):
             raise TypeError(f"a callback is a callable, not {type(callback)!r}")

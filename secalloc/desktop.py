@@ -193,13 +193,13 @@ class SessionLock:
 def lock_on(*reasons: str, callback: Callable[[str], object] | None = None) -> SessionLock:
     """Lock down when the session is about to sleep, is locked or ends.
 
-    Reasons are "suspend", "screen-lock", "logout" and "shutdown"; none given: all of them. logind
-    tells of them over the system bus, and waits with sleep and shutdown until the wipe is done, by
-    a delay inhibitor. The marker goes to a descriptor that was set, never to the default one.
+    The reasons are "suspend", "screen-lock", "logout" and "shutdown". Without any, all of them
+    count. logind announces them on the system bus. A delay inhibitor makes sleep and shutdown
+    wait for the wipe. The marker goes to a descriptor that was set, never to the default one.
 
-    callback(reason) is called after each lockdown, on a thread of its own. Where the bus is lost it
-    is called with "bus-lost" first, and a lockdown follows unless it returns False; then nothing
-    is heard any more.
+    callback(reason) is called after each lockdown, on a thread of its own. If the bus is lost,
+    it is called with "bus-lost" first, and a lockdown follows unless it returns False. After
+    that nothing is announced any more.
 
     Returns a context manager, whose close() ends it. Needs Linux and dbus-fast, which the extra
     secalloc[desktop] brings: NotImplementedError, ModuleNotFoundError. OSError: no bus, no logind,

@@ -82,18 +82,21 @@ class PathBlock(_Block):
 def pipe(arena: Arena | ArenaView) -> PipeBlock:
     """A block with a descriptor from which the content can be read once, to its end.
 
-    For programs that take a secret by a descriptor: openssl -passin fd:N, gpg --passphrase-fd N,
-    or subprocess.Popen(..., stdin=fd). No child has it but one that gets it by pass_fds or stdin:
-    it is closed by exec, and by os.fork in the child. It is closed at the end of the block.
+    For programs that take a secret by a descriptor: openssl -passin fd:N, gpg --passphrase-fd
+    N, or subprocess.Popen(..., stdin=fd). A child has it only if it gets it by pass_fds or
+    stdin: exec closes it, and so does os.fork in the child. It is closed at the end of the
+    block.
 
-    What the pipe does not take at once, usually 64 KiB, is fed by a thread, and until then the
-    arena is open for reading, as in arena.open('r'). What nobody read is read back and wiped at
-    the end of the block, which waits for nobody; `unread` of what pipe() returned says how many
-    bytes that were. The kernel frees a pipe's pages without overwriting them.
+    A pipe usually takes 64 KiB at once. A thread feeds the rest, and until then the arena is
+    open for reading, as in arena.open('r'). At the end of the block, bytes that nobody read are
+    read back and wiped; the end does not wait for a reader. `unread` of the object that pipe()
+    returned says how many bytes these were. The kernel frees a pipe's pages without overwriting
+    them.
 
-    A sealed arena is opened for as long as it takes; in a sealed pool it is a SealedError.
-    WipedError, also at the end of the block, where a wipe overtook it; ValueError if it is closed;
-    TypeError: neither an Arena nor a view; OSError: no descriptor, or no thread, is to be had.
+    A sealed arena is opened for as long as that takes. An arena in a sealed pool raises
+    SealedError. WipedError: it is wiped, or a wipe came during the block, whose end then raises
+    it; ValueError if it is closed; TypeError: neither an Arena nor a view; OSError: no
+    descriptor, or no thread, is to be had.
     """
     return PipeBlock(arena, False)
 
@@ -101,15 +104,17 @@ def pipe(arena: Arena | ArenaView) -> PipeBlock:
 def as_path(arena: Arena | ArenaView, *, seekable: bool = False) -> PathBlock:
     """A block with a path under /dev/fd, where the content can be read.
 
-    For what insists on a path: ssl.SSLContext.load_cert_chain(cert, path), curl --config. The path
-    is this process's. A child reads it, too, that gets path.fds by pass_fds, as the same user. It
-    is a pipe, as pipe() has it: read once, from its beginning to its end.
+    For calls and programs that insist on a path: ssl.SSLContext.load_cert_chain(cert, path),
+    curl --config. The path is valid in this process. A child of the same user can read it, too,
+    if it gets path.fds by pass_fds. It is a pipe, as pipe() makes one: it can be read once,
+    from its beginning to its end.
 
-    seekable=True: a file in memory, of mode 0400, that can be read again, from anywhere, and that
-    is a regular file to those who look. It holds a copy, locked if that is to be had. The copy is
-    an arena of its own: overwritten at the end of the block, by a lockdown and by the handler of
-    fatal signals, even while others have it open. It is no secretmem. Nobody can write to it
-    (before Linux 5.1 this user can). On macOS, which has no such file, it is a NotImplementedError.
+    With seekable=True it is a file in memory, of mode 0400. It is a regular file, and can be
+    read again and from any place. It holds a copy, which is locked if the limit allows. The
+    copy is an arena of its own: it is overwritten at the end of the block, by a lockdown and by
+    the handler of fatal signals, even while others have it open. It is not secretmem. Nobody
+    can write to it (before Linux 5.1 this user can). macOS has no such file:
+    NotImplementedError.
 
     Raises what pipe() does; FileNotFoundError where /proc is not mounted; ProtectionError where
     a protection is required that the copy cannot have, as SECRETMEM.

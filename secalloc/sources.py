@@ -71,15 +71,15 @@ def getenv(  # noqa: PLR0913
 ) -> object:
     """Take a variable out of the environment: a new Arena with its value, and it is gone.
 
-    Copied from the C environment. Its bytes there are overwritten, in each entry of that name,
-    and so are those that the kernel shows in the process's environ file, where the variable was
-    set anew or removed before, too; as is the copy that os.environ kept, unless the program
-    holds a reference to it or it is of length 1 or less; and the name is removed from
-    os.environ. With consume=False all is left as it is. Where there is no such variable: default,
-    or with required a KeyError.
-    Copies that the program made by os.environ[variable] are its own, and those of values that it
-    had set before the C library's. ValueError: the variable's name is empty, or has '=' or NUL
-    in it. require and name are as for Arena(). As os.environ.pop.
+    The value is copied from the C environment. Its bytes there are then overwritten, in each
+    entry of that name. So are the bytes that the kernel shows in the process's environ file,
+    even if the variable was set again or removed before. The copy in os.environ is overwritten,
+    too, unless the program holds a reference to it or its length is 0 or 1. The name is removed
+    from os.environ. With consume=False all is left as it is. If there is no such variable, the
+    result is default; with required it is a KeyError. Copies that the program made by
+    os.environ[variable] stay, and so do copies that the C library kept of earlier values.
+    ValueError: the variable's name is empty, or has '=' or NUL in it. require and name are as
+    for Arena(). As os.environ.pop.
     """
     if not isinstance(variable, str | bytes):
         raise TypeError(f"a variable's name is a str or bytes, not {type(variable).__name__}")
@@ -159,10 +159,10 @@ def credential(  # noqa: PLR0913
 ) -> Arena | None:
     """A new Arena with a secret from where services get theirs, by the name of its file.
 
-    Looked for in $CREDENTIALS_DIRECTORY (systemd), then in /run/secrets (Docker, Podman,
-    Kubernetes where it is mounted there), then in each folder of SECALLOC_CREDENTIALS, which are
-    separated as in PATH. In a process of raised privileges (AT_SECURE) the environment is not
-    looked at. strip leaves off one line end, as read(); require and name are as for Arena().
+    It is looked for in $CREDENTIALS_DIRECTORY (systemd), then in /run/secrets (Docker, Podman,
+    Kubernetes if it is mounted there), then in each folder of SECALLOC_CREDENTIALS, separated
+    as in PATH. A process of raised privileges (AT_SECURE) ignores these variables. strip drops
+    one line end, as read() does. require and name are as for Arena().
 
     FileNotFoundError: there is none, and the error says where it was looked for; with
     required=False None. IsADirectoryError, PermissionError. ValueError: a name that is empty,

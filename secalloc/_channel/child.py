@@ -152,10 +152,10 @@ class Record:
 class LockdownChild:
     """One child of a LockdownChannel: what it is given at its start, and who it is later.
 
-    Made by LockdownChannel.child() alone. Leaving its with block, release(), or dropping it
-    closes the parent's copy of the ends, as does waiting on the channel in the thread that
-    made it; only then can the parent see that the child is gone. Two are equal if
-    they stand for the same child.
+    Made by LockdownChannel.child() alone. The parent's copy of the ends is closed when its with
+    block ends, by release(), when it is dropped, and when the thread that made it waits on the
+    channel. Only then can the parent see that the child is gone. Two are equal if they stand
+    for the same child.
     """
 
     __slots__ = ("__weakref__", "_copy", "_record")
@@ -219,9 +219,9 @@ class LockdownChild:
         """Offer a secret to a child that runs, in place of one by that name or besides: its
         adopt(name) returns it, and its on_offer() callbacks are told.
 
-        To all processes that these ends are for, later ones too, or to the one that an event
-        names. It is on offer for `timeout` seconds (None: no limit), and the arena must stay as
-        it is so long, or until ADOPTED tells that it is not needed any more. ValueError: the
+        It goes to all processes that these ends are for, later ones too, or to the one that an
+        event names. It is on offer for `timeout` seconds (None: no limit). Leave the arena as
+        it is for that time, or until ADOPTED tells that it is no longer needed. ValueError: the
         child is gone, was made without `secrets`, or the arena is closed. WipedError: it is
         wiped.
         """

@@ -99,13 +99,14 @@ def adopt(
 ) -> Arena:
     """The secret that the parent offers this process by that name, as a new Arena.
 
-    The copy is this process's own. Each can be adopted once, and again when the parent gives a
-    new one by that name. With `size` in bytes any other size is refused, and can be adopted
-    still. AdoptError: see its reason; also where this process was given no secrets. ForkedError:
-    they were given to the process that this one was forked from. MemoryError, ProtectionError:
-    as for Arena(size), and the secret can be adopted still; require and name too are as there.
-    TimeoutError: the parent did not answer within `timeout` seconds. ValueError: a name of more
-    than 255 bytes, or a timeout that is endless or not above 0.
+    The copy is this process's own. Each secret can be adopted once, and again when the parent
+    gives a new one of that name. With `size`, in bytes, a secret of another size is refused,
+    and stays on offer. AdoptError: its reason tells why; it is raised, too, if this process was
+    given no secrets. ForkedError: they were given to the process that this one was forked from.
+    MemoryError, ProtectionError: as for Arena(size), and the secret stays on offer. require and
+    name are as for Arena(), too. TimeoutError: the parent did not answer within `timeout`
+    seconds. ValueError: a name of more than 255 bytes, or a timeout that is endless or not
+    above 0.
     """
     asked = wire.name_bytes(offered)
     if not 0 < timeout < math.inf:
@@ -264,10 +265,11 @@ def on_offer(callback: Callable[[str], object]) -> Thread:
     """Call `callback` with the name of each secret that the parent offers this process, on a
     daemon thread of its own, until the parent or the channel is gone; returns the thread.
 
-    Also with the names of those that it offers already, and this process has not adopted. What
-    the callback raises goes to threading.excepthook, and the thread goes on. It is not called
-    again for the same: what it did not adopt can be adopted still, and the next on_offer() names
-    it. TypeError: it cannot be called. AdoptError, ForkedError, TimeoutError: as adopt().
+    It is called, too, for secrets that are on offer already and that this process has not
+    adopted. An exception in the callback goes to threading.excepthook, and the thread goes on.
+    The callback is not called again for the same offer: a secret that it did not adopt stays on
+    offer, and the next on_offer() names it. TypeError: it cannot be called. AdoptError,
+    ForkedError, TimeoutError: as adopt().
     """
     import threading  # noqa: PLC0415 - as a channel has; who only adopts can do without
 

@@ -116,13 +116,13 @@ def getpass(  # noqa: PLR0913
     """A new Arena with a line that a person types, echo off: UTF-8 bytes, no newline.
 
     Reads the terminal itself, byte by byte into the arena; the prompt goes there too, or to
-    stream. Lines may be of any length. The keys that erase a character, a word or the line,
-    that quote the next one, interrupt, suspend and end the input are those that the terminal
-    has set; Backspace and Delete both erase. The echo is on again however it ends: by Enter,
+    stream. Lines may be of any length. The terminal's own settings say which keys erase a
+    character, a word or the line, quote the next key, interrupt, suspend and end the input.
+    Backspace and Delete both erase. The echo is put on again however the call ends: by Enter,
     Ctrl-C (KeyboardInterrupt), Ctrl-D on an empty line (EOFError), an exception from a signal
-    handler, a signal that ends the process, or the interpreter's end on another thread; but not
-    by SIGKILL or os._exit. It is on while the process is stopped (Ctrl-Z), and the line begins
-    anew when that goes on.
+    handler, a signal that ends the process, or the interpreter's end on another thread. SIGKILL
+    and os._exit are the exceptions. While the process is stopped (Ctrl-Z) the echo is on, and
+    the line begins anew when the process goes on.
 
     With confirm it is asked for twice, and ValueError where the two differ. echo_char, one
     printable ASCII character as in Python 3.14, is shown for each character that is typed, and
@@ -130,9 +130,9 @@ def getpass(  # noqa: PLR0913
 
     Without a terminal the line comes from standard input, with a GetPassWarning, after what
     sys.stdin has read ahead. In a notebook the front end asks, in a field that hides what is
-    typed. What comes by way of sys.stdin's buffer, of another object in its place or of a front
-    end was in ordinary memory before. OSError: another thread is at it. As getpass.getpass,
-    which gives a str.
+    typed. Input that comes through sys.stdin's buffer, through another object in its place or
+    from a front end was in ordinary memory before. OSError: another thread is asking. As
+    getpass.getpass, which gives a str.
     """
     if not isinstance(prompt, str):
         raise TypeError(f"a prompt is a str, not {type(prompt).__name__}")

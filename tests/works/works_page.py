@@ -11,33 +11,33 @@ Groups = dict[str, tuple[str, list[Row]]]
 
 HEAD = """# What works with an arena
 
-Tried out by `make works-with`, which writes this page; tests fail where a row changes. `x` is an
-arena of 32 bytes, `w` one that is filled. Each call ran in a process of its own, whose parent then
-looked through all its writable memory but the arena, for either half of the secret as it is, in
-hexadecimal, base64, UTF-16, as an int's digits and as a HMAC pad. (Key schedules and hash states
-are not looked for.)
+`make works-with` tries these calls and writes this page. A test fails if a row changes. `x` is an
+arena of 32 bytes, and `w` is one that gets filled. Each call ran in a process of its own. Its
+parent then searched all of that process's writable memory, except the arena, for either half of the
+secret: as it is, in hexadecimal, base64 and UTF-16, as an int's digits and as a HMAC pad. (It did
+not search for key schedules and hash states.)
 
-- **takes**: what it takes, best first: the arena itself (or a view of it), only a
-  `memoryview(x)`, or only a bytearray, bytes or str, and so a copy. *Mistakes* names what it
-  takes without an error and silently turns into something else, mostly the repr.
-- **copies**: what was found while the result was alive, and after it was dropped. Where a copy is
-  unavoidable before the call there is none to look for: `-`.
-- **errors**: what it raises where it refuses an arena; else, what it raises for one that is wiped,
-  sealed. *ours* is `WipedError`, `SealedError`; some replace these by their own, and never get
-  the bytes.
-- **sheltered**: what a [sheltered call](shelter.md) leaves on ordinary memory, of those that leave
-  copies else: what they insist on was made of the arena inside. After a stroke, what is left under
-  `python -m secalloc run`. Tried with {sheltered}.
-- **wiped later**: what a key object made from an arena does once the arena is wiped.
+- **takes**: what the call accepts, best first: the arena itself (or a view of it), only a
+  `memoryview(x)`, or only a bytearray, bytes or str, which is a copy. *Mistakes* names what it
+  accepts without an error but turns into something else, mostly the repr.
+- **copies**: what was found while the result was alive, and after it was dropped. `-` means that
+  the call needs a copy beforehand, so there was nothing to search for.
+- **errors**: what the call raises if it refuses an arena, or else what it raises for a wiped and
+  for a sealed one. *ours* stands for `WipedError` and `SealedError`. Some calls replace these by
+  errors of their own, and never get the bytes.
+- **sheltered**: what a [sheltered call](shelter.md) leaves on ordinary memory. It is told of calls
+  that leave copies otherwise; the object that they insist on was made inside. Behind the slash is
+  what is left under `python -m secalloc run`. Tried with {sheltered}.
+- **wiped later**: what a key object that was made from an arena does after the arena is wiped.
 
-What is left after a call can depend on the allocator, and on what reuses the memory: *none* means
-that several looks found nothing, *by chance* that they disagreed. This was {machine}.
+What is left after a call can depend on the allocator, and on what reuses the memory. *none* means
+that several searches found nothing, and *by chance* that they disagreed. This was {machine}.
 
-Some of it is Python's to say, and no row's: where `b` is a bytearray, `b += x` makes a new arena of
-both and binds the name to that, and the bytearray stays as it was. `b[i:j] = x` is a TypeError that
-speaks of iterables, as an arena has `__int__` (which refuses: without it `int(x)` would print the
-content in its error). An error that is the name of a signal is a fault: CPython read past the end
-of what it was given, where an arena has a guard page.
+Some facts are Python's, and belong to no row. If `b` is a bytearray, `b += x` makes a new arena of
+both and binds the name to it; the bytearray stays as it was. `b[i:j] = x` raises a TypeError that
+speaks of iterables, because an arena has `__int__`. (That refuses; without it, `int(x)` would print
+the content in its error.) An error that is the name of a signal is a fault: CPython read past the
+end of its input, where an arena has a guard page.
 """
 
 

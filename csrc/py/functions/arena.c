@@ -119,9 +119,11 @@ PyMethodDef py_arena_functions[] = {
                "alone, as hmac.compare_digest.\n\n"
                "A str is a TypeError; an arena that cannot be read raises what reading it does.")},
     {"is_secure", is_secure, METH_O,
-     PyDoc_STR("is_secure(object, /)\n--\n\n"
-               "Whether the memory of a bytes-like object lies in a live arena.\n\n"
-               "True of arenas that are not closed, their views, and what shares their memory:\n"
-               "memoryviews, arrays made with frombuffer. TypeError: it has no buffer.")},
+     PyDoc_STR(
+         "is_secure(object, /)\n--\n\n"
+         "Whether the memory of a bytes-like object lies in a live arena.\n\n"
+         "It is true of arenas that are not closed, of their views, and of objects that share\n"
+         "their memory, such as memoryviews and arrays made with frombuffer. TypeError: it has\n"
+         "no buffer.")},
     {NULL, NULL, 0, NULL},
 };

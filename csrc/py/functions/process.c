@@ -171,19 +171,19 @@ PyMethodDef py_process_functions[] = {
      PyDoc_STR(
          "lockdown()\n--\n\n"
          "Wipe every arena of the process, write the marker 'L', and rekey.\n\n"
-         "Sealed and pooled ones too; what is exported holds noise. Returns how many arenas\n"
-         "were wiped; the process lives on, and arenas made later are not affected. OSError:\n"
-         "no entropy for the rekey, but all is wiped.")},
+         "Sealed and pooled arenas are wiped too, and exported buffers then show noise. Returns\n"
+         "how many arenas were wiped. The process goes on, and arenas that are made later are\n"
+         "not affected. OSError: there was no entropy for the rekey, but all is wiped.")},
     {"arm", (PyCFunction)(void (*)(void))arm, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR(
          "arm(signals=None)\n--\n\n"
          "Install the fatal-signal handlers, outermost, for some signals or for all.\n\n"
-         "The first arena does so by itself for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT,\n"
-         "SIGSYS and SIGTRAP, and, where nobody handles or ignores them, for SIGQUIT,\n"
-         "SIGXCPU, SIGXFSZ, SIGTERM and SIGHUP. Any other whose default action ends the\n"
-         "process, SIGINT, SIGPIPE, SIGALRM, SIGUSR1 and real-time ones among them, ends it\n"
-         "unwiped unless it is armed here, which again leaves alone what somebody handles or\n"
-         "ignores, as Python does SIGINT and SIGPIPE.\n\n"
+         "The first arena does so by itself for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS\n"
+         "and SIGTRAP, and, where nobody handles or ignores them, for SIGQUIT, SIGXCPU, SIGXFSZ,\n"
+         "SIGTERM and SIGHUP. Other signals whose default action ends the process end it\n"
+         "unwiped, unless they are armed here: SIGINT, SIGPIPE, SIGALRM, SIGUSR1 and real-time\n"
+         "ones among them. Arming them also leaves alone what somebody handles or ignores, as\n"
+         "Python does SIGINT and SIGPIPE.\n\n"
          "ValueError: a signal that does not end the process, or cannot be handled; nothing\n"
          "was installed. OSError: sigaction failed, or more than seven other handlers took\n"
          "turns with ours on one signal.")},
@@ -195,24 +195,25 @@ PyMethodDef py_process_functions[] = {
      PyDoc_STR(
          "configure(*, secretmem=..., encrypt=...)\n--\n\n"
          "Choose where arenas lie from now on, and whether sealing encrypts them.\n\n"
-         "secretmem, True by default: they lie in secretmem, where the kernel has it. Any in\n"
-         "use keeps the machine from hibernating: with False they lie in locked anonymous\n"
-         "memory. Arenas made before, and pages that a pool has already, stay what they are;\n"
-         "what is kept for the next ones is given back.\n\n"
-         "encrypt, False by default: every Arena.seal() encrypts, as seal(encrypt=True) does,\n"
-         "and that of a pool, which cannot, is a ValueError. The 16 KiB that the keys come of\n"
-         "are locked by this call, and stay until the process ends.\n\n"
+         "secretmem, True by default: arenas lie in secretmem, where the kernel has it.\n"
+         "Secretmem in use keeps the machine from hibernating. With False, arenas lie in locked\n"
+         "anonymous memory. Arenas that exist, and pages that a pool has, stay as they are.\n"
+         "Pages that are kept for later arenas are given back.\n\n"
+         "encrypt, False by default: with True every Arena.seal() encrypts, as\n"
+         "seal(encrypt=True) does. A pool cannot encrypt, so its seal() raises ValueError. This\n"
+         "call locks the 16 KiB of which the keys are made, until the process ends.\n\n"
          "Returns the previous setting, a bool; where both are given, both in that order.\n"
          "ProtectionError: the 16 KiB cannot be locked, or not be protected as required;\n"
          "nothing changed.")},
     {"trim", trim, METH_NOARGS,
-     PyDoc_STR("trim()\n--\n\n"
-               "Give back the pages that are kept for the next arenas, those of pools too.\n\n"
-               "A closed arena's pages are kept, wiped and inaccessible, since the next one then\n"
-               "costs a tenth. Until they are given back they count against limits, and secretmem\n"
-               "keeps the machine from hibernating. They go by themselves when the last arena is\n"
-               "closed, unless the one before went within the last second; this call is for a\n"
-               "program that has used many in a row and will need none for a while.")},
+     PyDoc_STR(
+         "trim()\n--\n\n"
+         "Give back the pages that are kept for the next arenas, those of pools too.\n\n"
+         "The pages of a closed arena are kept, wiped and inaccessible, because the next arena\n"
+         "then costs a tenth. Until they are given back they count against limits, and secretmem\n"
+         "keeps the machine from hibernating. They are given back when the last arena is closed,\n"
+         "unless the one before went within the last second. Call this in a program that has\n"
+         "used many arenas in a row and will need none for a while.")},
     {"require", require, METH_O,
      PyDoc_STR("require(protection, /)\n--\n\n"
                "Make every arena from now on have these Protection flags, or not be made.\n\n"

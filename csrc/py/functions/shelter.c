@@ -230,11 +230,12 @@ PyMethodDef py_shelter_functions[] = {
          "shelter(f, /, *args, **kwargs)\n--\n\n"
          "Call f and return what it returns; all memory that Python takes on this thread\n"
          "meanwhile comes from the vault: guarded, locked, left out of core files.\n\n"
-         "What is made there stays there until it is freed, wherever that is, and is\n"
-         "overwritten then; the stack below and the registers are cleared at the end. What is\n"
-         "copied later, outside, is ordinary memory. Not covered: threads that f starts,\n"
-         "buffers and containers made before, and what C libraries take from malloc, unless\n"
-         "under python -m secalloc run, with glibc. Follows Go's runtime/secret.Do.\n\n"
+         "An object that is made there stays there until it is freed, wherever that happens, and\n"
+         "is overwritten then. The stack below the call and the registers are cleared at its\n"
+         "end. Copies that are made later, outside, are ordinary memory. Not covered: threads\n"
+         "that f starts, buffers and containers made before, and memory that C libraries take\n"
+         "from malloc, except under python -m secalloc run with glibc. Follows Go's\n"
+         "runtime/secret.Do.\n\n"
          "TypeError: f cannot be called, or returns a generator or coroutine, which is closed;\n"
          "MemoryError, in f: no locked memory; ProtectionError and OSError as for Arena();\n"
          "NotImplementedError: a free-threaded Python, or one whose allocators cannot be\n"
@@ -244,8 +245,8 @@ PyMethodDef py_shelter_functions[] = {
          "is_sheltered(object, /)\n--\n\n"
          "Whether an object was made in a sheltered call, with the memory that its buffer\n"
          "shows, if it has one.\n\n"
-         "A list, tuple or dict made inside may lie outside, reused, with all that it refers\n"
-         "to inside.")},
+         "Python reuses some lists, tuples and dicts: one that is made inside may lie outside,\n"
+         "while what it refers to lies inside.")},
     {"_forbid_fork", forbid_fork, METH_NOARGS, NULL},
     {"_forbids_fork", forbids_fork, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -213,18 +213,19 @@ PyMethodDef py_survey_functions[] = {
          "status()\n--\n\n"
          "What holds at this moment, as a Status: a named tuple. Before the first arena, too.")},
     {"harden", harden, METH_NOARGS,
-     PyDoc_STR("harden()\n--\n\n"
-               "Let this process write no core files and be read by no other; a Hardening.\n\n"
-               "Core files are limited to 0, soft and hard, which children inherit. On Linux the\n"
-               "process becomes undumpable, until it runs another program or changes its user, so\n"
-               "call it after that; a fork of it stays so. On macOS ptrace may not attach.\n\n"
-               "What no longer works: core dumps; gdb -p, strace -p, py-spy and perf by the same\n"
-               "user, and reading this process through /proc. On Linux the files of /proc/self\n"
-               "belong to root: an ordinary user's process cannot open its own mem, environ, auxv\n"
-               "or pagemap any more; maps, status, smaps and fd still work. A process that has\n"
-               "CAP_SYS_PTRACE, as root's, can still do all of it, but reads no secretmem.\n\n"
-               "Never undone; harmless when repeated. What was refused raises nothing: it is told\n"
-               "by the answer, which is false then.")},
+     PyDoc_STR(
+         "harden()\n--\n\n"
+         "Let this process write no core files and be read by no other; a Hardening.\n\n"
+         "Core files are limited to 0, soft and hard, and children inherit that. On Linux the\n"
+         "process also becomes undumpable, until it runs another program or changes its user. So\n"
+         "call this after the change. A fork stays undumpable. On macOS ptrace may not attach.\n\n"
+         "What no longer works: core dumps; gdb -p, strace -p, py-spy and perf by the same\n"
+         "user, and reading this process through /proc. On Linux the files of /proc/self\n"
+         "belong to root: an ordinary user's process cannot open its own mem, environ, auxv\n"
+         "or pagemap any more; maps, status, smaps and fd still work. A process that has\n"
+         "CAP_SYS_PTRACE, as root's, can still do all of it, but reads no secretmem.\n\n"
+         "It cannot be undone, and may be repeated. A refusal raises nothing: the answer is then\n"
+         "false, and tells what was refused.")},
     {"_census", census, METH_NOARGS,
      PyDoc_STR("What lives in the vault, as tuples of the fields of secalloc.map.Pages.")},
     {"_census_names", census_names, METH_NOARGS,

@@ -284,23 +284,26 @@ static const struct {
      "and as soon as it ends its views are dead.",
      BUFFER},
     {offsetof(struct py_state, closed_error), "ClosedError",
-     "The arena, pool or channel was closed.\n\nIt stays so: another is to be made.", VALUE},
+     "The arena, pool or channel was closed.\n\n"
+     "It cannot be opened again: make another one.",
+     VALUE},
     {offsetof(struct py_state, forked_error), "ForkedError",
      "The arena belongs to the process that this one was forked from.\n\n"
      "Arenas are not inherited; this process can make its own.",
      VALUE},
     {offsetof(struct py_state, protection_error), "ProtectionError",
-     "A protection that is required, or that the old pages have, is not to be had.\n\n"
+     "A protection that is required, or that the old pages have, could not be obtained.\n\n"
      "errno tells why.",
      OS},
 };
 
 int py_errors_init(PyObject *module, struct py_state *state)
 {
-    if (add_exception(module, &state->error, "Error",
-                      "The base of all errors that are the library's own.\n\n"
-                      "Each is a built-in one, too, of the kind that code at hand catches.",
-                      NULL, PyExc_Exception) < 0)
+    if (add_exception(
+            module, &state->error, "Error",
+            "The base of all errors that are the library's own.\n\n"
+            "Each is also a built-in error, such as ValueError, so that existing code catches it.",
+            NULL, PyExc_Exception) < 0)
         return -1;
     for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
         PyObject **slot = (PyObject **)((char *)state + errors[i].slot);
@@ -311,7 +314,7 @@ int py_errors_init(PyObject *module, struct py_state *state)
     return add_exception(
         module, &state->protection_warning, "ProtectionWarning",
         "Arenas work, but without a protection that this platform has.\n\n"
-        "Given once a process for each protection, at the first arena that lacks it;\n"
-        "says which it is, which call refused it, and what mends it.",
+        "It is given once in a process for each protection, at the first arena that lacks it.\n"
+        "It says which protection is missing, which call refused it, and what mends it.",
         NULL, PyExc_RuntimeWarning);
 }

@@ -167,90 +167,99 @@ static PyObject *arena_expire(PyObject *self, PyObject *args, PyObject *kwargs)
 
 static PyMethodDef methods[] = {
     {"close", arena_close, METH_NOARGS,
-     PyDoc_STR("close($self, /)\n--\n\n"
-               "Wipe the content and give the pages back.\n\n"
-               "Repeating it does no harm, and it never fails. Where buffers are still exported\n"
-               "the pages stay mapped, holding noise, until the last is released. Afterwards\n"
-               "size, name, closed, wiped, sealed, len() and repr() answer; anything else is a\n"
-               "ClosedError. Deallocation closes too.")},
+     PyDoc_STR(
+         "close($self, /)\n--\n\n"
+         "Wipe the content and give the pages back.\n\n"
+         "Repeating it does no harm, and it never fails. If buffers are still exported, the\n"
+         "pages stay mapped, holding noise, until the last one is released. Afterwards size,\n"
+         "name, closed, wiped, sealed, len() and repr() still answer. Anything else raises\n"
+         "ClosedError. Deallocation closes, too.")},
     {"clear", arena_clear, METH_NOARGS,
      PyDoc_STR("clear($self, /)\n--\n\n"
                "Overwrite the content with noise; the mapping stays.\n\n"
-               "The arena is then wiped: reading it is a WipedError until the whole is written\n"
-               "again, with arena[:] = data or inside open('w').")},
+               "The arena is then wiped: reading it raises WipedError until its whole content is\n"
+               "written again, with arena[:] = data or inside open('w').")},
     {"check", arena_check, METH_NOARGS,
-     PyDoc_STR("check($self, /)\n--\n\n"
-               "Look at the canary in the slack around the bytes.\n\n"
-               "A damaged one is tampering: every arena is wiped, the marker is written and the\n"
-               "process aborts.")},
+     PyDoc_STR(
+         "check($self, /)\n--\n\n"
+         "Look at the canary in the slack around the bytes.\n\n"
+         "If it is damaged, something wrote past an end: every arena is wiped, the marker is\n"
+         "written and the process aborts.")},
     {"rotate", (PyCFunction)(void (*)(void))arena_rotate, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("rotate($self, /, timeout=0)\n--\n\n"
-               "Move the content to fresh pages at another address, under new noise.\n\n"
-               "The old pages are wiped and made inaccessible, so that a stale pointer faults.\n"
-               "Views stay valid: they name a range, not an address. Waits up to timeout seconds\n"
-               "for exported buffers to be released and an open('w') block to end, then\n"
-               "BufferError; newcomers wait behind it meanwhile, except a thread that has a block\n"
-               "of the arena open. MemoryError or OSError: no new pages were to be had.\n"
-               "ProtectionError: they would protect less. WipedError: there is nothing to move.\n"
-               "Either way nothing changed.")},
+     PyDoc_STR(
+         "rotate($self, /, timeout=0)\n--\n\n"
+         "Move the content to fresh pages at another address, under new noise.\n\n"
+         "The old pages are wiped and made inaccessible, so that a stale pointer faults. Views\n"
+         "stay valid: they name a range, not an address. It waits up to timeout seconds for\n"
+         "exported buffers to be released and an open('w') block to end, and then raises\n"
+         "BufferError. Meanwhile newcomers wait behind it, except a thread that has a block of\n"
+         "the arena open. MemoryError or OSError: there were no new pages. ProtectionError: the\n"
+         "new pages would protect less. WipedError: there is nothing to move. After an error\n"
+         "nothing has changed.")},
     {"replace", (PyCFunction)(void (*)(void))arena_replace, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("replace($self, source, /, *, timeout=0)\n--\n\n"
-               "Put new content of the same size in place, whole.\n\n"
-               "It is built on fresh pages, or in a fresh cell of the pool, and then changes\n"
-               "places with the old: readers see the old or the new, never a mixture, and views\n"
-               "stay valid. A wiped arena is usable then, a sealed one stays sealed. Waits up to\n"
-               "timeout seconds, as rotate(), for exported buffers to be released and open()\n"
-               "blocks to end, then BufferError. ValueError: the source has another size; the\n"
-               "other errors are those of Arena() and rotate(). Then nothing changed.")},
+     PyDoc_STR(
+         "replace($self, source, /, *, timeout=0)\n--\n\n"
+         "Put new content of the same size in place, whole.\n\n"
+         "It is built on fresh pages, or in a fresh cell of the pool, and then changes places\n"
+         "with the old. Readers see the old or the new, never a mixture. Views stay valid. A\n"
+         "wiped arena is usable afterwards, and a sealed one stays sealed. It waits up to\n"
+         "timeout seconds, as rotate() does, for exported buffers to be released and open()\n"
+         "blocks to end, and then raises BufferError. ValueError: the source has another size.\n"
+         "The other errors are those of Arena() and rotate(). After an error nothing has\n"
+         "changed.")},
     {"expire", (PyCFunction)(void (*)(void))arena_expire, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR(
          "expire($self, after, /, *, idle=False, grace=1.0)\n--\n\n"
          "Clear the arena that many seconds from now, or with idle from its last use.\n\n"
-         "A use is whatever reads, writes or lends the content, a block's begin and end; and\n"
-         "as long as a buffer is exported the arena is in use. An open() block is waited for\n"
-         "up to grace seconds; then the content is cleared regardless, and the block's end is\n"
-         "a WipedError. Blocks of a pool are not waited for. The clock runs on while the\n"
-         "machine sleeps (CLOCK_BOOTTIME; mach_continuous_time on macOS): what is due then is\n"
-         "cleared within a second of its waking. None cancels, and another call takes the place\n"
-         "of the one before. One thread serves all arenas of the process; a child by fork has\n"
-         "none of it. ValueError: after or grace is negative, infinite or no number of seconds.")},
+         "A use is any operation that reads, writes or lends the content, and the begin and the\n"
+         "end of a block. While a buffer is exported, the arena is in use. An open() block is\n"
+         "waited for, up to grace seconds. Then the content is cleared regardless, and the end\n"
+         "of the block raises WipedError. Blocks of a pool are not waited for. The clock runs on\n"
+         "while the machine sleeps (CLOCK_BOOTTIME; mach_continuous_time on macOS). An arena\n"
+         "that was due meanwhile is cleared within a second after the machine wakes. None\n"
+         "cancels. Another call replaces the one before. One thread serves all arenas of the\n"
+         "process. A forked child has no such thread. ValueError: after or grace is negative,\n"
+         "infinite or no number of seconds.")},
     {"seal", (PyCFunction)(void (*)(void))arena_seal, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR(
          "seal($self, /, *, encrypt=None, timeout=0)\n--\n\n"
          "Make the pages inaccessible until open() opens them for a block.\n\n"
-         "Reading, comparing or exporting is a SealedError then, and a stray pointer\n"
-         "faults, which wipes everything. Clearing, closing, rotating and lockdown work.\n\n"
-         "With encrypt=True the content is ChaCha20-Poly1305 (RFC 8439) in place, too,\n"
-         "while no block is open, under a key that BLAKE2b (RFC 7693) makes, each time, of\n"
-         "16 KiB of random bytes that are locked and that a wipe overwrites first; as\n"
-         "OpenSSH shields its keys. None: as configure(encrypt=) says, and what is sealed\n"
-         "already stays as it is. Where the lock limit is spent, what is encrypted gives its\n"
-         "lock to others: protection has no LOCK then, until a block locks it anew. Where\n"
-         "that fails the block works with a ProtectionWarning, and under a requirement of\n"
-         "LOCK it is a ProtectionError, and stays sealed. Ciphertext that was written to is\n"
-         "tampering, as with check(). ValueError: over 1 MiB. ProtectionError: the 16 KiB\n"
-         "cannot be locked.\n\n"
-         "Waits up to timeout seconds, as rotate(), for exported buffers and open() blocks,\n"
-         "then BufferError. ValueError: of a pool, which is sealed as a whole. MemoryError:\n"
-         "mprotect was refused. As memguard's and libsodium's mprotect_noaccess.")},
+         "Reading, comparing and exporting then raise SealedError. An access through a stray\n"
+         "pointer is a fault, which wipes everything. Clearing, closing, rotating and lockdown\n"
+         "work.\n\n"
+         "With encrypt=True the content is also encrypted in place while no block is open, by\n"
+         "ChaCha20-Poly1305 (RFC 8439). BLAKE2b (RFC 7693) makes the key, each time, of 16 KiB\n"
+         "of random bytes. These are locked, and a wipe overwrites them first. OpenSSH shields\n"
+         "its keys so. With None it is as configure(encrypt=) says, and an arena that is sealed\n"
+         "already stays as it is. When the lock limit is reached, encrypted arenas give their\n"
+         "lock to others. protection then has no LOCK, until a block locks the pages again. If\n"
+         "that fails, the block works, with a ProtectionWarning; if LOCK is required, it raises\n"
+         "ProtectionError, and the arena stays sealed. Changed ciphertext is tampering, as with\n"
+         "check(). ValueError: over 1 MiB. ProtectionError: the 16 KiB cannot be locked.\n\n"
+         "It waits up to timeout seconds, as rotate() does, for exported buffers and open()\n"
+         "blocks, and then raises BufferError. ValueError: the arena is of a pool, which is\n"
+         "sealed as a whole. MemoryError: mprotect was refused. It follows memguard, and\n"
+         "libsodium's mprotect_noaccess.")},
     {"open", (PyCFunction)(void (*)(void))arena_open, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("open($self, mode, /, *, timeout=0)\n--\n\n"
-               "A context manager that yields an ArenaView with just the access asked for.\n\n"
-               "'r' reads: the pages are read-only, as far as no buffer exported before may be\n"
-               "written, and writes a SealedError; 'rw' reads and writes. On a wiped arena both\n"
-               "are a WipedError. 'w' writes anew: entering overwrites the content with noise,\n"
-               "and inside the block the arena reads as wiped and the view may be written piece\n"
-               "by piece, or handed to a call that fills a buffer: readinto, recv_into,\n"
-               "decrypt_into. Leaving a 'w' block normally makes the arena usable; an exception\n"
-               "leaves noise. Over usable content nobody may be reading: exported buffers and\n"
-               "open blocks are a BufferError, after up to timeout seconds, as with rotate(); so\n"
-               "is another 'w' block at any time. To keep readers going see replace().\n\n"
-               "A wipe while the block is open, by any thread or handler, is a WipedError at its\n"
-               "end: what was computed inside may have been computed from noise.\n\n"
-               "The end restores the state before, sealed or not; blocks nest, and those of all\n"
-               "threads are counted. After it the view is dead (SealedError). Where a buffer is\n"
-               "still exported the pages stay open until it is released, which is a BufferError\n"
-               "unless another exception is in flight.")},
+     PyDoc_STR(
+         "open($self, mode, /, *, timeout=0)\n--\n\n"
+         "A context manager that yields an ArenaView with just the access asked for.\n\n"
+         "'r' is for reading: a write raises SealedError, and the pages are read-only, unless a\n"
+         "writable buffer was exported before. 'rw' is for reading and writing. On a wiped arena\n"
+         "both raise WipedError. 'w' is for new content. Entering overwrites the content with\n"
+         "noise. Inside the block the arena counts as wiped. The view may be written piece by\n"
+         "piece, or handed to a call that fills a buffer: readinto, recv_into, decrypt_into.\n"
+         "Leaving a 'w' block normally makes the arena usable; an exception leaves noise. If the\n"
+         "content is usable, nobody may be reading it: exported buffers and open blocks are\n"
+         "waited for, up to timeout seconds as with rotate(), and then raise BufferError.\n"
+         "Another 'w' block raises BufferError at any time. replace() is the way that keeps\n"
+         "readers going.\n\n"
+         "If any thread or handler wipes the arena while the block is open, the end of the block\n"
+         "raises WipedError: its results may come from noise.\n\n"
+         "The end restores the state before, sealed or not. Blocks nest, and those of all\n"
+         "threads are counted. After the end the view is dead (SealedError). If a buffer is\n"
+         "still exported, the pages stay open until it is released, and the end raises\n"
+         "BufferError, unless another exception is in flight.")},
     {"__get_pydantic_core_schema__", py_pydantic_core_schema, METH_VARARGS | METH_CLASS,
      PyDoc_STR("__get_pydantic_core_schema__($type, source, handler, /)\n--\n\n"
                "For pydantic 2: a str, bytes or an Arena goes in, \"**********\" comes out.")},
@@ -276,23 +285,25 @@ PyDoc_STRVAR(
          "Memory for one secret: between guard pages, locked in RAM, kept out of core files\n"
          "and of child processes, and overwritten when the process dies of a fatal signal.\n\n"
          "A context manager: leaving it closes the arena, as dropping it does.\n\n"
-         "An int gives that many zero bytes; any contiguous bytes-like object gives a copy of\n"
-         "its content, and stays as it is (take() clears it). align, a power of two up to the\n"
-         "page size, aligns the first byte; the last one ends at the guard page, save for at\n"
-         "most align - 1 bytes. require names Protection flags it must have, or it is not\n"
-         "made: ProtectionError. name, a short str, is what repr(), maps, warnings and errors\n"
-         "call it.\n\n"
-         "Indexing, slicing (an ArenaView), assignment of the same length, the writable\n"
-         "buffer protocol and + work as with bytearray. Comparisons take a time that depends\n"
-         "on the lengths alone, as hmac.compare_digest does; a bytearray or memoryview on the\n"
-         "left compares by itself, early, so prefer compare_digest(). An object that is not\n"
-         "contiguous is never equal. == on an arena that cannot be read is identity.\n"
-         "str(), format(), hash(), iteration, in, pickling and copying are TypeErrors; reveal(),\n"
-         "as bytes(), gives the content, as a copy that nothing wipes.\n\n"
+         "An int gives that many zero bytes. A contiguous bytes-like object gives a copy of its\n"
+         "content, and stays as it is (take() clears it). align, a power of two up to the page\n"
+         "size, aligns the first byte. The last byte then ends at most align - 1 bytes before\n"
+         "the guard page. require names Protection flags that the arena must have; if one cannot\n"
+         "be obtained, it is not made: ProtectionError. name, a short str, is shown by repr(),\n"
+         "maps, warnings and errors.\n\n"
+         "Indexing, slicing (an ArenaView), assignment of the same length, the writable buffer\n"
+         "protocol and + work as with bytearray. Comparisons take a time that depends on the\n"
+         "lengths alone, as hmac.compare_digest does. A bytearray or memoryview on the left\n"
+         "makes the comparison itself and stops at the first difference, so prefer\n"
+         "compare_digest(). An object that is not contiguous is never equal. An arena that\n"
+         "cannot be read is equal to itself alone. str(), format(), hash(), iteration, in,\n"
+         "pickling and copying raise TypeError. reveal() and bytes() give the content, as a copy\n"
+         "that nothing wipes.\n\n"
          "Raises TypeError (float, bool; str: see encode()), ValueError (negative, bad align),\n"
-         "BufferError (not contiguous), OverflowError (over sys.maxsize), MemoryError or\n"
-         "OSError (no pages to be had; the message names the call that failed and what mends\n"
-         "it). Calls on a closed one are a ClosedError, on a parent's a ForkedError.");
+         "BufferError (not contiguous), OverflowError (over sys.maxsize), MemoryError or OSError\n"
+         "(no pages to be had; the message names the call that failed and what mends it). Calls\n"
+         "raise ClosedError on a closed arena, and ForkedError on an arena of the parent\n"
+         "process.");
 
 static PyType_Slot slots[] = {
     {Py_tp_doc, (void *)doc},

@@ -190,15 +190,16 @@ static PyMethodDef methods[] = {
                "As Arena.seal() for each; making arenas is a SealedError too. BufferError: an\n"
                "arena is exported, or inside an open() block.")},
     {"open", pool_open, METH_O,
-     PyDoc_STR("open($self, mode, /)\n--\n\n"
-               "A context manager that opens all arenas, and yields the pool.\n\n"
-               "'r' reads, 'rw' and 'w' read, write, make and fill arenas; the pages are\n"
-               "read-only or writable. The end restores the state before; blocks nest, and those\n"
-               "of all threads are counted. Pages of arenas that are still exported, or being\n"
-               "filled, follow when that ends, which is a BufferError unless another exception is\n"
-               "in flight. WipedError at the end: a lockdown came while the block was open, or an\n"
-               "arena was cleared or closed whose buffer was exported, so that what was computed\n"
-               "inside may have been computed from noise.")},
+     PyDoc_STR(
+         "open($self, mode, /)\n--\n\n"
+         "A context manager that opens all arenas, and yields the pool.\n\n"
+         "'r' reads, 'rw' and 'w' read, write, make and fill arenas; the pages are read-only or\n"
+         "writable. The end restores the state before. Blocks nest, and those of all threads are\n"
+         "counted. If an arena is still exported or being filled, its pages follow when that\n"
+         "ends, and the end of the block raises BufferError, unless another exception is in\n"
+         "flight. WipedError at the end: results of the block may come from noise, because a\n"
+         "lockdown came while it was open, or an arena was cleared or closed whose buffer was\n"
+         "exported.")},
     {"__enter__", pool_enter, METH_NOARGS, PyDoc_STR("__enter__($self, /)\n--\n\nThe pool.")},
     {"__exit__", (PyCFunction)(void (*)(void))pool_exit, METH_FASTCALL,
      PyDoc_STR("__exit__($self, /, *args)\n--\n\nClose the pool.")},
@@ -222,24 +223,24 @@ static PyGetSetDef properties[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-PyDoc_STRVAR(doc,
-             "Pool()\n--\n\n"
-             "Many small secrets on few locked pages.\n\n"
-             "alloc(), random() and take() give Arenas that behave as any other. What they share\n"
-             "is the pages: those, not each arena, lie between guard pages, and are locked, kept\n"
-             "out of core files and child processes, and wiped together when the process dies of\n"
-             "a fatal signal. A canary of at least 8 bytes behind each arena, checked when it is\n"
-             "closed, rotated or checked, tells of writes past its end. A 32-byte secret takes 48\n"
-             "bytes of locked memory, where an Arena of its own takes a page.\n\n"
-             "The pool grows as needed, and gives pages back as they fall empty, save for a few\n"
-             "kept for the next arena. Each arena keeps its pool alive; without a GIL one that\n"
-             "several threads used, and nobody closed, goes with the next cyclic collection. A "
-             "closed arena's bytes\n"
-             "hold noise until another arena of the pool takes them; a stale pointer to them\n"
-             "faults only once the page went back.\n\n"
-             "A context manager: leaving it closes the pool and all its arenas. Copying and\n"
-             "pickling are TypeErrors. Raises MemoryError or OSError where the library cannot\n"
-             "start: no memory, or no entropy.");
+PyDoc_STRVAR(
+    doc, "Pool()\n--\n\n"
+         "Many small secrets on few locked pages.\n\n"
+         "alloc(), random() and take() give Arenas that behave as any other, but share pages.\n"
+         "The guard pages lie around the shared pages, not around each arena. The pages are\n"
+         "locked, kept out of core files and child processes, and wiped together when the\n"
+         "process dies of a fatal signal. Behind each arena lies a canary of at least 8 bytes.\n"
+         "It tells of writes past the end when the arena is closed, rotated or checked. A\n"
+         "32-byte secret takes 48 bytes of locked memory, where an Arena of its own takes a\n"
+         "page.\n\n"
+         "The pool grows as needed. It gives empty pages back, except for a few that it keeps\n"
+         "for the next arena. Each arena keeps its pool alive. Without a GIL, a pool that\n"
+         "several threads used, and nobody closed, goes with the next cyclic collection. The\n"
+         "bytes of a closed arena hold noise until another arena of the pool takes them. A stale\n"
+         "pointer to them faults only after the page was given back.\n\n"
+         "A context manager: leaving it closes the pool and all its arenas. Copying and\n"
+         "pickling are TypeErrors. Raises MemoryError or OSError where the library cannot\n"
+         "start: no memory, or no entropy.");
 
 static PyType_Slot slots[] = {
     {Py_tp_doc, (void *)doc},

@@ -30,15 +30,15 @@ static PyGetSetDef properties[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-PyDoc_STRVAR(doc,
-             "A range of an Arena, as secret as the whole: what slicing and open() give.\n\n"
-             "It names the range rather than an address and so survives rotate(). It keeps its\n"
-             "arena alive, can be read, written and sliced as one, and fails as one when the\n"
-             "arena is wiped (WipedError), closed (ClosedError) or the parent's (ForkedError).\n"
-             "The view of an open('w') block is for writing: reading it is a WipedError, and\n"
-             "after the block anything but len() and repr() a SealedError.\n\n"
-             "clear(view) overwrites the range; assigning to a view of the whole of a wiped\n"
-             "arena makes it usable, as arena[:] = data does.");
+PyDoc_STRVAR(
+    doc, "A range of an Arena, as secret as the whole: what slicing and open() give.\n\n"
+         "It names the range rather than an address, and so survives rotate(). It keeps its\n"
+         "arena alive. It can be read, written and sliced as an arena can. It fails as an arena\n"
+         "does when that is wiped (WipedError), closed (ClosedError) or the parent's\n"
+         "(ForkedError). The view of an open('w') block is for writing: reading it raises\n"
+         "WipedError. After the block anything but len() and repr() raises SealedError.\n\n"
+         "clear(view) overwrites the range; assigning to a view of the whole of a wiped\n"
+         "arena makes it usable, as arena[:] = data does.");
 
 static PyType_Slot slots[] = {
     {Py_tp_doc, (void *)doc},
