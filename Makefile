@@ -235,7 +235,7 @@ check-wheel: ## install the wheel FILE in a clean venv of PYTHON and run TESTS
 
 # ---- benchmarks ---------------------------------------------------------------
 
-.PHONY: bench bench-compare bench-channel bench-handover bench-shelter bench-docs
+.PHONY: bench bench-compare bench-channel bench-examples bench-handover bench-shelter bench-docs
 bench: install $(VENV)/.bench $(BUILD)/bench-core.so $(BUILD)/bench-channel.so ## everything the figures rest on, side by side
 	$(PY) bench/run.py $(BUILD)/bench-core.so $(BENCH_ARGS)
 	$(PY) -P bench/death.py
@@ -262,6 +262,9 @@ bench-compare: install ## this tree beside another revision (BEFORE=REV), row by
 
 bench-handover: install ## a secret to another process, beside pipes and memory by hand; a worker's replacement
 	$(PY) -P bench/handover.py
+
+bench-examples: install $(VENV)/.bench ## what the library costs programs like those of examples/
+	$(PY) -P bench/examples.py $(BENCH_EXAMPLES_ARGS)
 
 bench-docs: ## the same, written into docs/performance.md, and in short into README
 	$(MAKE) bench BENCH_ARGS='--json $(BUILD)/bench.json --svg docs/performance.svg --markdown docs/performance.md' \

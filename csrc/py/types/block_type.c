@@ -165,8 +165,8 @@ static PyObject *block_exit(PyObject *self, PyObject *const *args, Py_ssize_t co
     if (code != SA_BUSY)
         return fail(self, code, &why);
     return complain(self, PyExc_BufferError,
-                    "the pages stay open until the last exported buffer is released: release "
-                    "memoryviews before the block ends");
+                    "the pages stay open until the last exported buffer is released: before the "
+                    "block ends release memoryviews, and drop what keeps one, as ciphers do");
 }
 
 static PyMethodDef methods[] = {
