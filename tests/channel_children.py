@@ -46,6 +46,18 @@ def spawn(
     return subprocess.Popen(command(PRELUDE + code), **args, **options)  # noqa: S603
 
 
+def at_end(
+    child: LockdownChild, code: str, *arguments: str, **options: Any
+) -> subprocess.Popen[str]:
+    """A process at the child's end that runs the snippet, to be spoken with by lines."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen(  # noqa: S603
+        [*command(PRELUDE + code), *arguments],
+        **child.popen_args(env=variables()),
+        **{**pipes, **options},
+    )
+
+
 def talk(
     channel: LockdownChannel, code: str, key: secalloc.Arena
 ) -> tuple[subprocess.Popen[str], IO[str], IO[str]]:

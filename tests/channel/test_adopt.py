@@ -21,6 +21,7 @@ from channel_children import (
     PRELUDE,
     SOON,
     adopt_and_fall,
+    at_end,
     command,
     kinds,
     next_event,
@@ -242,15 +243,20 @@ def test_a_parent_that_waits_for_the_process_alone(method: str, seconds: float |
     )
 
 
+def spawned(child: secalloc.LockdownChild) -> int:
+    """Of a process by posix_spawn that ends with the secret's first byte: its number."""
+    return os.posix_spawn(
+        sys.executable,
+        command(PRELUDE + GET + "os._exit(a[0])"),
+        {**variables(), **child.env},
+        file_actions=child.file_actions,
+    )
+
+
 def test_a_parent_that_holds_what_it_gave_to_posix_spawn() -> None:
     with LockdownChannel() as channel, secalloc.random(32) as key:
         child = channel.child(secrets={"key": key})
-        pid = os.posix_spawn(
-            sys.executable,
-            command(PRELUDE + GET + "os._exit(a[0])"),
-            {**variables(), **child.env},
-            file_actions=child.file_actions,
-        )
+        pid = spawned(child)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == key[0]
         assert child.fds
 
@@ -293,12 +299,7 @@ def test_multiprocessing_by_fork() -> None:
 def test_posix_spawn() -> None:
     with LockdownChannel() as channel, secalloc.random(32) as key:
         with channel.child(secrets={"key": key}) as child:
-            pid = os.posix_spawn(
-                sys.executable,
-                command(PRELUDE + GET + "os._exit(a[0])"),
-                {**variables(), **child.env},
-                file_actions=child.file_actions,
-            )
+            pid = spawned(child)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == key[0]
 
 
@@ -608,13 +609,7 @@ def test_what_is_never_adopted_is_closed_after_a_while() -> None:
     with Arena(32) as key:
         with LockdownChannel() as channel:
             with channel.child(secrets={"key": key}, timeout=0.1) as child:
-                process = subprocess.Popen(  # noqa: S603
-                    command(PRELUDE + code),
-                    **child.popen_args(env=variables()),
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
+                process = at_end(child, code)
             assert process.stdout
             process.stdout.readline()
             time.sleep(0.2)
@@ -630,12 +625,7 @@ def test_an_offer_for_a_long_time(timeout: float) -> None:
     """More milliseconds than an int holds are not few."""
     with LockdownChannel() as channel, Arena(32) as key:
         with channel.child(secrets={"key": key}, timeout=timeout) as child:
-            process = subprocess.Popen(  # noqa: S603
-                command(PRELUDE + ASK + "time.sleep(1); print(ask('key', timeout=1e10))"),
-                **child.popen_args(env=variables()),
-                stdout=subprocess.PIPE,
-                text=True,
-            )
+            process = at_end(child, ASK + "time.sleep(1); print(ask('key', timeout=1e10))")
         assert process.communicate()[0] == "32\n"
 
 

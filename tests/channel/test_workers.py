@@ -16,6 +16,7 @@ from channel_children import (
     FATAL,
     PRELUDE,
     SOON,
+    at_end,
     command,
     next_event,
     variables,
@@ -193,16 +194,7 @@ def test_a_process_id_that_is_expected() -> None:
     )
     with LockdownChannel() as channel, Arena(3) as key:
         child = channel.child(secrets={"key": key}, uses=2)
-        workers = [
-            subprocess.Popen(  # noqa: S603
-                command(PRELUDE + code),
-                **child.popen_args(env=variables()),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(3)
-        ]
+        workers = [at_end(child, code) for _ in range(3)]
         child.expect(workers[1].pid)
         child.expect(workers[2].pid)
         with pytest.raises(ValueError, match=f"expected already, {workers[1].pid}, .*uses="):
@@ -383,15 +375,7 @@ for line in sys.stdin: renew("key")
     with LockdownChannel() as channel, secalloc.random(32) as key, secalloc.random(32) as new:
         child = channel.child("web", secrets={"key": key}, uses=2)
         workers = {
-            how: subprocess.Popen(  # noqa: S603
-                [*command(PRELUDE + code), how],
-                **child.popen_args(env=variables()),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for how in ("called", "asks")
+            how: at_end(child, code, how, stderr=subprocess.PIPE) for how in ("called", "asks")
         }
         called, asks = workers.values()
         assert called.stdin
@@ -441,13 +425,7 @@ print(*said[4:], *again[2:])
 """
     with LockdownChannel() as channel, Arena(3) as key:
         child = channel.child(secrets={})
-        worker = subprocess.Popen(  # noqa: S603
-            command(PRELUDE + code),
-            **child.popen_args(env=variables()),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        worker = at_end(child, code)
         assert worker.stdin
         assert worker.stdout
         assert worker.stdout.readline() == "ready\n"
@@ -470,13 +448,7 @@ def test_given_to_one_of_several() -> None:
         child = channel.child(secrets={"key": key}, uses=2)
         workers = {}
         for _ in range(2):
-            worker = subprocess.Popen(  # noqa: S603
-                command(PRELUDE + code),
-                **child.popen_args(env=variables()),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
+            worker = at_end(child, code)
             event = next_event(channel)
             assert event.child.pid == worker.pid
             workers[worker] = event.child
@@ -538,13 +510,7 @@ sys.stdin.read()
 
         monkeypatch.setattr(server, "_adopted", counted)
         child = channel.child(secrets={"key": key})
-        worker = subprocess.Popen(  # noqa: S603
-            command(PRELUDE + code),
-            **child.popen_args(env=variables()),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        worker = at_end(child, code)
         assert worker.stdout
         assert worker.stdout.readline() == "ready\n"
         end = time.monotonic() + SOON

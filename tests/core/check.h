@@ -129,6 +129,18 @@ static inline int check_wait(pid_t child)
     return status;
 }
 
+/* A child, which an alarm ends where it hangs; 0 in it. */
+static inline pid_t check_fork(void)
+{
+    fflush(NULL);
+    pid_t child = fork();
+    if (child < 0)
+        check_failed(__FILE__, __LINE__, "fork");
+    if (child == 0)
+        alarm(HANGS);
+    return child;
+}
+
 static inline void check_run(const char *name, void (*test)(void))
 {
     if (check_only) {
@@ -136,12 +148,8 @@ static inline void check_run(const char *name, void (*test)(void))
             test(), check_passes++;
         return;
     }
-    fflush(NULL);
-    pid_t child = fork();
-    if (child < 0)
-        check_failed(__FILE__, __LINE__, "fork");
+    pid_t child = check_fork();
     if (child == 0) {
-        alarm(HANGS);
         test();
         exit(0);
     }
@@ -217,12 +225,8 @@ static inline bool readable(const void *p)
  * skipped, so is the test. */
 static inline int in_child(void (*body)(void *), void *with)
 {
-    fflush(NULL);
-    pid_t child = fork();
-    if (child < 0)
-        check_failed(__FILE__, __LINE__, "fork");
+    pid_t child = check_fork();
     if (child == 0) {
-        alarm(HANGS);
         body(with);
         _exit(0);
     }

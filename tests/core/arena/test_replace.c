@@ -372,6 +372,20 @@ static void *locks_down(void *with)
     return with;
 }
 
+/* Every second one of a pool, which is returned; the others with `own` bytes. */
+static struct sa_pool *make_keys(size_t own)
+{
+    struct sa_pool *pool;
+    OK(sa_pool_make(&pool, &why));
+    for (unsigned i = 0; i < KEYS; i++) {
+        if (i % 2)
+            OK(sa_pool_alloc(pool, &keys[i], BYTES, &why));
+        else
+            OK(sa_arena_make(&keys[i], own, 1, &why));
+    }
+    return pool;
+}
+
 TEST(replaced_read_rotated_and_locked_down)
 {
     if (UNDER_TSAN) /* a look and a wipe may overlap: the generation tells, not the bytes */
@@ -380,14 +394,9 @@ TEST(replaced_read_rotated_and_locked_down)
                                        locks_down};
     enum { THREADS = sizeof bodies / sizeof bodies[0] };
     pthread_t threads[THREADS];
-    struct sa_pool *pool;
     no_marker();
-    OK(sa_pool_make(&pool, &why));
+    struct sa_pool *pool = make_keys(BYTES);
     for (unsigned i = 0; i < KEYS; i++) {
-        if (i % 2)
-            OK(sa_pool_alloc(pool, &keys[i], BYTES, &why));
-        else
-            OK(sa_arena_make(&keys[i], BYTES, 1, &why));
         put_content(raw(&keys[i]), BYTES, 0);
         OK(sa_fill_end(&keys[i], true));
     }
@@ -411,16 +420,10 @@ TEST(replaced_read_rotated_and_locked_down)
 TEST(twins_beside_rotations)
 {
     pthread_t thread;
-    struct sa_pool *pool;
     no_marker();
-    OK(sa_pool_make(&pool, &why));
-    for (unsigned i = 0; i < KEYS; i++) {
-        if (i % 2)
-            OK(sa_pool_alloc(pool, &keys[i], BYTES, &why));
-        else
-            OK(sa_arena_make(&keys[i], 20 * os_page_size(), 1, &why));
+    struct sa_pool *pool = make_keys(20 * os_page_size());
+    for (unsigned i = 0; i < KEYS; i++)
         OK(sa_fill_end(&keys[i], true));
-    }
     SAME(pthread_create(&thread, NULL, rotates, NULL), 0);
     for (int i = rounds(20000); i--;) {
         struct sa_arena fresh = {0};

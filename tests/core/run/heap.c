@@ -5,6 +5,8 @@
  *     heap wild     lets go of what is no block, likewise
  *     heap another  whether blocks of another allocator stay as they are
  */
+#include "try.h"
+
 #include <malloc.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -12,14 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define CHECK(what) \
-    do { \
-        if (!(what)) { \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #what); \
-            exit(1); \
-        } \
-    } while (0)
 
 /* The compiler knows malloc and free by name, and drops stores that nobody reads. */
 static void *(*volatile make)(size_t) = malloc;

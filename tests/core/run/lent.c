@@ -3,6 +3,8 @@
  *
  *     lent HEAP     a library of this same file, compiled with -DHEAP, as what lends takes its own
  *                   blocks from the C library. */
+#include "try.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
@@ -70,14 +72,6 @@ static void *resize(void *block, size_t bytes)
 const struct lent heap = {&threads, is_inside, take, resize, give, has, size_of};
 
 #else
-
-#define CHECK(what) \
-    do { \
-        if (!(what)) { \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #what); \
-            exit(1); \
-        } \
-    } while (0)
 
 static const struct lent *heap;
 static size_t *given;

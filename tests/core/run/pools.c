@@ -2,6 +2,8 @@
  * look different: no Python, so that every byte can be looked at. Exit status 0: all well.
  *
  * Loaded before it, the library asks for these three functions and puts its own before them. */
+#include "try.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -28,14 +30,6 @@ enum { CLASS = 40, LAST = 36 };
 #else
 enum { CLASS = 36, LAST = 44 };
 #endif
-
-#define CHECK(what) \
-    do { \
-        if (!(what)) { \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #what); \
-            exit(1); \
-        } \
-    } while (0)
 
 static struct arena_allocator arenas;
 static uint8_t *made[MOST], *room_in = NULL; /* the next pool, in the last arena */
