@@ -101,6 +101,7 @@ class Build:
     """A process that runs one of the two."""
 
     def __init__(self, where: str) -> None:
+        self.where = where
         self.child = subprocess.Popen(
             [sys.executable, "-P", __file__, "--serve"],
             env=os.environ | {"PYTHONPATH": where},
@@ -112,8 +113,9 @@ class Build:
     def ask(self, name: str, scale: int) -> float:
         print(json.dumps([name, scale]), file=self.child.stdin, flush=True)
         answer = self.child.stdout.readline() if self.child.stdout else ""
-        if not answer:
-            raise SystemExit(f"bench: the build could not run: {name}")
+        if not answer:  # what it said itself stands above
+            code = self.child.wait(60)
+            raise SystemExit(f"bench: {self.where} ended with {code} (minus a signal) in: {name}")
         return float(answer)
 
 
