@@ -17,6 +17,9 @@ for _folder in (*sorted(p for p in TESTS.iterdir() if any(p.glob("*.py"))), TEST
     if str(_folder) not in sys.path:
         sys.path.insert(0, str(_folder))
 
+for _name in ("FORCE_COLOR", "NO_COLOR"):  # a test sets what it looks at
+    os.environ.pop(_name, None)
+
 import crash  # noqa: E402
 from support import TRIALS, crypto, spy  # noqa: E402
 
