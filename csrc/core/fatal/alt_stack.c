@@ -6,7 +6,7 @@
 
 #include <pthread.h>
 
-_Thread_local bool alt_stack_seen;
+_Thread_local bool alt_stack_seen THREAD_FEW;
 static pthread_key_t key; /* holds the thread's stack and frees it at thread end */
 static bool usable;
 

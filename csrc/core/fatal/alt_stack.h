@@ -3,6 +3,7 @@
 #ifndef SECALLOC_ALT_STACK_H
 #define SECALLOC_ALT_STACK_H
 
+#include "base/thread.h"
 #include "secalloc.h"
 
 /* Give the calling thread a signal stack of its own, unless it has one now; freed
@@ -12,7 +13,7 @@ void alt_stack_make(void);
 
 /* The same, once a thread. Never in a handler: the thread-local may be allocated
  * lazily. [any] */
-extern _Thread_local bool alt_stack_seen;
+extern _Thread_local bool alt_stack_seen THREAD_FEW;
 static inline void alt_stack_ensure(void)
 {
     if (!alt_stack_seen)

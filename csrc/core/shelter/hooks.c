@@ -6,6 +6,7 @@
  * half of the change calls one of the two all the same. */
 #include "shelter/hooks.h"
 
+#include "base/thread.h"
 #include "fatal/levels.h"
 #include "os/os.h"
 #include "shelter/heap.h"
@@ -29,14 +30,7 @@ static struct allocator original[DOMAINS];
 
 /* ---- which threads are inside ----------------------------------------------------------- */
 
-/* One word of static storage with glibc, which has room for a few such in what is loaded late;
- * musl refuses the model there, and macOS has none. */
-#ifdef __GLIBC__
-#define FEW __attribute__((tls_model("initial-exec")))
-#else
-#define FEW
-#endif
-static _Thread_local unsigned depth FEW;
+static _Thread_local unsigned depth THREAD_FEW;
 static _Atomic unsigned inside_now; /* threads; looked at first, so that idle costs a load */
 
 void hooks_enter(void)
