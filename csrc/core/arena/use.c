@@ -26,7 +26,7 @@ static bool has_to_wait(uint64_t u, uint64_t what, unsigned turn)
            ((u & USE_READERS) == USE_READERS || (u & USE_WAITING && turn < 8));
 }
 
-enum sa_code arena_enter(struct sa_arena *a, uint64_t what, enum arena_need need)
+enum sa_code arena_enter_slowly(struct sa_arena *a, uint64_t what, enum arena_need need)
 {
     uint64_t u = atomic_load(&a->use);
     enum sa_code code;
@@ -97,7 +97,7 @@ bool arena_is_last_out(struct sa_arena *a, uint64_t what)
     return next & USE_GONE && !(u & USE_GONE);
 }
 
-void arena_leave(struct sa_arena *a, uint64_t what)
+void arena_leave_slowly(struct sa_arena *a, uint64_t what)
 {
     if (arena_is_last_out(a, what) && arena_alive(a) == SA_OK) {
         arena_wipe(a); /* again: a user that it had when it was closed may have written since */

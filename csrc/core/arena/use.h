@@ -29,10 +29,27 @@ static inline void use_note(struct sa_arena *a, uint64_t word)
  * SA_CLOSED, SA_CROWDED where there are too many, SA_WIPED, SA_SEALED or SA_READ_ONLY where
  * its state does not allow what is needed. Whether the content is whole is not looked at.
  * The caller made sure that the arena is not forked. [any] */
-SA_MUST_USE enum sa_code arena_enter(struct sa_arena *a, uint64_t what, enum arena_need need);
+SA_MUST_USE enum sa_code arena_enter_slowly(struct sa_arena *a, uint64_t what,
+                                            enum arena_need need);
+SA_MUST_USE static inline enum sa_code arena_enter(struct sa_arena *a, uint64_t what,
+                                                   enum arena_need need)
+{
+    uint64_t u = atomic_load_explicit(&a->use, memory_order_relaxed);
+    if (use_is_plain(u) && need != NEED_FILL && !arena_shares(a) &&
+        atomic_compare_exchange_strong(&a->use, &u, u + what))
+        return SA_OK;
+    return arena_enter_slowly(a, what, need);
+}
 
 /* Take `what` from the word; the last to leave a closed arena gives its slot back. [any] */
-void arena_leave(struct sa_arena *a, uint64_t what);
+void arena_leave_slowly(struct sa_arena *a, uint64_t what);
+static inline void arena_leave(struct sa_arena *a, uint64_t what)
+{
+    uint64_t u = atomic_load_explicit(&a->use, memory_order_relaxed);
+    if (u & (USE_LATER | USE_CLOSED | USE_WATCHED) ||
+        !atomic_compare_exchange_strong(&a->use, &u, u - what))
+        arena_leave_slowly(a, what);
+}
 
 /* The first half of arena_leave. True: the caller was the last and is to wipe the arena again and
  * to give it back. False: if it is closed, its owner may free it from now on. [any] */

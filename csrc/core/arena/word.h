@@ -39,6 +39,12 @@ enum arena_need {
     NEED_FILL
 };
 
+/* Nothing but users, of whom more may come: no flag, no block, and no count near its end. */
+static inline bool use_is_plain(uint64_t use)
+{
+    return !(use & ~(USE_EXPORTS >> 1 | (USE_READERS >> 1 & USE_READERS)));
+}
+
 /* The access that the pages of an arena of its own should have. */
 static inline enum os_access use_wants(uint64_t use)
 {
