@@ -135,18 +135,35 @@ static PyObject *arena_replace(PyObject *self, PyObject *args, PyObject *kwargs)
     Py_RETURN_NONE;
 }
 
-static PyObject *arena_open(PyObject *self, PyObject *args, PyObject *kwargs)
+/* The keyword `timeout`, if there is one. -1 with an exception. */
+static int timeout_of(PyObject *const *values, PyObject *keywords, double *ms)
 {
-    static char *names[] = {"", "timeout", NULL};
-    PyObject *mode, *timeout = NULL;
+    for (Py_ssize_t i = 0; i < PyTuple_Size(keywords); i++) {
+        PyObject *key = PyTuple_GetItem(keywords, i);
+        if (PyUnicode_CompareWithASCIIString(key, "timeout")) {
+            PyErr_Format(PyExc_TypeError, "open() got an unexpected keyword argument %R", key);
+            return -1;
+        }
+        if (py_milliseconds_of(values[i], ms) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static PyObject *arena_open(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                            PyObject *keywords)
+{
     double ms = 0.0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$O:open", names, &mode, &timeout) ||
-        (timeout && py_milliseconds_of(timeout, &ms) < 0))
+    if (count != 1) {
+        PyErr_Format(PyExc_TypeError, "open() takes 1 argument (%zd given)", count);
+        return NULL;
+    }
+    if (keywords && timeout_of(args + 1, keywords, &ms) < 0)
         return NULL;
     enum sa_code code = py_arena_reachable(self);
-    if (code != SA_OK && PyUnicode_Check(mode))
+    if (code != SA_OK && PyUnicode_Check(args[0]))
         return py_fail_of(self, code, NULL);
-    return py_block_new(py_state_of(self), self, mode, ms);
+    return py_block_new(py_state_of(self), self, args[0], ms);
 }
 
 /* The clock and the thread are Python's. */
@@ -240,7 +257,7 @@ static PyMethodDef methods[] = {
          "blocks, and then raises BufferError. ValueError: the arena is of a pool, which is\n"
          "sealed as a whole. MemoryError: mprotect was refused. It follows memguard, and\n"
          "libsodium's mprotect_noaccess.")},
-    {"open", (PyCFunction)(void (*)(void))arena_open, METH_VARARGS | METH_KEYWORDS,
+    {"open", PY_FASTCALL(arena_open),
      PyDoc_STR(
          "open($self, mode, /, *, timeout=0)\n--\n\n"
          "A context manager that yields an ArenaView with just the access asked for.\n\n"

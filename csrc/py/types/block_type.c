@@ -38,6 +38,7 @@ PyObject *py_block_new(struct py_state *state, PyObject *target, PyObject *mode,
     if (!self)
         return NULL;
     block_data(self)->target = Py_NewRef(target);
+    block_data(self)->of_arena = py_is_arena(target);
     block_data(self)->mode = chosen;
     block_data(self)->timeout_ms = timeout_ms;
     atomic_init(&block_data(self)->phase, BLOCK_NEW);
@@ -55,7 +56,7 @@ static bool advance(PyObject *self, int from, int to)
 static int begin(struct block_data *block, enum sa_code *code, struct sa_why *why)
 {
     bool change = block->mode != MODE_READ;
-    if (!py_is_arena(block->target)) { /* all that a pool's pages can be is writable */
+    if (!block->of_arena) { /* all that a pool's pages can be is writable */
         *code = sa_pool_open(pool_data(block->target)->core, change, &block->generation, why);
         return 0;
     }
@@ -72,7 +73,7 @@ static int begin(struct block_data *block, enum sa_code *code, struct sa_why *wh
 static enum sa_code end(struct block_data *block, bool whole, struct sa_why *why)
 {
     bool change = block->mode != MODE_READ;
-    if (!py_is_arena(block->target))
+    if (!block->of_arena)
         return sa_pool_open_end(pool_data(block->target)->core, change, block->generation, why);
     if (block->mode == MODE_FILL)
         return sa_fill_end(py_core_of(block->target), whole);
@@ -96,14 +97,14 @@ static void block_dealloc(PyObject *self)
 static void *fail(PyObject *self, enum sa_code code, const struct sa_why *why)
 {
     PyObject *target = block_data(self)->target;
-    return py_is_arena(target) ? py_fail_of(target, code, why)
-                               : py_pool_fail(py_state_of(self), code, why, NULL);
+    return block_data(self)->of_arena ? py_fail_of(target, code, why)
+                                      : py_pool_fail(py_state_of(self), code, why, NULL);
 }
 
 static void *complain(PyObject *self, PyObject *exception, const char *message)
 {
     PyObject *target = block_data(self)->target;
-    if (py_is_arena(target))
+    if (block_data(self)->of_arena)
         return py_complain_of(target, exception, message);
     PyErr_SetString(exception, message);
     return NULL;
@@ -113,9 +114,9 @@ static PyObject *block_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     struct block_data *block = block_data(self);
     PyObject *target = block->target;
-    PyObject *inside = py_is_arena(target) ? py_view_new(py_state_of(self), target, self, 0,
-                                                         py_core_of(target)->size)
-                                           : Py_NewRef(target);
+    PyObject *inside = block->of_arena ? py_view_new(py_state_of(self), target, self, 0,
+                                                     py_core_of(target)->size)
+                                       : Py_NewRef(target);
     if (!inside)
         return NULL;
     if (!advance(self, BLOCK_NEW, BLOCK_ENTERING)) {
@@ -155,7 +156,7 @@ static PyObject *block_exit(PyObject *self, PyObject *const *args, Py_ssize_t co
     enum sa_code code = end(block_data(self), !failed, &why);
     /* An exception in flight is never replaced. A parent's arena says so by itself when it is
      * used again, and so does one that was closed while it was written. */
-    bool writes = py_is_arena(block_data(self)->target) && block_data(self)->mode == MODE_FILL;
+    bool writes = block_data(self)->of_arena && block_data(self)->mode == MODE_FILL;
     if (failed || code == SA_OK || code == SA_FORKED || (writes && code == SA_CLOSED))
         Py_RETURN_FALSE;
     if (code == SA_WIPED || code == SA_CLOSED)
