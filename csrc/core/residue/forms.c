@@ -9,7 +9,20 @@
 
 /* Multiplication by the golden ratio mixes the upper bits best. */
 static inline uint64_t hash_of(uint64_t word) { return word * 0x9E3779B97F4A7C15u; }
-static inline size_t bloom_bit(uint64_t hash) { return (size_t)(hash >> (64 - 15)); }
+static inline size_t place_in_filter(uint64_t word)
+{
+    return (size_t)(hash_of(word) >> (64 - FILTER_BITS));
+}
+
+/* The filters of each width that is looked for, the wide one first. */
+static inline size_t filters_room(const struct forms *f)
+{
+    return ((size_t)f->wide + f->narrow) * FILTER_BYTES;
+}
+static inline size_t filter_at(const struct forms *f, size_t width)
+{
+    return width == 4 && f->wide ? FILTER_BYTES : 0;
+}
 
 /* ---- bytes of forms ------------------------------------------------------------------ */
 
@@ -88,10 +101,8 @@ static size_t read_text(const struct forms *f, uint32_t *out, size_t *largest)
 
 static void insert(struct forms *f, uint64_t word, uint64_t where, size_t width)
 {
-    uint64_t hash = hash_of(word);
-    size_t bit = bloom_bit(hash);
-    f->bloom[(width == 8 ? 0 : BLOOM_BYTES) + bit / 8] |= (uint8_t)(1u << bit % 8);
-    size_t slot = (size_t)(hash >> 20);
+    f->filter[filter_at(f, width) + place_in_filter(word)] = 1;
+    size_t slot = (size_t)(hash_of(word) >> 20);
     for (size_t tried = 0; f->table[slot & f->mask].where && tried <= f->mask; tried++)
         slot++;
     f->table[slot & f->mask] = (struct form_word){word, where};
@@ -244,15 +255,15 @@ enum sa_code forms_measure(struct forms *f, const uint8_t *secret, size_t size, 
 
 size_t forms_room(const struct forms *f)
 {
-    return 2 * BLOOM_BYTES + (f->mask + 1) * sizeof f->table[0] +
+    return filters_room(f) + (f->mask + 1) * sizeof f->table[0] +
            (f->characters + 1) / 2 * 2 * sizeof f->text[0];
 }
 
 void forms_build(struct forms *f, uint8_t *room)
 {
     size_t largest;
-    f->bloom = room;
-    f->table = (struct form_word *)(void *)(room + 2 * BLOOM_BYTES);
+    f->filter = room;
+    f->table = (struct form_word *)(void *)(room + filters_room(f));
     f->text = (uint32_t *)(void *)(f->table + f->mask + 1);
     if (f->characters)
         (void)read_text(f, f->text, &largest); /* counted before */
@@ -262,26 +273,43 @@ void forms_build(struct forms *f, uint8_t *room)
 
 /* ---- looking ---------------------------------------------------------------------------------- */
 
+static inline uint64_t word_at(const uint8_t *chunk, size_t width, size_t i)
+{
+    uint64_t wide;
+    uint32_t narrow;
+    if (width == 8) {
+        memcpy(&wide, chunk + 8 * i, sizeof wide);
+        return wide;
+    }
+    memcpy(&narrow, chunk + 4 * i, sizeof narrow);
+    return narrow;
+}
+
+static inline bool may_be(const uint8_t *filter, const uint8_t *chunk, size_t width, size_t i)
+{
+    return filter[place_in_filter(word_at(chunk, width, i))];
+}
+
+/* Four words at a time, as nearly none of them passes the filter. */
+static inline size_t next(const uint8_t *filter, const uint8_t *chunk, size_t count, size_t width,
+                          size_t from)
+{
+    for (; from < count; from++) {
+        while (count - from >= 4 &&
+               !(may_be(filter, chunk, width, from) | may_be(filter, chunk, width, from + 1) |
+                 may_be(filter, chunk, width, from + 2) | may_be(filter, chunk, width, from + 3)))
+            from += 4;
+        if (from == count || (may_be(filter, chunk, width, from) && word_at(chunk, width, from)))
+            break;
+    }
+    return from;
+}
+
 size_t forms_next(const struct forms *f, const uint8_t *chunk, size_t count, size_t width,
                   size_t from)
 {
-    const uint8_t *bloom = (const uint8_t *)f->bloom + (width == 8 ? 0 : BLOOM_BYTES);
-    if (width == 8) {
-        for (uint64_t word; from < count; from++) {
-            memcpy(&word, chunk + 8 * from, sizeof word);
-            size_t bit = bloom_bit(hash_of(word));
-            if (bloom[bit / 8] >> bit % 8 & 1 && word)
-                break;
-        }
-    } else {
-        for (uint32_t word; from < count; from++) {
-            memcpy(&word, chunk + 4 * from, sizeof word);
-            size_t bit = bloom_bit(hash_of(word));
-            if (bloom[bit / 8] >> bit % 8 & 1 && word)
-                break;
-        }
-    }
-    return from;
+    const uint8_t *filter = (const uint8_t *)f->filter + filter_at(f, width);
+    return width == 8 ? next(filter, chunk, count, 8, from) : next(filter, chunk, count, 4, from);
 }
 
 const struct form *forms_match(const struct forms *f, uint64_t word, size_t width, size_t *step,

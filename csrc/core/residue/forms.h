@@ -5,7 +5,7 @@
  * length that counts, w words that begin one after the other: one of them is aligned
  * wherever the run lies. Memory is full of zeros, so words of zeros are never chosen.
  *
- * Everything made from the secret lies in the work arena: a bit for each hash of a word,
+ * Everything made from the secret lies in the work arena: a byte for each hash of a word,
  * which is all that most memory is held against, and a table of the words themselves. A
  * lockdown may turn both to noise at any time, so that nothing in them is trusted as an
  * index. Bytes of forms are computed when needed, one by one, and by volatile loads, so
@@ -15,7 +15,7 @@
 
 #include "secalloc.h"
 
-enum { FORMS = 16, BLOOM_BYTES = 4096 };
+enum { FORMS = 16, FILTER_BITS = 15, FILTER_BYTES = 1 << FILTER_BITS };
 
 struct form {
     enum sa_form name;
@@ -42,7 +42,7 @@ struct forms {
     size_t words;                 /* in the table, which has room for `mask` + 1 */
     size_t mask;
     /* in the work arena */
-    volatile uint8_t *bloom;      /* BLOOM_BYTES for words of 8, then for those of 4 */
+    volatile uint8_t *filter;     /* FILTER_BYTES for each width that is looked for */
     struct form_word *table;
     uint32_t *text;               /* characters */
 };
