@@ -236,8 +236,9 @@ check-wheel: ## install the wheel FILE in a clean venv of PYTHON and run TESTS
 # ---- benchmarks ---------------------------------------------------------------
 
 .PHONY: bench bench-compare bench-channel bench-examples bench-handover bench-shelter bench-docs
-bench: install $(VENV)/.bench $(BUILD)/bench-core.so $(BUILD)/bench-channel.so ## everything the figures rest on, side by side
-	$(PY) bench/run.py $(BUILD)/bench-core.so $(BENCH_ARGS)
+LIMITS := $(BUILD)/bench-limits-$(TAG).so
+bench: install $(VENV)/.bench $(BUILD)/bench-core.so $(LIMITS) $(BUILD)/bench-channel.so bench-memsec ## everything the figures rest on, side by side
+	$(PY) bench/run.py $(BUILD)/bench-core.so $(LIMITS) --memsec $(MEMSEC) $(BENCH_ARGS)
 	$(PY) -P bench/death.py
 	$(PY) -P bench/threads.py
 	$(PY) -P bench/many.py
@@ -274,6 +275,24 @@ bench-docs: ## the same, written into docs/performance.md, and in short into REA
 $(VENV)/.bench: pyproject.toml $(VENV)/.made
 	$(GROUPS) --group bench
 	touch $@
+
+$(LIMITS): bench/limits.c $(VENV)/.made
+	@mkdir -p $(@D)
+	$(CC) -std=c11 $(DEFINES) $(WARNINGS) -O3 -shared -fPIC -o $@ $< \
+	    -I$(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))') \
+	    $(if $(filter macos,$(SYSTEM)),-undefined dynamic_lookup)
+
+# By cargo without a network, from what Debian's package brings.
+CRATES := /usr/share/cargo/registry
+MEMSEC := $(BUILD)/memsec/target/release/libbench_memsec.so
+.PHONY: bench-memsec
+bench-memsec:
+	@if ! command -v cargo >/dev/null; then echo "memsec is left out: there is no cargo"; \
+	elif ! ls -d $(CRATES)/memsec-0.5.* >/dev/null 2>&1; then \
+	    echo "memsec is left out: Debian's librust-memsec+default-dev is not installed"; \
+	else mkdir -p $(BUILD)/memsec && cp bench/memsec/* $(BUILD)/memsec/ && cd $(BUILD)/memsec && \
+	    cargo build --quiet --release --offline --config 'source.crates-io.replace-with="debian"' \
+	        --config 'source.debian.directory="$(CRATES)"'; fi
 
 $(BUILD)/bench-channel.so: bench/channel.c
 	@mkdir -p $(@D)

@@ -6,20 +6,25 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: `value` is to be at most `bar`, or at least."""
+    """One line of the table: `value` is to be at most `bar`, or at least; without one it stands
+    there to be compared with."""
 
     what: str
     figure: str
     value: float
-    bar: float
+    bar: float | None = None
     at_least: bool = False
 
     @property
     def met(self) -> bool:
+        if self.bar is None:
+            return True
         return self.value >= self.bar if self.at_least else self.value <= self.bar
 
     @property
     def limit(self) -> str:
+        if self.bar is None:
+            return "-"
         return f"{'at least' if self.at_least else 'at most'} {self.bar:,.4g}"
 
 
