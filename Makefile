@@ -90,6 +90,9 @@ CFLAGS := -O1 -g
 RUN :=
 C_SOURCES := $(filter-out tests/core/macos/%,$(wildcard tests/core/*/test_*.c))
 C_TESTS := $(addprefix $(C)/,$(basename $(notdir $(C_SOURCES))))
+ifneq ($(words $(C_TESTS)),$(words $(sort $(C_TESTS))))
+$(error two C tests have one name, so that one of them would not run)
+endif
 vpath test_%.c $(sort $(dir $(C_SOURCES))) tests/core/macos
 DEATHS := $(patsubst tests/core/death/%.c,$(DEATH)/%,$(wildcard tests/core/death/*.c))
 GLUE_OBJECTS := $(GLUE:csrc/py/%.c=$(C)/py/%.o)

@@ -122,6 +122,24 @@ TEST(every_form_everywhere)
     }
 }
 
+/* Memory is looked at four words at once, and of these copies one word alone is aligned. */
+TEST(each_of_the_words_at_once)
+{
+    static const size_t sizes[] = {8, 15}, widths[] = {4, 8};
+    uint8_t *region = map(4096);
+    for (size_t i = 0; i < 2; i++) {
+        make_secret(sizes[i]);
+        for (size_t k = 0; k < 8; k++) {
+            uint8_t *at = region + 256 + k * widths[i] + 1;
+            size_t n = put(at, SA_PLAIN, 0, sizes[i]);
+            find(false);
+            only(at, n, n, SA_PLAIN);
+            memset(at, 0, n);
+        }
+        sa_close(&secret);
+    }
+}
+
 TEST(base64_at_three_places)
 {
     /* what b64encode of 0 to 2 bytes of 'q' and the secret "0123456789abcdef" is */
@@ -538,10 +556,11 @@ TEST(untouched)
 
 int main(int argc, char **argv)
 {
-    check_begin("test_search", argc, argv);
+    check_begin("test_residue", argc, argv);
     RUN(nothing);
     RUN(every_form_everywhere);
     RUN(base64_at_three_places);
+    RUN(each_of_the_words_at_once);
     RUN(parts);
     RUN(text);
     RUN(refused);
