@@ -285,7 +285,8 @@ static inline uint64_t word_at(const uint8_t *chunk, size_t width, size_t i)
     return narrow;
 }
 
-static inline bool may_be(const uint8_t *filter, const uint8_t *chunk, size_t width, size_t i)
+/* 0: it is of no form. */
+static inline unsigned may_be(const uint8_t *filter, const uint8_t *chunk, size_t width, size_t i)
 {
     return filter[place_in_filter(word_at(chunk, width, i))];
 }
