@@ -18,6 +18,14 @@ SOON = 300
 
 PRELUDE = "from crash import *\n"
 FALL = "overrun(secret())\n"
+ASK = """
+def ask(name, **more):
+    try: a = secalloc.adopt(name, **more)
+    except secalloc.AdoptError as error: return error.reason
+    except Exception as error: return type(error).__name__
+    else: return a.size
+"""
+"""After PRELUDE: the size of what is adopted, or why nothing is."""
 GRAB = "fd = int(os.environ['SECALLOC_LOCKDOWN_FD'])\n"
 """Without crash.py, which imports secalloc: the descriptor as it comes."""
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from channel_children import (
+    ASK,
     CLOSED,
     FATAL,
     PRELUDE,
@@ -352,14 +353,6 @@ def test_across_python_versions() -> None:
 
 
 # ---- who gets it -----------------------------------------------------------------------------
-
-ASK = """
-def ask(name, **more):
-    try: a = secalloc.adopt(name, **more)
-    except secalloc.AdoptError as error: return error.reason
-    except Exception as error: return type(error).__name__
-    else: return a.size
-"""
 
 
 def test_each_once_and_only_what_is_offered() -> None:

@@ -10,9 +10,9 @@ import textwrap
 import time
 
 import pytest
-from channel_children import PRELUDE, SOON, command, next_event, variables
+from channel_children import ASK, PRELUDE, SOON, command, next_event, variables
 from support import linux_only
-from test_workers import ASK, descriptors, settled, threads
+from test_workers import descriptors, settled, threads
 
 import secalloc
 from secalloc import Arena, LockdownChannel, LockdownKind

@@ -12,6 +12,7 @@ from collections import Counter
 
 import pytest
 from channel_children import (
+    ASK,
     CLOSED,
     FATAL,
     PRELUDE,
@@ -31,14 +32,6 @@ from secalloc._channel.peer import Peer, began, peer
 from secalloc._channel.serve import PASSING, Server
 
 ADOPTED = LockdownKind.ADOPTED
-
-ASK = """
-def ask(name, **more):
-    try: a = secalloc.adopt(name, **more)
-    except secalloc.AdoptError as error: return error.reason
-    except Exception as error: return type(error).__name__
-    else: return a.size
-"""
 
 
 def told(arena: Arena) -> str:
