@@ -68,23 +68,16 @@ static PyObject *arena_pool(PyObject *self, void *Py_UNUSED(closure))
     return Py_NewRef(pool ? pool : Py_None);
 }
 
-static const char *state_of(struct sa_arena *core)
-{
-    switch (sa_state_of(core)) {
-    case SA_IS_CLOSED: return "closed";
-    case SA_IS_FORKED: return "forked";
-    case SA_IS_WIPED: return "wiped";
-    case SA_IS_SEALED: return "sealed";
-    case SA_USABLE: break;
-    }
-    return "usable";
-}
-
 PyObject *py_arena_repr(PyObject *self)
 {
+    static const char *const words[] = {
+        [SA_USABLE] = "usable",    [SA_IS_WIPED] = "wiped",   [SA_IS_SEALED] = "sealed",
+        [SA_IS_CLOSED] = "closed", [SA_IS_FORKED] = "forked",
+    };
     struct sa_arena *core = py_core_of(self);
-    const char *state = state_of(core);
-    bool gone = py_arena_reachable(self) != SA_OK;
+    enum sa_state now = sa_state_of(core); /* once, so that all of the text is of one moment */
+    const char *state = words[now];
+    bool gone = now == SA_IS_CLOSED || now == SA_IS_FORKED;
     PyObject *name = py_arena_name(self, NULL);
     PyObject *called = !name             ? NULL
                        : Py_IsNone(name) ? PyUnicode_FromString("")
