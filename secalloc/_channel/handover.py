@@ -11,11 +11,11 @@ import time
 from _socket import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from secalloc._channel import takeover, wire
 from secalloc._channel.patched import blocks, let_others_run
-from secalloc._core import Arena, Error, ForkedError, ProtectionError, WipedError, _take_over
+from secalloc._core import Arena, Error, ForkedError, ProtectionError, _ask
 from secalloc._kind import Kind
 from secalloc._values import Protection
 
@@ -25,6 +25,8 @@ else:
     Thread = object  # who asks for hints when the program runs gets one without the import
 
 __all__ = ["AdoptError", "adopt", "on_offer"]
+
+_T = TypeVar("_T")
 
 _REASONS = {
     wire.UNKNOWN: "unknown",
@@ -55,8 +57,21 @@ AGAIN = 6
 """How often it is asked for what the parent could not read when it came to that."""
 
 
+AT_ONCE = 1 << 20
+"""Bytes up to which a size that the caller names is believed, and asked for at once."""
+
+
 class _Overtaken(Exception):
     """The parent had the secret, and then could not read it."""
+
+
+class _Said(NamedTuple):
+    """The parent's answer."""
+
+    verdict: bytes
+    size: int
+    left: int
+    text: str
 
 
 class _Mine:
@@ -68,6 +83,7 @@ class _Mine:
         self.kept: socket | None = None
         self.open: set[socket] = set()
         self.token = b""
+        self.warned = False
 
     def forked(self) -> None:
         """In a child: the connections are its parent's, and the lock's holder may not exist."""
@@ -112,7 +128,9 @@ def adopt(
     if not 0 < timeout < math.inf:
         raise ValueError("the timeout is a number of seconds above 0")
     kind = Kind(require, name)
-    kind.arena(0).close()  # what cannot be had costs no secret
+    if not _mine.warned:
+        kind.arena(0).close()  # what cannot be had, and a warning that is an error, cost no secret
+        _mine.warned = True
     until = time.monotonic() + timeout
     if not _mine.lock.acquire(timeout=min(timeout, wire.LONGEST)):
         raise TimeoutError(
@@ -132,38 +150,59 @@ def adopt(
 
 def _adopt(asked: bytes, size: int | None, kind: Kind, timeout: float, until: float) -> Arena:
     name = asked.decode()
-    fd = _end()
-    verdict, offered, left, text, end = _asked(fd, wire.ASK, asked, timeout, until)
-    more = False  # whether the connection is of use again
-    try:
-        if verdict != wire.OFFERED:
-            more = left > 0
-            reason = _REASONS.get(verdict, "gone")
-            raise AdoptError(f"{name!r}: {text or 'the parent refused'}", reason)
-        if size is not None and offered != size:
-            raise AdoptError(f"{name!r} has {offered} bytes, not {size}", "size")
-        if offered > sys.maxsize:
-            raise AdoptError("the other end offers more than there is memory", "gone")
-        kind.arena(offered).close()  # fails as this one would, while the secret can stay
-        ms = math.ceil(max(until - time.monotonic(), 0.001) * 1000)
-        ms = min(ms, 2**31 - 1)
-        arena = _take_over(offered, end.fileno(), ms, require=kind.require, name=kind.name)
-        more = left > 0
-    except WipedError:
-        more = True
-        raise _Overtaken from None
-    except ProtectionError:
-        raise
-    except TimeoutError:
-        raise TimeoutError(_late(timeout)) from None
-    except OSError as error:
-        raise AdoptError("the parent is gone, or closed the channel", "gone") from error
-    finally:
-        if more:
-            _mine.kept = end
-        else:  # in the middle, or there is nothing else
-            _mine.close(end)
-    return arena
+    wanted = wire.UNKNOWN_SIZE
+    if type(size) is int and 0 <= size <= AT_ONCE:
+        wanted = size
+    else:  # first of all how large it is: what was made in vain would cost the most
+        wanted = _size_of(asked, size, timeout, until)
+    taken, said, end = _taken(asked, wanted, kind, timeout, until)
+    if isinstance(taken, Arena):
+        _keep(end, more=said.left > 0)
+        return taken
+    if isinstance(taken, Exception):
+        _mine.close(end)
+        raise _told(taken, timeout)
+    _keep(end, more=said.left > 0 or said.verdict == wire.OFFERED)
+    if said.verdict == wire.OFFERED or (said.verdict == wire.SIZE and size is None):
+        raise _Overtaken
+    raise _refusal(name, size, said)
+
+
+def _size_of(asked: bytes, size: int | None, timeout: float, until: float) -> int:
+    """How many bytes it has; the question costs nothing of it."""
+    said, end = _asked(wire.ASK, asked, timeout, until)
+    _keep(end, more=said.left > 0 or said.verdict == wire.SIZE)
+    if said.verdict != wire.SIZE or (size is not None and said.size != size):
+        raise _refusal(asked.decode(), size, said)
+    if said.size > sys.maxsize:
+        raise AdoptError("the other end offers more than there is memory", "gone")
+    return said.size
+
+
+def _refusal(name: str, size: int | None, said: _Said) -> AdoptError:
+    if said.verdict == wire.SIZE:
+        return AdoptError(f"{name!r} has {said.size} bytes, not {size}", "size")
+    reason = _REASONS.get(said.verdict, "gone")
+    return AdoptError(f"{name!r}: {said.text or 'the parent refused'}", reason)
+
+
+def _told(error: BaseException, timeout: float) -> BaseException:
+    """What the caller is told of what came of a question."""
+    told = error
+    if isinstance(error, TimeoutError):
+        told = TimeoutError(_late(timeout))
+    elif isinstance(error, OSError) and not isinstance(error, ProtectionError):
+        told = AdoptError("the parent is gone, or closed the channel", "gone")
+        told.__cause__ = error
+    return told
+
+
+def _keep(end: socket, *, more: bool) -> None:
+    """A connection over which there is more to be had; another is closed."""
+    if more:
+        _mine.kept = end
+    else:
+        _mine.close(end)
 
 
 def _late(timeout: float) -> str:
@@ -187,8 +226,9 @@ def _end() -> int:
     return fd
 
 
-def _connected(fd: int, until: float) -> socket:
+def _connected(until: float) -> socket:
     """A connection of this process's own: its end of a pair, the parent has the other."""
+    fd = _end()
     with wire.gate.lock:
         ours, theirs = wire.socket_pair()
         _mine.open.add(ours)
@@ -204,37 +244,72 @@ def _connected(fd: int, until: float) -> socket:
     return ours
 
 
-def _asked(
-    fd: int, verb: bytes, name: bytes, timeout: float, until: float
-) -> tuple[bytes, int, int, str, socket]:
-    """The parent's answer, and the connection that it came by, which stays open."""
+def _question(verb: bytes, name: bytes, size: int) -> bytes:
     if not _mine.token:
         _mine.token = os.urandom(16)
-    question = wire.QUESTION.pack(wire.HELLO, verb, _mine.token, name)
+    return wire.QUESTION.pack(wire.HELLO, verb, _mine.token, name, size)
+
+
+def _over_one(
+    timeout: float, until: float, kept: socket | None, say: Callable[[socket], _T]
+) -> tuple[_T, socket]:
+    """What comes of a question, over the connection that is kept, or else a new one, which stays
+    open."""
+    end = kept
     while True:
-        end = kept = _mine.kept if verb == wire.ASK else None
         try:
             if end is None:
-                end = _connected(fd, until)
-            with suppress(BrokenPipeError, ConnectionResetError):  # why, it said before
-                end.settimeout(min(max(until - time.monotonic(), 0.001), wire.LONGEST))
-                wire.send(end, question)
-            return *_answered(end, until), end
+                end = _connected(until)
+            return say(end), end
         except BaseException as error:
             if end is not None:
                 _mine.close(end)
-            if kept is not None and isinstance(error, ConnectionError):
-                continue  # the parent let go of it: by another
-            if isinstance(error, TimeoutError):
-                raise TimeoutError(_late(timeout)) from None
-            if isinstance(error, OSError):
-                raise AdoptError("the parent is gone, or closed the channel", "gone") from error
-            raise
+            again, kept, end = kept is not None and isinstance(error, ConnectionError), None, None
+            if again:
+                continue  # the parent let go of it: over another
+            told = _told(error, timeout)
+            if told is error:
+                raise
+            raise told from told.__cause__
 
 
-def _answered(end: socket, until: float) -> tuple[bytes, int, int, str]:
-    data, _, fds = wire.receive(end, wire.ANSWER.size, until, rights=True)
-    hello, verdict, size, left, text = wire.ANSWER.unpack(data)
+def _asked(verb: bytes, name: bytes, timeout: float, until: float) -> tuple[_Said, socket]:
+    """The parent's answer to what asks for no secret yet, and the connection."""
+    question = _question(verb, name, wire.UNKNOWN_SIZE) + bytes(wire.OFFER_BYTES)
+
+    def say(end: socket) -> _Said:
+        with suppress(BrokenPipeError, ConnectionResetError):  # why, it said before
+            end.settimeout(min(max(until - time.monotonic(), 0.001), wire.LONGEST))
+            wire.send(end, question)
+        return _answered(end, until)
+
+    return _over_one(timeout, until, _mine.kept if verb == wire.ASK else None, say)
+
+
+def _taken(
+    name: bytes, size: int, kind: Kind, timeout: float, until: float
+) -> tuple[Arena | Exception | None, _Said, socket]:
+    """What the extension makes of it, and the answer and the connection."""
+    question = _question(wire.ASK, name, size)
+
+    def say(end: socket) -> tuple[Arena | Exception | None, _Said]:
+        ms = wire.milliseconds(until - time.monotonic())
+        taken, words, came = _ask(
+            size, end.fileno(), ms, question, wire.ANSWER.size, require=kind.require, name=kind.name
+        )
+        return taken, _read(words, [] if came < 0 else [came])
+
+    (taken, said), end = _over_one(timeout, until, _mine.kept, say)
+    return taken, said, end
+
+
+def _answered(end: socket, until: float) -> _Said:
+    data, fds = wire.receive(end, wire.ANSWER.size + len(wire.NOTHING_FOLLOWS), until)
+    return _read(data[: wire.ANSWER.size], fds)
+
+
+def _read(words: bytes, fds: list[int]) -> _Said:
+    hello, verdict, size, left, text = wire.ANSWER.unpack(words)
     if len(fds) == 1 and hello == wire.HELLO:
         takeover.take_own(fds[0])
     else:
@@ -242,7 +317,7 @@ def _answered(end: socket, until: float) -> tuple[bytes, int, int, str]:
             os.close(fd)
     if hello != wire.HELLO:
         raise ConnectionAbortedError("the other end speaks another protocol")
-    return verdict, size, left, text.decode()
+    return _Said(verdict, size, left, text.decode())
 
 
 def enrol() -> None:
@@ -251,7 +326,7 @@ def enrol() -> None:
     with suppress(OSError, ValueError), _mine.lock:
         if takeover.shared and not takeover.alone:
             until = time.monotonic() + wire.PATIENCE
-            *_, end = _asked(_end(), wire.ENROL, b"", wire.PATIENCE, until)
+            _, end = _asked(wire.ENROL, b"", wire.PATIENCE, until)
             if _mine.kept is None:
                 _mine.kept = end
             else:
@@ -277,10 +352,10 @@ def on_offer(callback: Callable[[str], object]) -> Thread:
         raise TypeError(f"a callback is a callable, not {type(callback)!r}")
     until = time.monotonic() + wire.PATIENCE
     with _mine.lock:
-        verdict, _, _, text, end = _asked(_end(), wire.WATCH, b"", wire.PATIENCE, until)
-    if verdict != wire.WELCOME:
+        said, end = _asked(wire.WATCH, b"", wire.PATIENCE, until)
+    if said.verdict != wire.WELCOME:
         _mine.close(end)
-        raise AdoptError(text, _REASONS.get(verdict, "gone"))
+        raise AdoptError(said.text, _REASONS.get(said.verdict, "gone"))
     thread = threading.Thread(
         target=_hear, args=(end, callback), name="secalloc-offers", daemon=True
     )
@@ -295,11 +370,11 @@ def _hear(end: socket, callback: Callable[[str], object]) -> None:
         while True:
             if not blocks():
                 let_others_run(end.fileno(), None)
-            verdict, _, _, name = _answered(end, math.inf)
-            if verdict != wire.NEWS:
+            said = _answered(end, math.inf)
+            if said.verdict != wire.NEWS:
                 return
             try:
-                callback(name)
+                callback(said.text)
             except BaseException:
                 report()
     except (OSError, ValueError):

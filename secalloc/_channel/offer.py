@@ -1,18 +1,17 @@
 """What a parent offers over the ends of one child, and to which processes."""
 
-import math
 import os
 import time
 from _socket import socket
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from secalloc._channel import wire
 from secalloc._channel.finish import Attempt
 from secalloc._channel.peer import Peer, began
-from secalloc._core import Arena, WipedError, _hand_over
+from secalloc._core import Arena, WipedError
 
 if TYPE_CHECKING:
     from secalloc._channel.child import Record
@@ -22,11 +21,13 @@ MOST_CONNECTIONS = 8
 
 
 class Refused(Exception):
-    """Why a process, or a question, is refused: a verdict, and a reason in words."""
+    """Why a process, or a question, is refused: a verdict, and a reason in words; of another size,
+    which it is."""
 
-    def __init__(self, verdict: bytes, reason: str) -> None:
+    def __init__(self, verdict: bytes, reason: str, size: int = 0) -> None:
         super().__init__(reason)
         self.verdict = verdict
+        self.size = size
 
 
 class Asker:
@@ -121,6 +122,7 @@ class Offer:
         self.entries: dict[bytes, Entry] = {}
         for name, arena in secrets.items():
             self.entries[usable(name, arena)] = Entry(arena, timeout)
+        self.largest = max((entry.arena.size for entry in self.entries.values()), default=0)
         self.uses = uses
         self.any_namespace = any_namespace
         self.began = False
@@ -156,6 +158,7 @@ class Offer:
                     "nobody is there to take it: the child is gone, or its channel closed"
                 )
             (to.offered if to else self.entries)[encoded] = entry
+            self.largest = max(self.largest, arena.size)
             told = [to] if to else list(self.askers.values())
             for asker in told:
                 asker.todo.add(encoded)
@@ -288,8 +291,9 @@ class Offer:
                     if known is asker:
                         del self.askers[key]
 
-    def verdict(self, asker: Asker, name: bytes) -> Entry:
-        """What it is to be given, which counts as given until given() is told. Refused.
+    def verdict(self, asker: Asker, name: bytes, size: int) -> Entry:
+        """What it is to be given, which counts as given until given() is told. Refused: also where
+        it has another size.
 
         Where another connection of that process is being given it, it is waited how that ends:
         the process may have let go of it, and come anew.
@@ -298,10 +302,10 @@ class Offer:
         while True:
             with self.lock:
                 if name not in asker.giving or time.monotonic() >= end:
-                    return self._verdict(asker, name)
+                    return self._verdict(asker, name, size)
             wire.sleep(0.001)
 
-    def _verdict(self, asker: Asker, name: bytes) -> Entry:
+    def _verdict(self, asker: Asker, name: bytes, size: int) -> Entry:
         entry = asker.offered.get(name) or self.entries.get(name)
         if self.closed:
             raise Refused(wire.GONE, "the child's ends or the channel were closed")
@@ -324,6 +328,8 @@ class Offer:
                 f"the parent's arena is {'closed' if entry.arena.closed else 'wiped'}: it "
                 "must keep it until it is adopted",
             )
+        if entry.arena.size != size:
+            raise Refused(wire.SIZE, "it has another size", entry.arena.size)
         asker.has[name] = entry
         asker.giving.add(name)
         asker.todo.discard(name)
@@ -360,68 +366,16 @@ class Offer:
         """That there is one by that name. A connection that takes no more is given up."""
         try:
             end.settimeout(0)
-            wire.send(end, wire.ANSWER.pack(wire.HELLO, wire.NEWS, 0, 0, name))
+            wire.send(end, answer(wire.NEWS, 0, 0, name) + wire.NOTHING_FOLLOWS)
         except OSError:
             self.unwatch(asker, end)
             with suppress(OSError):
                 end.shutdown(2)
 
 
-class _Opened:
-    """Sealed arenas and pools that are open while they are handed over: for the first of those
-    that come together, until the last. Else one would seal what another is copying."""
-
-    def __init__(self) -> None:
-        self.lock = wire.allocate_lock()
-        self.blocks: dict[int, list[Any]] = {}  # how many, and the block
-        os.register_at_fork(after_in_child=self.forked)
-
-    def forked(self) -> None:
-        """In a child, where nothing is handed over."""
-        self.lock = wire.allocate_lock()
-        self.blocks.clear()
-
-    def begin(self, arena: Arena) -> int | None:
-        """None: it is open as it is, or it cannot be opened, and the child is told so."""
-        whole = arena.pool or arena
-        with self.lock:
-            known = self.blocks.get(id(whole))
-            if known:
-                known[0] += 1
-                return id(whole)
-            if not arena.sealed:
-                return None
-            block = whole.open("r")
-            try:
-                block.__enter__()
-            except (ValueError, BufferError):
-                return None
-            self.blocks[id(whole)] = [1, block]
-            return id(whole)
-
-    def end(self, key: int | None) -> None:
-        """A wipe meanwhile, or a buffer that keeps it open, is none of the child's."""
-        if key is None:
-            return
-        with self.lock:
-            known = self.blocks[key]
-            known[0] -= 1
-            if not known[0]:
-                del self.blocks[key]
-                with suppress(ValueError, BufferError):
-                    known[1].__exit__(None, None, None)
-
-
-_opened = _Opened()
-
-
-def hand_over(arena: Arena, end: socket) -> None:
-    """A sealed one is open meanwhile. WipedError, SealedError: the child was told so."""
-    key = _opened.begin(arena)
-    try:
-        _hand_over(arena, end.fileno(), math.ceil(wire.PATIENCE * 1000))
-    finally:
-        _opened.end(key)
+def answer(verdict: bytes, size: int, left: int, text: bytes) -> bytes:
+    """The words of an answer."""
+    return wire.ANSWER.pack(wire.HELLO, verdict, size, left, text)
 
 
 def _listed(pids: Iterable[int]) -> str:

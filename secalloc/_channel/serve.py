@@ -3,18 +3,19 @@ another, for as long as it takes."""
 
 import errno
 import os
-import time
 from _socket import SHUT_RDWR, socket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
 from secalloc._channel import wire
+from secalloc._channel.connection import Connection
 from secalloc._channel.finish import Attempt
-from secalloc._channel.offer import Asker, Offer, Refused, hand_over
+from secalloc._channel.offer import Asker, Offer, Refused, answer
+from secalloc._channel.opened import opened
 from secalloc._channel.peer import peer
 from secalloc._channel.poller import Poller
-from secalloc._core import SealedError, WipedError
+from secalloc._core import Arena, SealedError, WipedError, _serve_question
 
 LINGER = 0.05
 """Seconds that a thread waits for a process's next question, before another would be begun."""
@@ -22,20 +23,8 @@ PASSING = (errno.EINTR, errno.ENOMEM, errno.ENOBUFS, errno.EMFILE, errno.ENFILE)
 """What keeps a message from being read for now. All else that recvmsg says of an end is final."""
 WHILE = 0.01
 """Seconds until it is tried again."""
-
-
-class Connection:
-    """A process's own pair of sockets: the parent's of them."""
-
-    __slots__ = ("after", "answered", "asker", "end", "offer", "watching")
-
-    def __init__(self, end: socket, offer: Offer) -> None:
-        self.end = end
-        self.offer = offer
-        self.asker: Asker | None = None
-        self.answered = False
-        self.watching = False
-        self.after: Callable[[], None] | None = None  # to be called when it is closed
+NOBODY_SAID = -1
+"""In place of the process that a question came from: this system does not tell."""
 
 
 class Server:
@@ -226,7 +215,7 @@ class Server:
             for fd in fds:
                 os.close(fd)
             return None
-        connection = Connection(end, offer)
+        connection = Connection(end, offer, self._decide)
         with self._lock:
             self._open[connection] = None
         return connection
@@ -247,7 +236,7 @@ class Server:
     def _refuse(self, connection: Connection, refused: Refused) -> None:
         with suppress(OSError):
             connection.end.settimeout(0)
-            wire.send(connection.end, _answer(refused.verdict, 0, 0, str(refused)))
+            wire.send(connection.end, _refusal(refused))
         with self._lock:
             self._close(connection)
 
@@ -289,77 +278,121 @@ class Server:
 
     def _answer(self, connection: Connection, patience: float) -> bool:
         """One question; False: no other is to come, or not soon."""
-        end, offer = connection.end, connection.offer
-        until = time.monotonic() + patience
-        question, senders, _ = wire.receive(end, wire.QUESTION.size, until)
-        hello, verb, token, name = wire.QUESTION.unpack(question)
-        if hello != wire.HELLO:
-            return False
-        end.settimeout(wire.PATIENCE)
+        connection.more = False
+        given = False
         try:
-            asker = connection.asker
+            given = _serve_question(
+                connection.end.fileno(),
+                wire.QUESTION.size,
+                connection.offer.largest,
+                wire.milliseconds(patience),
+                wire.milliseconds(wire.PATIENCE),
+                connection.decide,
+            )
+        except (WipedError, SealedError):
+            connection.more = True  # the child was told
+        finally:
+            self._ended(connection, well=given)
+        return connection.more
+
+    def _decide(
+        self, connection: Connection, question: bytes, sender: int
+    ) -> tuple[Arena, bytes, int] | None:
+        """What is to be given; else it was answered, and `more` tells whether another question is
+        to come."""
+        hello, verb, token, name, size = wire.QUESTION.unpack(question)
+        if hello != wire.HELLO:
+            return None
+        offer, asker = connection.offer, connection.asker
+        try:
             if asker is None:
-                asker = connection.asker = offer.admit(peer(end), token)
+                asker = connection.asker = offer.admit(peer(connection.end), token)
                 assert asker  # noqa: S101 - it came with its token
-            if senders and senders != {asker.peer.pid}:
+            if sender not in (NOBODY_SAID, asker.peer.pid):
                 raise Refused(wire.NOT_MEANT, "another process asks on this connection")
             if verb == wire.ASK:
-                return self._give(connection, asker, name)
-            if verb not in (wire.ENROL, wire.WATCH):
-                return False
-            self._say(connection, asker, wire.WELCOME, 0, "")
-            connection.watching = verb == wire.WATCH
-            return not connection.watching
+                return self._give(connection, asker, name, size)
+            if verb in (wire.ENROL, wire.WATCH):
+                self._say(connection, asker, wire.WELCOME)
+                connection.watching = verb == wire.WATCH
+                connection.more = not connection.watching
         except Refused as refused:
-            wire.send(end, _answer(refused.verdict, 0, 0, str(refused)))
-            return refused.verdict in (wire.UNKNOWN, wire.TAKEN, wire.UNUSABLE, wire.GONE)
+            connection.more = refused.verdict != wire.NOT_MEANT
+            _send(connection.end, _refusal(refused))
+        return None
 
-    def _say(
-        self, connection: Connection, asker: Asker, verdict: bytes, size: int, text: str
-    ) -> None:
-        """With where its markers go, the first time, and how many it could still have."""
-        offer, fd = connection.offer, None
+    def _words(
+        self, connection: Connection, asker: Asker, verdict: bytes, size: int, text: bytes
+    ) -> bytes:
+        """An answer, and in `sent`, the first time, the descriptor that says where its markers
+        go; with how many it could still have."""
+        offer = connection.offer
         if offer.uses != 1 and offer.first(asker):
             try:
                 with wire.gate.lock:
-                    fd = self._enrol(offer, asker)
-                    self._sent.add(fd)
+                    connection.sent = self._enrol(offer, asker)
+                    self._sent.add(connection.sent)
             except BaseException:
                 asker.enrolled = False
                 raise
-        left = len(asker.todo)
-        try:
-            wire.send(connection.end, _answer(verdict, size, left, text), fd)
-        finally:
-            if fd is not None:
-                self._sent.discard(fd)
-                os.close(fd)
+        return answer(verdict, size, len(asker.todo), text)
 
-    def _give(self, connection: Connection, asker: Asker, name: bytes) -> bool:
-        offer = connection.offer
+    def _say(
+        self,
+        connection: Connection,
+        asker: Asker,
+        verdict: bytes,
+        size: int = 0,
+        text: bytes = b"",
+    ) -> None:
+        words = self._words(connection, asker, verdict, size, text)
+        _send(connection.end, words + wire.NOTHING_FOLLOWS, connection.sent)
+
+    def _give(
+        self, connection: Connection, asker: Asker, name: bytes, size: int
+    ) -> tuple[Arena, bytes, int] | None:
         try:
-            entry = offer.verdict(asker, name)
+            entry = connection.offer.verdict(asker, name, size)
         except Refused as refused:
-            self._say(connection, asker, refused.verdict, 0, str(refused))
-            return True
-        given = False
-        try:
-            self._say(connection, asker, wire.OFFERED, entry.arena.size, "")
-            hand_over(entry.arena, connection.end)
-            given = True
-        except (WipedError, SealedError):
-            return True  # the child was told
-        finally:
-            offer.given(asker, name, entry, well=given)
+            text = wire.text_bytes(str(refused))
+            self._say(connection, asker, refused.verdict, refused.size, text)
+            connection.more = True
+            return None
+        connection.giving = asker, name, entry
+        connection.opened = opened.begin(entry.arena)
+        words = self._words(connection, asker, wire.OFFERED, size, b"")
+        return entry.arena, words, -1 if connection.sent is None else connection.sent
+
+    def _ended(self, connection: Connection, *, well: bool) -> None:
+        """What was said is, and what was given is there, or it is not."""
+        fd, connection.sent = connection.sent, None
+        if fd is not None:
+            self._sent.discard(fd)
+            os.close(fd)
+        if connection.giving is None:
+            return
+        (asker, name, entry), connection.giving = connection.giving, None
+        opened.end(connection.opened)
+        offer = connection.offer
+        offer.given(asker, name, entry, well=well)
+        if not well:
+            return
         tell = partial(self._adopted, offer, asker, name.decode(), entry.given)
         if asker.todo:
+            connection.more = True
             tell()
-            return True
-        # Who hears of it may offer another at once, which is asked for on a new connection: were
-        # this one still counted then, a thread that is slow would have its process refused.
-        connection.after = tell
-        return False
+        else:
+            # Who hears of it may offer another at once, which is asked for on a new connection.
+            # Were this one still counted then, a thread that is slow would have its process
+            # refused.
+            connection.after = tell
 
 
-def _answer(verdict: bytes, size: int, left: int, text: str) -> bytes:
-    return wire.ANSWER.pack(wire.HELLO, verdict, size, left, wire.text_bytes(text))
+def _send(end: socket, data: bytes, fd: int | None = None) -> None:
+    end.settimeout(wire.PATIENCE)
+    wire.send(end, data, fd)
+
+
+def _refusal(refused: Refused) -> bytes:
+    words = answer(refused.verdict, refused.size, 0, wire.text_bytes(str(refused)))
+    return words + wire.NOTHING_FOLLOWS

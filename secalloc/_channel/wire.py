@@ -5,6 +5,7 @@ that the child was given. All that follows is said on that pair, which nobody el
 """
 
 import _socket
+import math
 import os
 import struct
 import sys
@@ -14,17 +15,25 @@ from contextlib import suppress
 
 from secalloc._original import original
 
-HELLO = b"SAC2"
-QUESTION = struct.Struct("=4sc16s256p")
-"""The protocol, a verb, the asker's token (drawn once for each process), a name."""
+HELLO = b"SAC3"
+QUESTION = struct.Struct("=4sc16s256pQ")
+"""The protocol, a verb, the asker's token (drawn once for each process), a name, how many bytes
+that has."""
+OFFER_BYTES = 24
+"""What the extension says after it, with the pages that the secret is to come into; zeros where a
+question is not for a secret."""
+UNKNOWN_SIZE = 2**64 - 1
 ANSWER = struct.Struct("=4scQI256p")
 """The protocol, a verdict, the size in bytes, how many are left, a reason or a name."""
+NOTHING_FOLLOWS = b"N"
+"""What stands after it, where no secret does: else the extension says that it is there."""
 
 ASK, ENROL, WATCH = b"A", b"E", b"W"
 """Verbs: give me; tell me where my markers go; tell me of what is offered from now on."""
 OFFERED, WELCOME, NEWS = b"O", b"H", b"N"
-UNKNOWN, TAKEN, NOT_MEANT, UNUSABLE, GONE = b"U", b"T", b"M", b"W", b"G"
-"""Verdicts: what follows is the secret; enrolled or watching; one is offered; and refusals."""
+UNKNOWN, TAKEN, NOT_MEANT, UNUSABLE, GONE, SIZE = b"U", b"T", b"M", b"W", b"G", b"S"
+"""Verdicts: here is the secret; enrolled or watching; one is offered; and refusals, the last of
+them that it has another size."""
 
 NAME_BYTES = 255
 PATIENCE = 10.0
@@ -36,7 +45,6 @@ DONTWAIT = _socket.MSG_DONTWAIT
 _NOSIGNAL = getattr(_socket, "MSG_NOSIGNAL", 0)
 _CLOEXEC = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
 _PASSCRED = getattr(_socket, "SO_PASSCRED", None)
-_CREDENTIALS = getattr(_socket, "SCM_CREDENTIALS", None)
 _SO_NOSIGPIPE = 0x1022
 """From sys/socket.h of macOS: Python's module has no name for it."""
 
@@ -153,16 +161,12 @@ def send(end: socket, data: bytes, fd: int | None = None) -> None:
         end.sendall(data, DONTWAIT | _NOSIGNAL)
 
 
-def receive(
-    end: socket, count: int, until: float, *, rights: bool = False
-) -> tuple[bytes, set[int], list[int]]:
-    """So many bytes, the processes that sent them, where the kernel tells, and descriptors, if
-    they are wanted.
+def receive(end: socket, count: int, until: float) -> tuple[bytes, list[int]]:
+    """So many bytes, and the descriptors that came with them.
 
     TimeoutError: none came. ConnectionError: not all did; descriptors that did are closed.
     """
-    got, senders, fds = b"", set[int](), list[int]()
-    space = _SENDER + (_socket.CMSG_SPACE(4) if rights else 0)
+    got, fds = b"", list[int]()
     try:
         while len(got) < count:
             left = until - time.monotonic()
@@ -171,16 +175,13 @@ def receive(
             end.settimeout(min(max(left, 0.001), LONGEST))
             try:
                 part, extras, _flags, _address = end.recvmsg(
-                    count - len(got), space, DONTWAIT | _CLOEXEC
+                    count - len(got), _socket.CMSG_SPACE(4), DONTWAIT | _CLOEXEC
                 )
             except TimeoutError:
                 if got or left > LONGEST:
                     continue
                 raise
             fds += descriptors(extras)
-            for level, kind, value in extras:
-                if level == _socket.SOL_SOCKET and kind == _CREDENTIALS:
-                    senders.add(struct.unpack("=iII", value[:12])[0])
             if not part:
                 raise ConnectionResetError("the other end is closed")
             got += part
@@ -188,7 +189,9 @@ def receive(
         for fd in fds:
             os.close(fd)
         raise
-    return got, senders, fds
+    return got, fds
 
 
-_SENDER = _socket.CMSG_SPACE(12) if _CREDENTIALS is not None else 0
+def milliseconds(seconds: float) -> int:
+    """Rounded up, and as many as the extension takes."""
+    return min(math.ceil(max(seconds, 0.001) * 1000), 2**31 - 1)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -466,15 +466,23 @@ def test_a_buffer_that_keeps_a_sealed_arena_open(
 ) -> None:
     """Taken while it was handed over, at whose end it forbids what the arena was before: the
     child has the secret all the same, and is given others."""
-    hand_over = secalloc._core._hand_over
+    serve_question = secalloc._core._serve_question
     held = []
 
-    def then_export(arena: Arena, *rest: Any) -> None:
-        hand_over(arena, *rest)
-        if arena.size > 1:
-            held.append(memoryview(arena))
+    def then_export(*args: Any) -> bool:
+        *args, decide = args
+        decided = []
 
-    monkeypatch.setattr("secalloc._channel.offer._hand_over", then_export)
+        def deciding(*said: Any) -> Any:
+            decided.append(decide(*said))
+            return decided[0]
+
+        given = serve_question(*args, deciding)
+        if given and decided[0][0].size > 1:
+            held.append(memoryview(decided[0][0]))
+        return given
+
+    monkeypatch.setattr("secalloc._channel.serve._serve_question", then_export)
     with LockdownChannel() as channel, secalloc.Pool() as pool, Arena(1) as other:
         key = pool.alloc(b"sealed") if pooled else Arena(b"sealed")
         (pool if pooled else key).seal()
@@ -488,17 +496,21 @@ def test_a_buffer_that_keeps_a_sealed_arena_open(
 def test_an_arena_that_is_being_filled(monkeypatch: pytest.MonkeyPatch) -> None:
     """From after the child was told its size on: it is told so, and is given others, and the
     fill ends well."""
-    hand_over = secalloc._core._hand_over
+    serve_question = secalloc._core._serve_question
 
-    def while_filled(arena: Arena, *rest: Any) -> None:
-        if arena.size == 1:
-            return hand_over(arena, *rest)
-        with arena.open("w") as view:
-            view[:] = b"filled"
-            hand_over(arena, *rest)
-        return None
+    def while_filled(*args: Any) -> bool:
+        *args, decide = args
+        with ExitStack() as stack:
 
-    monkeypatch.setattr("secalloc._channel.offer._hand_over", while_filled)
+            def deciding(*said: Any) -> Any:
+                decided = decide(*said)
+                if decided and decided[0].size > 1:
+                    stack.enter_context(decided[0].open("w"))[:] = b"filled"
+                return decided
+
+            return serve_question(*args, deciding)
+
+    monkeypatch.setattr("secalloc._channel.serve._serve_question", while_filled)
     with LockdownChannel() as channel, Arena(6) as key, Arena(1) as other:
         args = channel.popen_args(env=variables(), secrets={"key": key, "other": other})
         child = subprocess.run(command(TWO), capture_output=True, check=True, **args)  # noqa: S603

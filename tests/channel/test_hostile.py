@@ -30,11 +30,13 @@ def connected():
     held.sendmsg([b"2"], rights(theirs.fileno()))
     theirs.close()
     return ours
-def question(name, verb=b"A"): return struct.pack("=4sc16s256p", b"SAC2", verb, bytes(16), name)
+def offer(kind=b"S", offset=0, size=0): return struct.pack("=c7xQQ", kind, offset, size)
+def question(name, size, offer=offer()):
+    return struct.pack("=4sc16s256pQ", b"SAC3", b"A", bytes(16), name, size) + offer
 def answer(end):
     got = b""
-    while len(got) < 273:
-        part = end.recv(273 - len(got))
+    while len(got) < 274:
+        part = end.recv(274 - len(got))
         if not part: break
         got += part
     return got[4:5], got
@@ -72,14 +74,15 @@ def lines(process: "subprocess.Popen[str]") -> list[str]:
 
 
 def test_one_that_dies_in_the_middle() -> None:
-    """Of a question, before the answer, and after it, with the secret about to come: it holds
-    nothing, and others do."""
+    """Of a question, before the answer, and after it, with the secret about to come in another way
+    than by pages that it named and did not send: it holds nothing, and others do."""
     before = descriptors(), threads()
     with LockdownChannel() as channel, secalloc.random(32) as key:
         for code in (
-            "connected().sendall(question(b'key')[:100])",
-            "connected().sendall(question(b'key'))",
-            "end = connected(); end.sendall(question(b'key')); say(answer(end)[0])",
+            "connected().sendall(question(b'key', 32)[:100])",
+            "connected().sendall(question(b'key', 32, offer(b'P')))",
+            "end = connected(); end.sendall(question(b'key', 32, offer(b'P'))); "
+            "say(answer(end)[0])",
         ):
             with channel.child("worker", secrets={"key": key}, uses=2) as child:
                 said = lines(hostile(child, code))
@@ -142,13 +145,13 @@ def test_one_that_asks_on_the_connection_of_another() -> None:
             sys.stdin.readline()
             end = connected()
             if os.fork() == 0:
-                end.sendall(question(b"key"))
+                end.sendall(question(b"key", 32))
                 verdict, text = answer(end)
                 say(verdict, b"another process asks" in text)
                 os._exit(0)
             os.wait()
             again = connected()
-            again.sendall(question(b"key"))
+            again.sendall(question(b"key", 32))
             say(answer(again)[0])
             """,
         )
@@ -156,6 +159,169 @@ def test_one_that_asks_on_the_connection_of_another() -> None:
         print(file=worker.stdin, flush=True)
         assert lines(worker) == ["b'M' True", "b'O'"]
         assert set(child.holders) == {worker.pid}
+
+
+FIRST = """
+import ctypes, fcntl, mmap, tempfile
+libc = ctypes.CDLL(None, use_errno=True)
+page = os.sysconf("SC_PAGESIZE")
+def secretmem(size):
+    fd = libc.syscall(447, os.O_CLOEXEC)
+    if fd >= 0: os.ftruncate(fd, size)
+    return fd
+def memfd(size, *seals):
+    fd = os.memfd_create("pages", os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size)
+    for seal in seals: fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seal)
+    return fd
+def cut(fd):
+    try: os.ftruncate(fd, 0)
+    except OSError: return  # secretmem has its size for good
+    raise SystemExit("cut short")
+def ask(fd, offset=page - 32, size=page, *more, then=None):
+    end = connected()
+    asked = question(b"key", 32, offer(b"P", offset, size))
+    end.sendmsg([asked], rights(fd, *more) if fd >= 0 else [])
+    if then: then()
+    verdict, got = answer(end)
+    return verdict, got[-1:], end
+def rights(*fds): return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+def holds(fd, at=page - 32):
+    try:
+        with mmap.mmap(fd, page) as m: return any(m[at:at + 32])
+    except (OSError, ValueError): return False
+"""
+
+
+def first_message(child: secalloc.LockdownChild, code: str) -> list[str]:
+    """What comes of pages that are offered with a question: the verdict, the step after it, and
+    whether the secret is in them."""
+    return lines(hostile(child, FIRST + textwrap.dedent(code)))
+
+
+def has_secretmem() -> bool:
+    """Whether an arena has it here."""
+    with Arena(1) as probe:
+        return secalloc.Protection.SECRETMEM in probe.protection
+
+
+@pytest.mark.parametrize(
+    ("pages", "control"),
+    [
+        ("fd = secretmem(page); said = ask(fd)", True),
+        ("fd = os.open(tempfile.mkstemp()[1], os.O_RDWR); os.ftruncate(fd, page)", False),
+        ("fd = memfd(page)", False),
+        ("fd = memfd(page, 2, 4)", False),
+        ("fd = memfd(page); said = ask(fd, then=lambda: os.ftruncate(fd, 0))", False),
+        ("fd = secretmem(page); said = ask(fd, then=lambda: cut(fd))", True),
+        ("fd = secretmem(0)", False),
+        ("fd = secretmem(2 * page)", False),
+        ("fd = secretmem(page); said = ask(fd, 0, 2 * page)", False),
+        ("fd = secretmem(page); said = ask(fd, page - 31)", False),
+        ("fd = secretmem(page); said = ask(fd, 2**64 - 32)", False),
+        ("fd = secretmem(64 * page); said = ask(fd, 0, 64 * page)", False),
+        ("fd = secretmem(page); said = ask(-1)", False),
+        ("fd = os.pipe()[0]", False),
+        ("fd = os.open('/dev/zero', os.O_RDWR)", False),
+    ],
+)
+def test_pages_that_come_with_the_question(pages: str, control: bool) -> None:
+    """A file, sealed or not or cut short, of another size, with another place in it, none at all:
+    refused after the answer, and nothing is in them. The process may ask for the bytes instead."""
+    if not has_secretmem():
+        pytest.skip("the pages are secretmem's")
+    before = descriptors(), threads()
+    with (
+        LockdownChannel() as channel,
+        Arena(b"k" * 32) as key,
+        channel.child(secrets={"key": key}, uses=3) as child,
+    ):
+        code = f"""
+            said = None
+            {pages}
+            verdict, step, end = said or ask(fd)
+            say(verdict, step, holds(fd))
+            if step == b"R":
+                end.sendall(offer())
+                got = b""
+                while len(got) < 34: got += end.recv(34 - len(got))
+                say(got == b"G" + b"k" * 32 + b"D")
+            """
+        said = first_message(child, code)
+        assert said == (["b'O' b'D' True"] if control else ["b'O' b'R' False", "True"])
+        assert honest(child) == "32\n"
+    settled(before)
+
+
+def test_a_question_in_pieces_and_with_more_than_one_descriptor() -> None:
+    """Pages count only where they come with the end of a question; what else comes is closed."""
+    if not has_secretmem():
+        pytest.skip("the pages are secretmem's")
+    before = descriptors(), threads()
+    with (
+        LockdownChannel() as channel,
+        secalloc.random(32) as key,
+        channel.child(secrets={"key": key}, uses=3) as child,
+    ):
+        code = """
+            fds = [secretmem(page) for _ in range(3)]
+            whole = question(b"key", 32, offer(b"P", page - 32, page))
+            end = connected()
+            for n, part in enumerate((whole[:1], whole[1:300], whole[300:])):
+                end.sendmsg([part], rights(fds[n]) if n < 2 else [])
+            verdict, got = answer(end)
+            say(verdict, got[-1:], [holds(fd) for fd in fds])
+            end = connected()
+            end.sendmsg([question(b"other", 32, offer(b"P", page - 32, page))], rights(*fds))
+            say(answer(end)[0])
+            end.sendmsg([whole], rights(*fds))
+            say(answer(end)[0])
+            """
+        said = first_message(child, code)
+        assert said[0] == "b'O' b'R' [False, False, False]"
+        assert said[1] == "b'U'"
+        assert len(said) == 3
+        assert honest(child) == "32\n"
+    settled(before)
+
+
+def test_pages_of_a_process_that_may_not_have_it() -> None:
+    """Nothing of the secret is in the pages that came with a question that is refused: by another
+    size, another process, a name that is none, or by one that was given it already."""
+    if not has_secretmem():
+        pytest.skip("the pages are secretmem's")
+    with LockdownChannel() as channel, secalloc.random(32) as key:
+        child = channel.child(secrets={"key": key, "other": key})
+        worker = hostile(
+            child,
+            FIRST
+            + textwrap.dedent("""
+            sys.stdin.readline()
+            def tried(name, size, end=None):
+                fd, end = secretmem(page), end or connected()
+                end.sendmsg([question(name, size, offer(b"P", page - 32, page))], rights(fd))
+                verdict, got = answer(end)
+                say(verdict, got[-1:], holds(fd))
+            tried(b"key", 31)
+            tried(b"none", 32)
+            end = connected()
+            if os.fork() == 0:
+                tried(b"key", 32, end)
+                os._exit(0)
+            os.wait()
+            tried(b"key", 32)
+            tried(b"key", 32)
+            """),
+        )
+        child.expect(worker.pid)
+        print(file=worker.stdin, flush=True)
+        assert lines(worker) == [
+            "b'S' b'N' False",
+            "b'U' b'N' False",
+            "b'M' b'N' False",
+            "b'O' b'D' True",
+            "b'T' b'N' False",
+        ]
 
 
 USERS = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run as another user")
@@ -185,7 +351,7 @@ def test_one_of_another_user() -> None:
                 """
                 os.setuid(65534)
                 end = connected()
-                try: end.sendall(question(b"key"))
+                try: end.sendall(question(b"key", 32))
                 except OSError: pass
                 verdict, text = answer(end)
                 say(verdict, b"runs as user 65534, and its parent as 0" in text)

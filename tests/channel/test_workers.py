@@ -656,7 +656,7 @@ def say(data, *fds):
 for n in range({NONSENSE}):
     kind, data = n % 8, chance.randbytes(chance.randrange(1, 700))
     if kind == 0: say(data)
-    elif kind == 1: say(b"SAC2" + data)
+    elif kind == 1: say(b"SAC3" + data)
     elif kind == 2: say(data, held.fileno())
     elif kind == 3: say(data, 0, 1, 2, held.fileno())
     elif kind == 4:
@@ -676,7 +676,7 @@ a, b = socket.socketpair()
 say(b"!", b.fileno())
 b.close()
 a.settimeout(60)
-a.sendall(b"SAC2A" + bytes(16) + b"\\x03key" + bytes(252))
+a.sendall(b"SAC3A" + bytes(16) + b"\\x03key" + bytes(252 + 8 + 24))
 said = a.recv(4096)
 print(said[4:5], b"went to" in said or b"meant for" in said)
 """

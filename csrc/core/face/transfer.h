@@ -21,11 +21,48 @@ SA_MUST_USE enum sa_code sa_hand_over(struct sa_arena *a, int sock, uint32_t tim
 SA_MUST_USE enum sa_code sa_take_over(struct sa_arena *a, size_t size, int sock,
                                       uint32_t timeout_ms, bool *shared, struct sa_why *why);
 
-/* The same with the sa_protection bits in `required`, and those of sa_require(), or not at
- * all: SA_UNPROTECTED, before anything was said to the other end. [any] */
-SA_MUST_USE enum sa_code sa_take_over_with(struct sa_arena *a, size_t size, unsigned required,
-                                           int sock, uint32_t timeout_ms, bool *shared,
-                                           struct sa_why *why);
+/* The same by a question and its answer, in one round trip: words that the two sides agreed on,
+ * with the pages in the one direction, and when the content is in them in the other. */
+enum { SA_WORDS = 512 }; /* so many bytes of words at most */
+struct sa_said {
+    void *words; /* the caller's */
+    size_t n;
+    int fd;         /* a descriptor that goes along, or came, the caller's; -1: none */
+    int32_t sender; /* of a question, as the kernel says, where the socket asks it to: a process;
+                       -1: it said nothing; -2: several processes */
+};
+
+/* Ask for an arena of `size` bytes, with the sa_protection bits in `required`, and those of
+ * sa_require(), or not at all: SA_UNPROTECTED, before anything was said to the other end. The
+ * answer's words are there with came->heard; without came->given there is no arena, as the words
+ * say why. SA_WIPED: it was wiped on its way. The answer's descriptor may be there in any case.
+ * [any] */
+struct sa_came {
+    bool heard, given, shared; /* shared: by way of secretmem */
+};
+SA_MUST_USE enum sa_code sa_ask(struct sa_arena *a, size_t size, unsigned required, int sock,
+                                const struct sa_said *question, struct sa_said *answer,
+                                uint32_t timeout_ms, struct sa_came *came, struct sa_why *why);
+
+/* Hear a question of question->n bytes, and map the pages that may come with it, if they are not
+ * many more than `most` bytes need. They are the caller's until sa_answer() or sa_asked_drop(). A
+ * question that came without pages, or with such as cannot be mapped, is one. [any] */
+struct sa_asked {
+    char kind;
+    void *at;
+    uint64_t offset, bytes;
+};
+SA_MUST_USE enum sa_code sa_hear_question(int sock, struct sa_said *question, size_t most,
+                                          uint32_t timeout_ms, struct sa_asked *asked,
+                                          struct sa_why *why);
+void sa_asked_drop(struct sa_asked *asked);
+
+/* Give a copy, and say these words. As sa_hand_over(); the pages are unmapped in any case. To give
+ * nothing, drop them, and send the words and one byte, SA_NOT_GIVEN. [any] */
+SA_MUST_USE enum sa_code sa_answer(struct sa_arena *a, int sock, struct sa_asked *asked,
+                                   const struct sa_said *words, uint32_t timeout_ms,
+                                   struct sa_why *why);
+enum { SA_NOT_GIVEN = 'N' };
 
 /* ---- markers of other processes --------------------------------------------- */
 

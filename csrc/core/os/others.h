@@ -31,8 +31,12 @@ int os_socket_room(int sock, size_t *bytes);
 int os_socket_send(int sock, const void *bytes, size_t n, int fd, size_t *sent);
 
 /* Receive what is there. EAGAIN: nothing is; ECONNRESET: the other end is closed. Where
- * `fd` is not NULL it gets a descriptor that came along, close-on-exec, or -1. [any] */
-int os_socket_receive(int sock, void *bytes, size_t n, int *fd, size_t *got);
+ * `fd` is not NULL it gets a descriptor that came along, close-on-exec, or -1; where `sender` is
+ * not NULL, the process that sent it, where the socket asks for that, or -1. [any] */
+int os_socket_receive(int sock, void *bytes, size_t n, int *fd, int32_t *sender, size_t *got);
+
+/* The process that a control message, a struct cmsghdr, tells of; -1: it tells of none. [any] */
+int32_t os_socket_sender(const void *control);
 
 /* As sa_listen() and sa_hear(). [any] */
 int os_listen(int set, int ms, int *fd);

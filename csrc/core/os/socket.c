@@ -67,12 +67,15 @@ static struct cmsghdr *next_in(struct msghdr *message, struct cmsghdr *header)
 }
 #pragma GCC diagnostic pop
 
-/* The first descriptor that came; all others are closed. */
-static int descriptor_in(struct msghdr *message)
+/* The first descriptor that came; all others are closed. And who sent it. */
+static int descriptor_in(struct msghdr *message, int32_t *sender)
 {
     int first = -1;
     for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
          header = next_in(message, header)) {
+        int32_t told = sender ? os_socket_sender(header) : -1;
+        if (told >= 0)
+            *sender = told;
         if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
             continue;
         size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -90,11 +93,13 @@ static int descriptor_in(struct msghdr *message)
     return first;
 }
 
-int os_socket_receive(int sock, void *bytes, size_t n, int *fd, size_t *got)
+int os_socket_receive(int sock, void *bytes, size_t n, int *fd, int32_t *sender, size_t *got)
 {
     union control control;
     struct iovec all = {.iov_base = bytes, .iov_len = n};
     struct msghdr message = {.msg_iov = &all, .msg_iovlen = 1};
+    if (sender)
+        *sender = -1;
     if (fd) {
         *fd = -1;
         message.msg_control = control.bytes;
@@ -105,7 +110,7 @@ int os_socket_receive(int sock, void *bytes, size_t n, int *fd, size_t *got)
     if (count < 0)
         return errno == EWOULDBLOCK || errno == EINTR ? EAGAIN : errno;
     if (fd)
-        *fd = descriptor_in(&message);
+        *fd = descriptor_in(&message, sender);
     *got = (size_t)count;
     return count == 0 && n ? ECONNRESET : 0;
 }

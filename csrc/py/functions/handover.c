@@ -1,58 +1,127 @@
 /* Functions that hand a secret from one process to another, for secalloc/_channel. */
 #include "functions/functions.h"
 #include "objects/errors.h"
+#include "objects/imports.h"
 #include "objects/make.h"
 
-static PyObject *hand_over(PyObject *module, PyObject *args)
+#include <unistd.h>
+
+/* What `decide` gave: an arena, the words before its content, a descriptor for them. */
+static PyObject *answer(struct py_state *state, PyObject *decided, int sock, struct sa_asked *asked,
+                        unsigned int timeout_ms)
 {
     PyObject *arena;
-    int sock;
-    unsigned int timeout_ms;
-    if (!PyArg_ParseTuple(args, "OiI:_hand_over", &arena, &sock, &timeout_ms))
-        return NULL;
-    if (!py_is_arena(arena)) {
-        PyErr_SetString(PyExc_TypeError, "an Arena is needed");
+    const char *words;
+    Py_ssize_t n;
+    int fd;
+    struct sa_why why = {0};
+    if (!PyArg_ParseTuple(decided, "O!y#i:_serve_question", state->arena_type, &arena, &words, &n,
+                          &fd)) {
+        sa_asked_drop(asked);
         return NULL;
     }
-    struct sa_why why = {0};
+    struct sa_said said = {.words = (void *)(uintptr_t)words, .n = (size_t)n, .fd = fd};
     enum sa_code code;
-    Py_BEGIN_ALLOW_THREADS code = sa_hand_over(py_core_of(arena), sock, timeout_ms, &why);
-    Py_END_ALLOW_THREADS if (code != SA_OK) return py_fail(py_state_of_module(module), code, &why);
-    Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS code = sa_answer(py_core_of(arena), sock, asked, &said, timeout_ms,
+                                            &why);
+    Py_END_ALLOW_THREADS if (code != SA_OK) return py_fail(state, code, &why);
+    Py_RETURN_TRUE;
 }
 
-static PyObject *take_over(PyObject *module, PyObject *args, PyObject *kwargs)
+static PyObject *serve_question(PyObject *module, PyObject *args)
 {
-    static char *names[] = {"", "", "", "require", "name", NULL};
+    struct py_state *state = py_state_of_module(module);
+    char words[SA_WORDS];
+    PyObject *decide;
+    Py_ssize_t n, most;
+    int sock;
+    unsigned int patience_ms, timeout_ms;
+    if (!PyArg_ParseTuple(args, "innIIO:_serve_question", &sock, &n, &most, &patience_ms,
+                          &timeout_ms, &decide))
+        return NULL;
+    struct sa_said question = {.words = words, .n = (size_t)n};
+    struct sa_asked asked;
+    struct sa_why why = {0};
+    enum sa_code code;
+    Py_BEGIN_ALLOW_THREADS code = sa_hear_question(sock, &question, (size_t)most, patience_ms,
+                                                   &asked, &why);
+    Py_END_ALLOW_THREADS if (code != SA_OK) return py_fail(state, code, &why);
+    PyObject *decided = PyObject_CallFunction(decide, "y#i", words, n, (int)question.sender);
+    PyObject *given = NULL;
+    if (decided && decided != Py_None) {
+        given = answer(state, decided, sock, &asked, timeout_ms);
+    } else {
+        sa_asked_drop(&asked);
+        given = decided ? Py_NewRef(Py_False) : NULL;
+    }
+    Py_XDECREF(decided);
+    return given;
+}
+
+/* The exception that is set, as an object. */
+static PyObject *raised(void)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}
+
+static PyObject *ask(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"", "", "", "", "", "require", "name", NULL};
     struct py_state *state = py_state_of_module(module);
     struct py_home home = py_own_pages;
     PyObject *require = NULL, *name = NULL;
-    Py_ssize_t size;
+    char words[SA_WORDS];
+    const char *question;
+    Py_ssize_t size, n, back;
     int sock;
     unsigned int timeout_ms;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "niI|$OO:_take_over", names, &size, &sock,
-                                     &timeout_ms, &require, &name) ||
-        py_home_set(&home, require, name) < 0)
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "niIy#n|$OO:_ask", names, &size, &sock,
+                                     &timeout_ms, &question, &n, &back, &require, &name) ||
+        py_home_set(&home, require, name) < 0 || py_import_rest(state) < 0)
         return NULL;
     PyObject *self = PyType_GenericAlloc(state->arena_type, 0); /* zeroed: a closed arena */
     if (!self)
         return NULL;
+    struct sa_said asked = {.words = (void *)(uintptr_t)question, .n = (size_t)n, .fd = -1};
+    struct sa_said told = {.words = words, .n = (size_t)back, .fd = -1};
     struct sa_why why = {0};
-    bool shared;
+    struct sa_came came = {0};
     enum sa_code code;
-    Py_BEGIN_ALLOW_THREADS code = sa_take_over_with(py_core_of(self), (size_t)size, home.required,
-                                                    sock, timeout_ms, &shared, &why);
-    Py_END_ALLOW_THREADS if (code == SA_OK) return py_arena_named(state, self, &home);
+    Py_BEGIN_ALLOW_THREADS code = sa_ask(py_core_of(self), (size_t)size, home.required, sock,
+                                         &asked, &told, timeout_ms, &came, &why);
+    Py_END_ALLOW_THREADS PyObject *arena = NULL, *all = NULL;
+    if (code == SA_OK && came.given)
+        arena = py_arena_named(state, Py_NewRef(self), &home);
+    else if (code == SA_OK || (code == SA_WIPED && came.heard))
+        arena = Py_NewRef(Py_None);
+    else
+        (void)py_fail_named(state, code, &why, home.name); /* it is NULL */
     Py_DECREF(self);
-    return py_fail_named(state, code, &why, home.name);
+    if (!arena && came.heard)
+        arena = raised();
+    if (arena)
+        all = Py_BuildValue("Ny#i", arena, words, back, told.fd);
+    if (!all && told.fd >= 0)
+        (void)close(told.fd); /* nobody knows of it */
+    return all;
 }
 
 PyMethodDef py_handover_functions[] = {
-    {"_hand_over", hand_over, METH_VARARGS,
-     PyDoc_STR("_hand_over(arena, socket, timeout, /)\n--\n\n"
-               "Give a copy to who calls _take_over at the other end; milliseconds.")},
-    {"_take_over", (PyCFunction)(void (*)(void))take_over, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("_take_over(size, socket, timeout, /, *, require=None, name=None)\n--\n\n"
-               "A new Arena of what the other end hands over; milliseconds.")},
+    {"_ask", (PyCFunction)(void (*)(void))ask, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR(
+         "_ask(size, socket, timeout, question, answer, /, *, require=None, name=None)\n--\n\n"
+         "A new Arena of what the other end hands over, None, or an exception after the words\n"
+         "of the answer came; these, so many bytes; a descriptor that came with them, or -1.\n"
+         "Milliseconds.")},
+    {"_serve_question", serve_question, METH_VARARGS,
+     PyDoc_STR("_serve_question(socket, size, most, patience, timeout, decide, /)\n--\n\n"
+               "Wait for a question of `size` bytes, and call decide(question, sender): it gives\n"
+               "an arena of `most` bytes at most, the words before it, and a descriptor or -1,\n"
+               "which are sent then; or None. Whether they were. Milliseconds.")},
     {NULL, NULL, 0, NULL},
 };

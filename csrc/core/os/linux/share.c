@@ -4,8 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -55,6 +57,17 @@ int os_share_map(int fd, size_t bytes, void **at)
     if (kind.f_type != SECRETMEM_KIND || file.st_size < 0 || (size_t)file.st_size != bytes)
         return EINVAL;
     return map_alone(fd, bytes, at);
+}
+
+int32_t os_socket_sender(const void *control)
+{
+    const struct cmsghdr *header = control;
+    struct ucred who;
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_CREDENTIALS ||
+        header->cmsg_len < CMSG_LEN(sizeof who))
+        return -1;
+    memcpy(&who, CMSG_DATA(header), sizeof who);
+    return who.pid;
 }
 
 int os_socket_room(int sock, size_t *bytes)

@@ -23,6 +23,13 @@ int os_share_map(int fd, size_t bytes, void **at)
     return ENOTSUP;
 }
 
+/* Messages say nothing of who sent them there. */
+int32_t os_socket_sender(const void *control)
+{
+    (void)control;
+    return -1;
+}
+
 /* MSG_DONTWAIT is for receiving: a send waits on all sockets but those with O_NONBLOCK
  * (sosendcheck in XNU's uipc_socket.c), which is for all that share the socket, too. What a
  * blocking one takes at once is SO_SNDLOWAT, if poll calls it writable. */
