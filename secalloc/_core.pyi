@@ -174,19 +174,19 @@ class _Secret:
     def reveal(self, encoding: None = None) -> bytes:
         """The content as bytes, or with an encoding as a str: an ordinary copy, which nothing wipes.
 
-        As bytes() and str(arena, encoding), under a name that a reviewer can search for. Called in
-        a sheltered call, the copy lies in the shelter. ValueError: it is not text of that
-        encoding; it names the position, never the bytes. LookupError: an unknown encoding. Other
-        errors as for reading.
+        It does what bytes() and str(arena, encoding) do, under a name that a reviewer can
+        search for. Inside a sheltered call the copy lies in the shelter. ValueError: it is
+        not text of that encoding; the error names the position, never the bytes. LookupError:
+        an unknown encoding. Other errors as for reading.
         """
     @overload
     def reveal(self, encoding: str) -> str:
         """The content as bytes, or with an encoding as a str: an ordinary copy, which nothing wipes.
 
-        As bytes() and str(arena, encoding), under a name that a reviewer can search for. Called in
-        a sheltered call, the copy lies in the shelter. ValueError: it is not text of that
-        encoding; it names the position, never the bytes. LookupError: an unknown encoding. Other
-        errors as for reading.
+        It does what bytes() and str(arena, encoding) do, under a name that a reviewer can
+        search for. Inside a sheltered call the copy lies in the shelter. ValueError: it is
+        not text of that encoding; the error names the position, never the bytes. LookupError:
+        an unknown encoding. Other errors as for reading.
         """
     def rfind(
         self,
@@ -500,10 +500,10 @@ class Pool:
     ) -> Arena:
         """A new Arena in the pool: so many zero bytes, or a copy of a bytes-like object.
 
-        As Arena(source), which names the errors, but without align. Up to 2,040 bytes it
-        starts at a multiple of 16; a larger one has pages of its own and ends at their
-        guard. ValueError: the pool is closed. ForkedError: it is the parent's.
-        MemoryError or OSError: it cannot grow; its other arenas are as they were.
+        As Arena(source), which names the errors, but without align. An arena of up to 2,040
+        bytes starts at a multiple of 16. A larger one has pages of its own and ends at their
+        guard. ValueError: the pool is closed. ForkedError: it is the parent's. MemoryError or
+        OSError: it cannot grow; its other arenas are as they were.
         """
     def close(self) -> None:
         """Close every arena of the pool, and the pool to new ones.
@@ -678,10 +678,10 @@ def b64decode(
     """A new Arena of the bytes that base64 text stands for, as base64.b64decode.
 
     Takes a str or a bytes-like object, which stays as it is. ASCII white space may stand
-    anywhere, as line ends do in files. Exact padding is needed; with urlsafe, - and _ stand
-    for + and /, and the padding may be missing, as in tokens (RFC 4648, section 5).
-    Constant-time but for where white space and padding are. ValueError: other text; it
-    names the position, never the character.
+    anywhere, as line ends do in files. Exact padding is needed; with urlsafe, - and _
+    stand for + and /, and the padding may be missing, as in tokens (RFC 4648, section 5).
+    The time depends on the length and on where white space and padding are. ValueError:
+    other text; the error names the position, never the character.
     """
 
 def b64encode(
@@ -727,9 +727,9 @@ def configure(*, secretmem: bool) -> bool:
     seal(encrypt=True) does. A pool cannot encrypt, so its seal() raises ValueError. This
     call locks the 16 KiB of which the keys are made, until the process ends.
 
-    Returns the previous setting, a bool; where both are given, both in that order.
-    ProtectionError: the 16 KiB cannot be locked, or not be protected as required;
-    nothing changed.
+    Returns the previous setting, a bool. If both are given, it returns both, in that
+    order. ProtectionError: the 16 KiB cannot be locked, or cannot be protected as
+    required. Nothing has changed then.
     """
 
 @overload
@@ -745,9 +745,9 @@ def configure(*, encrypt: bool) -> bool:
     seal(encrypt=True) does. A pool cannot encrypt, so its seal() raises ValueError. This
     call locks the 16 KiB of which the keys are made, until the process ends.
 
-    Returns the previous setting, a bool; where both are given, both in that order.
-    ProtectionError: the 16 KiB cannot be locked, or not be protected as required;
-    nothing changed.
+    Returns the previous setting, a bool. If both are given, it returns both, in that
+    order. ProtectionError: the 16 KiB cannot be locked, or cannot be protected as
+    required. Nothing has changed then.
     """
 
 @overload
@@ -763,9 +763,9 @@ def configure(*, secretmem: bool, encrypt: bool) -> tuple[bool, bool]:
     seal(encrypt=True) does. A pool cannot encrypt, so its seal() raises ValueError. This
     call locks the 16 KiB of which the keys are made, until the process ends.
 
-    Returns the previous setting, a bool; where both are given, both in that order.
-    ProtectionError: the 16 KiB cannot be locked, or not be protected as required;
-    nothing changed.
+    Returns the previous setting, a bool. If both are given, it returns both, in that
+    order. ProtectionError: the 16 KiB cannot be locked, or cannot be protected as
+    required. Nothing has changed then.
     """
 
 def concat(
@@ -780,15 +780,16 @@ def concat(
 def disarm() -> None:
     """Put back what handled the signals before, where ours is still in place.
 
-    It sticks: later arenas do not arm again until arm() is called.
+    It lasts: later arenas do not arm again until arm() is called.
     """
 
 def encode(text: str, /, *, require: Protection | None = None, name: str | None = None) -> Arena:
     """A new Arena of a str's UTF-8, as str.encode.
 
-    Written straight into the arena; the str keeps no copy of it, but is itself one,
-    and stays. The time depends on how many bytes each character takes. ValueError: a
-    lone surrogate; it names the position alone. TypeError: not a str.
+    It is written straight into the arena, and no copy is cached in the str. The str
+    itself is a copy, and stays. The time depends on how many bytes each character takes.
+    ValueError: a lone surrogate; the error names the position alone. TypeError: not a
+    str.
     """
 
 def fromhex(
@@ -796,9 +797,9 @@ def fromhex(
 ) -> Arena:
     """A new Arena of the bytes that hexadecimal text stands for, as bytes.fromhex.
 
-    Takes a str or a bytes-like object, which stays as it is. ASCII white space may
-    stand between the bytes. Constant-time but for where white space is. ValueError:
-    other text; it names the position, never the character.
+    Takes a str or a bytes-like object, which stays as it is. ASCII white space may stand
+    between the bytes. The time depends on the length and on where white space is.
+    ValueError: other text; the error names the position, never the character.
     """
 
 def harden() -> Hardening:

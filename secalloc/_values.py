@@ -58,8 +58,9 @@ class Status(NamedTuple):
     backend: Literal["none", "secretmem", "anonymous"]
     """Where new arenas come from; "none" before the first."""
     handlers: dict[Signals | int, Literal["armed", "shadowed", "off"]]
-    """Each fatal signal, and others that arm() was told of, the real-time ones without a name
-    by number: ours outermost, ours below another's, or not ours."""
+    """Each fatal signal, and others that arm() was told of; a real-time one without a name is
+    an int. "armed": our handler runs first; "shadowed": another's runs before it; "off": ours
+    is not there."""
     lockdown_fd: int | None
     """Where the marker goes; None: nowhere."""
     rekeys: int
@@ -69,13 +70,14 @@ class Status(NamedTuple):
     alt_stack: Literal["none", "ours", "foreign", "small"]
     """The calling thread's signal stack; "small": another's, too small for the handler."""
     secretmem_bytes: int
-    """Of the locked bytes those that this process has of secretmem."""
+    """How many of the locked bytes are secretmem of this process."""
     secretmem_limit: int | None
-    """Bytes of secretmem that may be had, by whom secretmem_shared tells; None: no limit."""
+    """How many bytes of secretmem there may be; secretmem_shared says for whom. None: no
+    limit."""
     secretmem_shared: bool
-    """Whether that limit is one for all processes of this user (Linux since the fix of
-    CVE-2026-93243), rather than part of this process's lock_limit. Before the first arena
-    lies in secretmem it is not known, and True."""
+    """Whether all processes of this user share that limit (Linux since the fix of
+    CVE-2026-93243), or it is part of this process's lock_limit. It is True, and not known,
+    until an arena lies in secretmem."""
     sheltered: Sheltered
     """Memory of sheltered calls that lives."""
 
@@ -86,7 +88,7 @@ class Hardening(NamedTuple):
     no_core_files: bool
     """The limit on core files is 0, soft and hard, for this process and its children."""
     not_dumpable: bool
-    """The kernel writes no core of it, not even to a program; False on macOS, always."""
+    """The kernel writes no core of it, not even to a program. Always False on macOS."""
     no_debugger: bool
     """No process without privilege can attach to it or read its memory, and none has."""
     refused: tuple[str, ...]

@@ -47,19 +47,19 @@ def find(
 ) -> list[Copy]:
     """List the copies of a secret in this process's readable memory, by address.
 
-    Arenas are left out, and none is made: what is searched for and what is looked at stay
-    in arenas. With partial, parts of half the secret (8 bytes at least) count too, and so
-    do, whole or in such parts, hexadecimal and base64 text, two and four bytes for each
-    byte or UTF-8 character, as a str holds them, and HMAC's inner and outer pads. Parts
-    that hardly vary do not. progress(done, total) is called every 64 MiB, both in
-    bytes of address space; an exception that it raises ends the search. The first MOST
-    copies are listed; of those that overlap the longer one.
+    Arenas are left out. The search makes no copy outside of arenas itself. With partial, parts
+    of half the secret (8 bytes at least) count too. So do other forms, whole or in such parts:
+    hexadecimal and base64 text, two and four bytes for each byte or UTF-8 character, as a str
+    holds them, and HMAC's inner and outer pads. Parts that hardly vary do not count.
+    progress(done, total) is called every 64 MiB, both in bytes of address space. An exception
+    that it raises ends the search. The first MOST copies are listed. If copies overlap, the
+    longer one is listed.
 
-    It is a picture of a moving thing: memory that others write, map or unmap meanwhile is
-    seen before or after; what vanishes is passed over. Registers, the kernel's memory and
-    pages that were never touched are not looked at. ValueError: a secret shorter than 8
-    bytes, or nearly all zero bytes, which stands everywhere by chance. TypeError: not an
-    arena. Closed, wiped and sealed arenas raise what reading them does. OSError: memory
-    cannot be read here at all. MemoryError.
+    Memory may change during the search: what others write, map or unmap meanwhile is seen as it
+    was before or after, and what vanishes is passed over. Registers, the kernel's memory and
+    pages that were never touched are not looked at. ValueError: a secret shorter than 8 bytes,
+    or nearly all zero bytes, which stands everywhere by chance. TypeError: not an arena.
+    Closed, wiped and sealed arenas raise what reading them does. OSError: memory cannot be read
+    here at all. MemoryError.
     """
     return [Copy(*copy) for copy in _find(secret, partial, progress)]  # type: ignore[arg-type]

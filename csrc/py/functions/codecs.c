@@ -234,27 +234,29 @@ static PyObject *encode(PyObject *module, PyObject *const *args, Py_ssize_t coun
 
 PyMethodDef py_codec_functions[] = {
     {"fromhex", PY_FASTCALL(fromhex),
-     PyDoc_STR("fromhex(text, /, *, require=None, name=None)\n--\n\n"
-               "A new Arena of the bytes that hexadecimal text stands for, as bytes.fromhex.\n\n"
-               "Takes a str or a bytes-like object, which stays as it is. ASCII white space may\n"
-               "stand between the bytes. Constant-time but for where white space is. ValueError:\n"
-               "other text; it names the position, never the character.")},
+     PyDoc_STR(
+         "fromhex(text, /, *, require=None, name=None)\n--\n\n"
+         "A new Arena of the bytes that hexadecimal text stands for, as bytes.fromhex.\n\n"
+         "Takes a str or a bytes-like object, which stays as it is. ASCII white space may stand\n"
+         "between the bytes. The time depends on the length and on where white space is.\n"
+         "ValueError: other text; the error names the position, never the character.")},
     {"b64decode", (PyCFunction)(void (*)(void))b64decode, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR(
          "b64decode(text, /, *, urlsafe=False, require=None, name=None)\n--\n\n"
          "A new Arena of the bytes that base64 text stands for, as base64.b64decode.\n\n"
          "Takes a str or a bytes-like object, which stays as it is. ASCII white space may stand\n"
-         "anywhere, as line ends do in files. Exact padding is needed; with urlsafe, - and _ "
-         "stand\n"
-         "for + and /, and the padding may be missing, as in tokens (RFC 4648, section 5).\n"
-         "Constant-time but for where white space and padding are. ValueError: other text; it\n"
-         "names the position, never the character.")},
+         "anywhere, as line ends do in files. Exact padding is needed; with urlsafe, - and _\n"
+         "stand for + and /, and the padding may be missing, as in tokens (RFC 4648, section 5).\n"
+         "The time depends on the length and on where white space and padding are. ValueError:\n"
+         "other text; the error names the position, never the character.")},
     {"encode", PY_FASTCALL(encode),
-     PyDoc_STR("encode(text, /, *, require=None, name=None)\n--\n\n"
-               "A new Arena of a str's UTF-8, as str.encode.\n\n"
-               "Written straight into the arena; the str keeps no copy of it, but is itself one,\n"
-               "and stays. The time depends on how many bytes each character takes. ValueError: a\n"
-               "lone surrogate; it names the position alone. TypeError: not a str.")},
+     PyDoc_STR(
+         "encode(text, /, *, require=None, name=None)\n--\n\n"
+         "A new Arena of a str's UTF-8, as str.encode.\n\n"
+         "It is written straight into the arena, and no copy is cached in the str. The str\n"
+         "itself is a copy, and stays. The time depends on how many bytes each character takes.\n"
+         "ValueError: a lone surrogate; the error names the position alone. TypeError: not a\n"
+         "str.")},
     {"hexlify", PY_FASTCALL(hexlify),
      PyDoc_STR(
          "hexlify(data, /, *, require=None, name=None)\n--\n\n"

@@ -190,7 +190,7 @@ PyMethodDef py_process_functions[] = {
     {"disarm", disarm, METH_NOARGS,
      PyDoc_STR("disarm()\n--\n\n"
                "Put back what handled the signals before, where ours is still in place.\n\n"
-               "It sticks: later arenas do not arm again until arm() is called.")},
+               "It lasts: later arenas do not arm again until arm() is called.")},
     {"configure", (PyCFunction)(void (*)(void))configure, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR(
          "configure(*, secretmem=..., encrypt=...)\n--\n\n"
@@ -202,9 +202,9 @@ PyMethodDef py_process_functions[] = {
          "encrypt, False by default: with True every Arena.seal() encrypts, as\n"
          "seal(encrypt=True) does. A pool cannot encrypt, so its seal() raises ValueError. This\n"
          "call locks the 16 KiB of which the keys are made, until the process ends.\n\n"
-         "Returns the previous setting, a bool; where both are given, both in that order.\n"
-         "ProtectionError: the 16 KiB cannot be locked, or not be protected as required;\n"
-         "nothing changed.")},
+         "Returns the previous setting, a bool. If both are given, it returns both, in that\n"
+         "order. ProtectionError: the 16 KiB cannot be locked, or cannot be protected as\n"
+         "required. Nothing has changed then.")},
     {"trim", trim, METH_NOARGS,
      PyDoc_STR(
          "trim()\n--\n\n"

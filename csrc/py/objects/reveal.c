@@ -82,10 +82,10 @@ PyObject *py_reveal(PyObject *self, PyObject *args, PyObject *kwargs)
 const char py_reveal_doc[] =
     "reveal($self, /, encoding=None)\n--\n\n"
     "The content as bytes, or with an encoding as a str: an ordinary copy, which nothing wipes.\n\n"
-    "As bytes() and str(arena, encoding), under a name that a reviewer can search for. Called in\n"
-    "a sheltered call, the copy lies in the shelter. ValueError: it is not text of that\n"
-    "encoding; it names the position, never the bytes. LookupError: an unknown encoding. Other\n"
-    "errors as for reading.";
+    "It does what bytes() and str(arena, encoding) do, under a name that a reviewer can\n"
+    "search for. Inside a sheltered call the copy lies in the shelter. ValueError: it is\n"
+    "not text of that encoding; the error names the position, never the bytes. LookupError:\n"
+    "an unknown encoding. Other errors as for reading.";
 
 /* ---- its name --------------------------------------------------------------------------- */
 

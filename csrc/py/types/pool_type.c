@@ -163,12 +163,13 @@ static PyObject *refuse_copy(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(memo
 
 static PyMethodDef methods[] = {
     {"alloc", PY_FASTCALL(pool_alloc),
-     PyDoc_STR("alloc($self, source, /, *, require=None, name=None)\n--\n\n"
-               "A new Arena in the pool: so many zero bytes, or a copy of a bytes-like object.\n\n"
-               "As Arena(source), which names the errors, but without align. Up to 2,040 bytes it\n"
-               "starts at a multiple of 16; a larger one has pages of its own and ends at their\n"
-               "guard. ValueError: the pool is closed. ForkedError: it is the parent's.\n"
-               "MemoryError or OSError: it cannot grow; its other arenas are as they were.")},
+     PyDoc_STR(
+         "alloc($self, source, /, *, require=None, name=None)\n--\n\n"
+         "A new Arena in the pool: so many zero bytes, or a copy of a bytes-like object.\n\n"
+         "As Arena(source), which names the errors, but without align. An arena of up to 2,040\n"
+         "bytes starts at a multiple of 16. A larger one has pages of its own and ends at their\n"
+         "guard. ValueError: the pool is closed. ForkedError: it is the parent's. MemoryError or\n"
+         "OSError: it cannot grow; its other arenas are as they were.")},
     {"random", PY_FASTCALL(pool_random),
      PyDoc_STR("random($self, size, /, *, require=None, name=None)\n--\n\n"
                "A new Arena in the pool, of size random bytes, as secalloc.random() gives.\n\n"
