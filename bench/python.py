@@ -43,7 +43,7 @@ class Row:
     def __init__(self, statement: str, calls: int = 1, **names: object) -> None:
         self.timer = timeit.Timer(statement, timer=time.process_time, globals=names)
         self.calls = calls
-        once = min(self.timer.timeit(1) for _ in range(5))
+        once = min(self.timer.timeit(20) / 20 for _ in range(3))
         self.number = max(1, round(SLICE / max(once, 1e-7)))
         self.least = float("inf")
 

@@ -60,9 +60,9 @@ def copied(base: int) -> Work:
 
 def read_by_kernel(base: int) -> Work:
     buffer, pid = ctypes.create_string_buffer(PIECE), os.getpid()
-    here = Piece(ctypes.addressof(buffer), PIECE)
 
     def work() -> None:
+        here = Piece(ctypes.addressof(buffer), PIECE)
         for at in range(0, SIZE, PIECE):
             there = Piece(base + at, PIECE)
             got = libc.process_vm_readv(pid, ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
