@@ -8,10 +8,11 @@ BUILD := $(CURDIR)/build
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+CORES := $(shell getconf _NPROCESSORS_ONLN)
 # Not by two pips in one venv; what AT_ONCE tells a make below this one it may do.
 ifeq ($(AT_ONCE),)
 .NOTPARALLEL:
-PARALLEL := -j$(shell getconf _NPROCESSORS_ONLN)
+PARALLEL := -j$(CORES)
 endif
 .SECONDARY:   # objects are kept
 .SUFFIXES:
@@ -391,7 +392,7 @@ check: $(CHECKS) ## all of the checks below
 # view of Python's own headers.
 INCLUDE = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
 define warnings # compiler, flags, files
-	@set -e; for f in $3; do $1 $(STANDARD) $(WARNINGS) -Werror -Icsrc/py -isystem $(INCLUDE) $2 -c -o /dev/null $$f; done
+	@printf '%s\n' $3 | xargs -n 1 -P $(CORES) $1 $(STANDARD) $(WARNINGS) -Werror -Icsrc/py -isystem $(INCLUDE) $2 -c -o /dev/null
 	@echo "ok: $1 $2, $(words $3) files"
 
 endef
