@@ -174,7 +174,7 @@ if sys.stdin.read(1):
     os.write(1, b"%d\\n" % time.monotonic_ns())
     ctypes.memset(at, 0, 1)
 """
-BARE = 'import os, time; os.write(1, b"%d\\n" % time.monotonic_ns())'
+BARE = 'import os, time; os.write(1, b"%d %d\\n" % (time.monotonic_ns(), time.process_time_ns()))'
 
 
 def start(channel: LockdownChannel, key: Arena) -> "subprocess.Popen[bytes]":
@@ -193,6 +193,8 @@ def replacements() -> None:
     heard: list[float] = []
     bare: list[float] = []
     imports: list[float] = []
+    arenas: list[float] = []
+    cpu: list[float] = []
     with LockdownChannel() as channel, secalloc.random(32) as key:
         worker = start(channel, key)
         for _ in range(20):
@@ -210,21 +212,30 @@ def replacements() -> None:
             all_of_it.append((int(there.split()[0]) - fault) / 1e6)
             worker.wait()
             worker = successor
-            for code, into in ((BARE, bare), ("import secalloc\n" + BARE, imports)):
+            for before, into in (
+                ("", bare),
+                ("import secalloc\n", imports),
+                ("import secalloc\nsecalloc.Arena(0)\n", arenas),
+            ):
                 begin = time.monotonic_ns()
                 out = subprocess.run(
-                    [sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, check=True
+                    [sys.executable, "-P", "-c", before + BARE], stdout=subprocess.PIPE, check=True
                 ).stdout
-                into.append((int(out) - begin) / 1e6)
+                into.append((int(out.split()[0]) - begin) / 1e6)
+            cpu.append(int(out.split()[1]) / 1e6)
         worker.send_signal(signal.SIGKILL)
         worker.wait()
-    whole, told, python, ours = map(statistics.median, (all_of_it, heard, bare, imports))
+    whole, told, python, ours, first = map(
+        statistics.median, (all_of_it, heard, bare, imports, arenas)
+    )
     print(f"from a fault to its replacement with the key, medians of {len(bare)}, in ms")
     print(f"all of it           {whole:8.2f}")
     print(f"  until FATAL       {told:8.2f}")
     print(f"  Python's start    {python:8.2f}  the same of a program that imports nothing")
     print(f"  import secalloc   {ours - python:8.2f}")
-    print(f"  the rest          {whole - told - ours:8.2f}")
+    print(f"  its first arena   {first - ours:8.2f}  for which the rest of the package is imported")
+    print(f"  the rest          {whole - told - first:8.2f}")
+    print(f"processor time of all that up to its first arena: {statistics.median(cpu):.1f}")
 
 
 if __name__ == "__main__":
