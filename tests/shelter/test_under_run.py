@@ -176,7 +176,7 @@ def test_to_the_end_and_with_an_import_inside() -> None:
 import atexit, ctypes, secalloc
 def late():
     import _decimal, _lzma
-    kept.append(secalloc.shelter(_lzma.LZMACompressor))
+    kept.append(secalloc.shelter(_lzma.LZMADecompressor))  # small: 8 MiB may be locked
     print(int(_decimal.Decimal(10)))
 kept = []
 atexit.register(secalloc.shelter, late)
