@@ -469,15 +469,15 @@ def test_a_buffer_that_keeps_a_sealed_arena_open(
     serve_question = secalloc._core._serve_question
     held = []
 
-    def then_export(*args: Any) -> bool:
-        *args, decide = args
+    def then_export(*told: Any) -> bool:
+        decide = told[-1]
         decided = []
 
         def deciding(*said: Any) -> Any:
             decided.append(decide(*said))
             return decided[0]
 
-        given = serve_question(*args, deciding)
+        given = serve_question(*told[:5], deciding)
         if given and decided[0][0].size > 1:
             held.append(memoryview(decided[0][0]))
         return given
@@ -498,8 +498,8 @@ def test_an_arena_that_is_being_filled(monkeypatch: pytest.MonkeyPatch) -> None:
     fill ends well."""
     serve_question = secalloc._core._serve_question
 
-    def while_filled(*args: Any) -> bool:
-        *args, decide = args
+    def while_filled(*told: Any) -> bool:
+        decide = told[-1]
         with ExitStack() as stack:
 
             def deciding(*said: Any) -> Any:
@@ -508,7 +508,7 @@ def test_an_arena_that_is_being_filled(monkeypatch: pytest.MonkeyPatch) -> None:
                     stack.enter_context(decided[0].open("w"))[:] = b"filled"
                 return decided
 
-            return serve_question(*args, deciding)
+            return serve_question(*told[:5], deciding)
 
     monkeypatch.setattr("secalloc._channel.serve._serve_question", while_filled)
     with LockdownChannel() as channel, Arena(6) as key, Arena(1) as other:
