@@ -466,10 +466,10 @@ def test_a_buffer_that_keeps_a_sealed_arena_open(
 ) -> None:
     """Taken while it was handed over, at whose end it forbids what the arena was before: the
     child has the secret all the same, and is given others."""
-    serve_question = secalloc._core._serve_question
+    serve_question: Any = secalloc._core._serve_question
     held = []
 
-    def then_export(*told: Any) -> bool:
+    def then_export(*told: Any) -> Any:
         decide = told[-1]
         decided = []
 
@@ -496,9 +496,9 @@ def test_a_buffer_that_keeps_a_sealed_arena_open(
 def test_an_arena_that_is_being_filled(monkeypatch: pytest.MonkeyPatch) -> None:
     """From after the child was told its size on: it is told so, and is given others, and the
     fill ends well."""
-    serve_question = secalloc._core._serve_question
+    serve_question: Any = secalloc._core._serve_question
 
-    def while_filled(*told: Any) -> bool:
+    def while_filled(*told: Any) -> Any:
         decide = told[-1]
         with ExitStack() as stack:
 
