@@ -2,6 +2,7 @@
 #include "shelter/heap.h"
 
 #include "os/os.h"
+#include "shelter/classes.h"
 #include "vault/budget.h"
 #include "vault/locks.h"
 #include "vault/vault.h"
@@ -9,32 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Cells by sixteens up to FINE, as most objects are small, then by eighths up to LARGEST. What is
- * larger has a span to itself. */
-enum { STEP = 16, FINE = 512, LARGEST = 2048, KINDS = 40, SPAN = 16384 };
+enum { SPAN = 16384 };
 
 static struct span *open_spans[KINDS];  /* those with free cells; the last one added is first */
 static uint32_t span_count[KINDS];
+static struct span *kept; /* large ones without a block, by their `next` */
 static size_t blocks, bytes_in_use;
 static size_t idle_bytes, idle_most; /* of spans without blocks; how many may be kept */
 static _Atomic uintptr_t holder; /* the thread that has the heap, or 0 */
-
-static unsigned class_of(size_t bytes)
-{
-    if (bytes <= FINE)
-        return (unsigned)((bytes + (bytes == 0) - 1) / STEP);
-    if (bytes <= 1024)
-        return FINE / STEP + (unsigned)((bytes - FINE - 1) / 128);
-    return FINE / STEP + 4 + (unsigned)((bytes - 1024 - 1) / 256);
-}
-
-static uint32_t cell_of(unsigned class)
-{
-    if (class < FINE / STEP)
-        return (class + 1) * STEP;
-    class -= FINE / STEP;
-    return class < 4 ? FINE + 128 * (class + 1) : 1024 + 256 * (class - 4 + 1);
-}
 
 /* ---- one thread at a time -------------------------------------------------------------- */
 
@@ -134,8 +117,18 @@ static size_t give_idle(void)
             given += s->bytes;
             give_span(s);
         }
+    for (struct span *s; (s = kept);) {
+        kept = s->next;
+        given += s->bytes;
+        give_span(s);
+    }
     idle_bytes = 0;
     return given;
+}
+
+static unsigned least(void)
+{
+    return (sa_required() | SA_LOCK | SA_NODUMP) & os_known_protections();
 }
 
 /* Pages of the vault; ours as long as they are not published to those who wipe arenas. */
@@ -143,8 +136,7 @@ static struct span *take_span(size_t bytes, enum slot_holds *holds)
 {
     struct sa_why why;
     struct slot slot;
-    unsigned least = (sa_required() | SA_LOCK | SA_NODUMP) & os_known_protections();
-    if (vault_enter(&why) || vault_take(bytes, 0, least, &slot, holds, &why))
+    if (vault_enter(&why) || vault_take(bytes, 0, least(), &slot, holds, &why))
         return NULL;
     struct span *s = spans_add(slot_data(slot), slot.region->data);
     if (s)
@@ -218,15 +210,30 @@ static void *take_cell(unsigned class)
     return atomic_load_explicit(&s->at, memory_order_relaxed) + (size_t)(word * 64 + bit) * s->cell;
 }
 
+/* Not one that came over a fork, whose pages may be less than what is asked for. */
+static struct span *take_kept(size_t bytes)
+{
+    for (struct span **at = &kept, *s; (s = *at); at = &s->next)
+        if (bytes <= s->bytes && bytes > s->bytes / 2 && s->slot.region &&
+            !(least() & ~spans_granted(s))) {
+            *at = s->next;
+            idle_bytes -= s->bytes;
+            return s;
+        }
+    return NULL;
+}
+
 /* *zeros: so the block is, and most of it may never have been touched. */
 static void *take_whole(size_t bytes, bool *zeros)
 {
-    enum slot_holds holds;
-    struct span *s = take_span_or_idle(bytes, &holds);
-    if (!s)
+    enum slot_holds holds = HOLDS_ZEROS;
+    struct span *s = take_kept(bytes);
+    if (!s && !(s = take_span_or_idle(bytes, &holds)))
         return NULL;
+    learn_limit();
     *zeros = holds == HOLDS_ZEROS;
     s->block = bytes;
+    s->used = 1;
     blocks++;
     bytes_in_use += bytes;
     return atomic_load(&s->at);
@@ -261,6 +268,23 @@ static uint32_t index_of(const struct span *s, const void *block)
 /* An empty span is kept where few are, and what may be locked is much. */
 static bool is_kept(const struct span *s) { return s->slot.region && idle_bytes <= idle_most; }
 
+/* Zeroed. Mapping pages and touching them costs far more than the block's content: who takes as
+ * much again and again gets the same. Smaller ones the vault keeps. */
+static void give_whole(struct span *s)
+{
+    blocks--;
+    bytes_in_use -= s->block;
+    s->used = 0;
+    idle_bytes += s->bytes;
+    if (s->bytes > 16 * os_page_size() && is_kept(s)) {
+        s->next = kept;
+        kept = s;
+        return;
+    }
+    idle_bytes -= s->bytes;
+    give_span(s);
+}
+
 static void give_cell(struct span *s, void *block)
 {
     uint32_t index = index_of(s, block);
@@ -291,25 +315,6 @@ static struct span *span_of(const void *block)
     return s;
 }
 
-static unsigned granted_to(const struct span *s)
-{
-    return s->slot.region ? word_granted(atomic_load(slot_word(s->slot))) : s->granted;
-}
-
-/* A block that has a span to itself. A page of secretmem that nobody touched costs 21 us to zero,
- * and an encoder takes 90 MiB of which it uses little. */
-static void zero_whole(struct span *s)
-{
-    struct slot_pages pages = {.at = atomic_load(&s->at), .bytes = s->bytes};
-    pages.locked = granted_to(s) & SA_LOCK;
-    if (s->bytes <= 16 * os_page_size()) {
-        memset(pages.at, 0, s->block);
-        return;
-    }
-    for (size_t offset; slot_next_touched(&pages, &offset);)
-        memset(pages.at + offset, 0, os_page_size());
-}
-
 size_t heap_size(const void *block)
 {
     const struct span *s = span_of(block);
@@ -326,12 +331,10 @@ void heap_give(void *block)
     if (s->cell) {
         give_cell(s, block);
     } else {
-        if (block != atomic_load(&s->at))
+        if (block != atomic_load(&s->at) || !s->used)
             end();
-        zero_whole(s);
-        blocks--;
-        bytes_in_use -= s->block;
-        give_span(s);
+        spans_clear(s);
+        give_whole(s);
     }
     heap_let_go();
 }

@@ -140,6 +140,23 @@ void spans_forked(void)
     atomic_store(&slots, 0);
 }
 
+unsigned spans_granted(const struct span *s)
+{
+    return s->slot.region ? word_granted(atomic_load(slot_word(s->slot))) : s->granted;
+}
+
+void spans_clear(struct span *s)
+{
+    struct slot_pages pages = {.at = atomic_load(&s->at), .bytes = s->bytes};
+    pages.locked = spans_granted(s) & SA_LOCK;
+    if (s->bytes <= 16 * os_page_size()) {
+        memset(pages.at, 0, s->block);
+        return;
+    }
+    for (size_t offset; slot_next_touched(&pages, &offset);)
+        memset(pages.at + offset, 0, os_page_size());
+}
+
 size_t spans_slots(void) { return atomic_load(&slots); }
 
 /* ---- in signal context ---------------------------------------------------------------- */

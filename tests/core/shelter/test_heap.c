@@ -61,6 +61,7 @@ TEST(what_lies_elsewhere_is_not_its)
     CHECK(!heap_has(NULL));
     CHECK(!heap_has((void *)UINTPTR_MAX));
     heap_give(large);
+    heap_trim();
     CHECK(!heap_has(large));
     heap_give(small);
 }
@@ -125,6 +126,36 @@ TEST(what_nobody_touched_stays_so)
     counts(0);
 }
 #endif
+
+/* A few large ones that are let go are kept, zeroed, for who takes as much again. */
+TEST(large_ones_again)
+{
+    NEEDS_LOCKED(64 << 20);
+    heap_give(take(100)); /* how much may be kept is known from here on */
+    uint8_t *at = take(300000), *other = take(300000);
+    put_content(at, 300000, 1);
+    heap_give(at);
+    counts(1);
+    CHECK(is_all(at, 300000, 0));
+    SAME((uintptr_t)take(100000) == (uintptr_t)at, false); /* too small for it */
+    uint8_t *again = heap_take(290000, true);
+    CHECK(again == at);
+    CHECK(is_all(again, 290000, 0));
+    counts(3);
+    heap_give(again);
+    heap_give(other);
+    size_t slots = spans_slots();
+    heap_trim();
+    SAME(slots - spans_slots(), 3); /* and the span of the first */
+    CHECK(!heap_has(at) && !heap_has(other));
+    uint8_t *many[9];
+    for (int i = 0; i < 9; i++)
+        many[i] = take(300000);
+    slots = spans_slots();
+    for (int i = 0; i < 9; i++)
+        heap_give(many[i]);
+    SAME(slots - spans_slots(), 9 - (1 << 20) / (300000 / 4096 * 4096 + 4096)); /* 1 MiB at most */
+}
 
 /* From each size to each: what fits stays, and what is lost is zeroed. */
 TEST(other_sizes)
@@ -401,6 +432,7 @@ int main(int argc, char **argv)
 #if defined(__linux__) && defined(__GLIBC__)
     RUN(what_nobody_touched_stays_so);
 #endif
+    RUN(large_ones_again);
     RUN(other_sizes);
     RUN(what_is_no_block);
     RUN(threads_beside_each_other);
