@@ -67,7 +67,7 @@ def test_the_lock_limit_is_raised_and_handed_on() -> None:
 
 @pytest.mark.parametrize("kib", [16, 64, 100, 8192])
 def test_as_many_as_fit_are_locked(kib: int) -> None:
-    """The rest works all the same, and one warning says so."""
+    """The rest works all the same, and one warning of each protection says so."""
     check(
         ORDINARY
         + f"""
@@ -83,12 +83,13 @@ if status.secretmem_shared and Protection.SECRETMEM in arenas[0].protection:
 assert locked == [True] * room + [False] * (len(arenas) - room), sum(locked)
 assert status.locked_bytes == room * PAGE
 assert locked_kib() * 1024 <= {kib} * 1024
+told = [ProtectionWarning] * (1 + (fit < room < len(arenas)))  # of secretmem, then of locks
 assert all(bytes(a) == raw(a) == bytes(secret(a.size)) for a in arenas)
-one_warning()
+assert [w.category for w in caught] == told, caught
 for a in arenas: a.close()
 again = [secret(100) for _ in range(fit)]
 assert all(Protection.LOCK in a.protection for a in again), "the budget came back"
-one_warning()
+assert [w.category for w in caught] == told, caught
 """
     )
 
