@@ -556,6 +556,10 @@ TEST(untouched)
 
 int main(int argc, char **argv)
 {
+    if (UNDER_TSAN || under_valgrind()) { /* their own memory would be searched, too: minutes */
+        puts("test_residue: skipped under a tool with much memory of its own");
+        return 0;
+    }
     check_begin("test_residue", argc, argv);
     RUN(nothing);
     RUN(every_form_everywhere);
