@@ -77,7 +77,7 @@ $(WHEEL)/.built: $(wildcard $(PARTS) csrc/*/*.[ch] csrc/*/*/*.[ch] csrc/core/os/
 	$(PY) -m pip wheel --quiet --no-deps --no-build-isolation -w $(WHEEL) $(WHEEL)/source
 	touch $@
 
-$(VENV)/.installed: $(WHEEL)/.built
+$(VENV)/.installed: $(WHEEL)/.built $(VENV)/.made
 	$(PIP) --force-reinstall --no-deps $(WHEEL)/*.whl
 	touch $@
 
