@@ -64,7 +64,8 @@ class Spy:
                 connection.sendall(command + len(secret).to_bytes(4, "big") + secret)
                 with connection.makefile("rb") as stream:
                     if line := stream.readline():
-                        found: list[str] = json.loads(line)
+                        found: list[str] | str = json.loads(line)
+                        assert not isinstance(found, str), f"process {pid} cannot look: {found}"
                         return found
 
     def find(self, pid: int, secret: bytes) -> list[str]:

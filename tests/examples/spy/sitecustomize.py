@@ -24,20 +24,27 @@ def answer() -> None:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(os.environ["SPY"])
         connection.sendall(os.getpid().to_bytes(4, "big"))
-        while head := connection.recv(5, socket.MSG_WAITALL):
-            command, size = head[:1], int.from_bytes(head[1:], "big")
-            with secalloc.Arena(size) as secret:
-                if size:
-                    connection.recv_into(secret, size, socket.MSG_WAITALL)
-                if command == b"p":
-                    kept.append(bytes(secret))
-                found = [str(copy) for copy in residue.find(secret)] if size else []
-            if command == b"l":
-                secalloc.lockdown()
-            connection.sendall(json.dumps(found).encode() + b"\n")
-            if command == b"q":
-                break
+        try:
+            answers(connection)
+        except Exception as error:  # told to the one that asked
+            connection.sendall(json.dumps(repr(error)).encode() + b"\n")
     ends.set()
+
+
+def answers(connection: socket.socket) -> None:
+    while head := connection.recv(5, socket.MSG_WAITALL):
+        command, size = head[:1], int.from_bytes(head[1:], "big")
+        with secalloc.Arena(size) as secret:
+            if size:
+                connection.recv_into(secret, size, socket.MSG_WAITALL)
+            if command == b"p":
+                kept.append(bytes(secret))
+            found = [str(copy) for copy in residue.find(secret)] if size else []
+        if command == b"l":
+            secalloc.lockdown()
+        connection.sendall(json.dumps(found).encode() + b"\n")
+        if command == b"q":
+            break
 
 
 if "SPY" in os.environ:
