@@ -4,11 +4,13 @@
 
 No line has more than 120 columns (text in quotes may go past them), a tab, or a blank at
 its end. In csrc each file begins with a comment and has up to 400 lines, and each function up to
-40, from its brace to its brace. Tables that are clearer by hand stand between `clang-format off`
-and `on`. First of all the check is tried on what it must find.
+40, from its brace to its brace; no format of an argument has a `#`. Tables that are clearer by
+hand stand between `clang-format off` and `on`. First of all the check is tried on what it must
+find.
 """
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -38,7 +40,12 @@ def faults(line: str) -> Iterator[str]:
         yield "blanks at its end"
 
 
-def too_long(text: str) -> Iterator[tuple[int, str]]:
+LENGTH = re.compile(r'"[^"]*[esuwyz]#[^"]*"')
+"""Compiled with the headers of 3.13 it is a SystemError in 3.11 and 3.12: there is one wheel for
+all, and PY_SSIZE_T_CLEAN chose another function before 3.13."""
+
+
+def unfit(text: str) -> Iterator[tuple[int, str]]:
     """What no file of the library may have: the line, and what is wrong there."""
     lines = text.splitlines()
     if not text.startswith("/* "):
@@ -47,6 +54,8 @@ def too_long(text: str) -> Iterator[tuple[int, str]]:
         yield len(lines), f"a file of {len(lines)} lines"
     begin = 0
     for number, line in enumerate(lines, 1):
+        if LENGTH.search(line):
+            yield number, "a format with '#', which not every Python takes from one wheel"
         if line == "{":
             begin = number
         elif line == "}" and begin:
@@ -70,10 +79,11 @@ def tried(tool: str) -> None:
         if not list(faults(line)):
             sys.exit(f"format: not found out: {line!r}")
     short = "/* x */\n" + "int f(void)\n{\n" + "    x;\n" * (FUNCTION - 2) + "}\n"
-    if list(too_long(short)):
-        sys.exit("format: found out what is short enough")
-    for text in (short.replace("}", "    x;\n}"), short + "\n" * LINES, short[8:]):
-        if len(list(too_long(text))) != 1:
+    if list(unfit(short)):
+        sys.exit("format: found out what is fit")
+    planted = short.replace("x;", 'f("iy#");', 1)
+    for text in (short.replace("}", "    x;\n}"), short + "\n" * LINES, short[8:], planted):
+        if len(list(unfit(text))) != 1:
             sys.exit(f"format: not found out: {text[:20]!r} ...")
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "planted.c"
@@ -103,7 +113,7 @@ def main() -> int:
         f"{path.relative_to(TREE)}:{number}: {fault}"
         for path in files()
         if path.is_relative_to(TREE / "csrc")
-        for number, fault in too_long(path.read_text())
+        for number, fault in unfit(path.read_text())
     ]
     bad += differs(options.tool, *files())
     print("\n".join(bad) or f"ok: format of {len(files())} files")

@@ -10,17 +10,18 @@
 static PyObject *answer(struct py_state *state, PyObject *decided, int sock, struct sa_asked *asked,
                         unsigned int timeout_ms)
 {
-    PyObject *arena;
-    const char *words;
+    PyObject *arena, *said_bytes;
+    char *words;
     Py_ssize_t n;
     int fd;
     struct sa_why why = {0};
-    if (!PyArg_ParseTuple(decided, "O!y#i:_serve_question", state->arena_type, &arena, &words, &n,
-                          &fd)) {
+    if (!PyArg_ParseTuple(decided, "O!Si:_serve_question", state->arena_type, &arena, &said_bytes,
+                          &fd) ||
+        PyBytes_AsStringAndSize(said_bytes, &words, &n) < 0) {
         sa_asked_drop(asked);
         return NULL;
     }
-    struct sa_said said = {.words = (void *)(uintptr_t)words, .n = (size_t)n, .fd = fd};
+    struct sa_said said = {.words = words, .n = (size_t)n, .fd = fd};
     enum sa_code code;
     Py_BEGIN_ALLOW_THREADS code = sa_answer(py_core_of(arena), sock, asked, &said, timeout_ms,
                                             &why);
@@ -46,7 +47,8 @@ static PyObject *serve_question(PyObject *module, PyObject *args)
     Py_BEGIN_ALLOW_THREADS code = sa_hear_question(sock, &question, (size_t)most, patience_ms,
                                                    &asked, &why);
     Py_END_ALLOW_THREADS if (code != SA_OK) return py_fail(state, code, &why);
-    PyObject *decided = PyObject_CallFunction(decide, "y#i", words, n, (int)question.sender);
+    PyObject *decided = PyObject_CallFunction(decide, "Ni", PyBytes_FromStringAndSize(words, n),
+                                              (int)question.sender);
     PyObject *given = NULL;
     if (decided && decided != Py_None) {
         given = answer(state, decided, sock, &asked, timeout_ms);
@@ -74,20 +76,20 @@ static PyObject *ask(PyObject *module, PyObject *args, PyObject *kwargs)
     static char *names[] = {"", "", "", "", "", "require", "name", NULL};
     struct py_state *state = py_state_of_module(module);
     struct py_home home = py_own_pages;
-    PyObject *require = NULL, *name = NULL;
-    char words[SA_WORDS];
-    const char *question;
+    PyObject *question_bytes, *require = NULL, *name = NULL;
+    char words[SA_WORDS], *question;
     Py_ssize_t size, n, back;
     int sock;
     unsigned int timeout_ms;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "niIy#n|$OO:_ask", names, &size, &sock,
-                                     &timeout_ms, &question, &n, &back, &require, &name) ||
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "niISn|$OO:_ask", names, &size, &sock,
+                                     &timeout_ms, &question_bytes, &back, &require, &name) ||
+        PyBytes_AsStringAndSize(question_bytes, &question, &n) < 0 ||
         py_home_set(&home, require, name) < 0 || py_import_rest(state) < 0)
         return NULL;
     PyObject *self = PyType_GenericAlloc(state->arena_type, 0); /* zeroed: a closed arena */
     if (!self)
         return NULL;
-    struct sa_said asked = {.words = (void *)(uintptr_t)question, .n = (size_t)n, .fd = -1};
+    struct sa_said asked = {.words = question, .n = (size_t)n, .fd = -1};
     struct sa_said told = {.words = words, .n = (size_t)back, .fd = -1};
     struct sa_why why = {0};
     struct sa_came came = {0};
@@ -105,7 +107,7 @@ static PyObject *ask(PyObject *module, PyObject *args, PyObject *kwargs)
     if (!arena && came.heard)
         arena = raised();
     if (arena)
-        all = Py_BuildValue("Ny#i", arena, words, back, told.fd);
+        all = Py_BuildValue("NNi", arena, PyBytes_FromStringAndSize(words, back), told.fd);
     if (!all && told.fd >= 0)
         (void)close(told.fd); /* nobody knows of it */
     return all;

@@ -36,8 +36,8 @@ static PyObject *echo_before(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(no
 {
     struct sa_terminal old;
     sa_echo_before(&old);
-    return Py_BuildValue("Ikky#", old.continued, old.input, old.local, (const char *)old.keys,
-                         (Py_ssize_t)sizeof old.keys);
+    return Py_BuildValue("IkkN", old.continued, old.input, old.local,
+                         PyBytes_FromStringAndSize((const char *)old.keys, sizeof old.keys));
 }
 
 PyMethodDef py_terminal_functions[] = {

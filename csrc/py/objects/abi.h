@@ -3,7 +3,6 @@
 #ifndef SECALLOC_PY_ABI_H
 #define SECALLOC_PY_ABI_H
 
-#define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <structmember.h>
 

@@ -179,7 +179,8 @@ SA_HOT static PyObject *hear(struct listener_data *listener, int fd, PyObject *c
         return PyErr_SetFromErrno(PyExc_OSError);
     }
     if (byte != 'F' || end)
-        return PyObject_CallMethod(channel, "_said", "(iy#)", fd, &byte, (Py_ssize_t)!end);
+        return PyObject_CallMethod(channel, "_said", "(iN)", fd,
+                                   PyBytes_FromStringAndSize(&byte, !end));
     PyObject *event = *place; /* ours now; further markers say nothing new */
     *place = Py_NewRef(Py_None);
     return event;
