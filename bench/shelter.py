@@ -75,7 +75,7 @@ print(least(secalloc.shelter, nothing) * 1e9)
 
 def seconds(code: str, run: bool = False) -> float:
     """What the child prints: the least CPU time of its rounds."""
-    command = [sys.executable, *(["-m", "secalloc", "run"] if run else []), "-c", code]
+    command = [sys.executable, "-P", *(["-m", "secalloc", "run"] if run else []), "-c", code]
     env = {**os.environ, "PYTHONHASHSEED": "0"}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env)
     return float(done.stdout)

@@ -8,7 +8,7 @@
 enum { RECORDS = 1 << 18, CHUNK = 1 << 20 };
 
 _Atomic(spans_middle *) spans_top[SPANS_TOP];
-_Atomic uintptr_t spans_low = UINTPTR_MAX, spans_high;
+_Atomic uintptr_t spans_low = UINTPTR_MAX, spans_room;
 
 static struct span *records; /* RECORDS of them, most never touched */
 static _Atomic uint32_t count;
@@ -87,10 +87,13 @@ static struct span *take_record(void)
 
 static void widen(uintptr_t low, uintptr_t high)
 {
-    if (low < atomic_load(&spans_low))
-        atomic_store(&spans_low, low);
-    if (high > atomic_load(&spans_high))
-        atomic_store(&spans_high, high);
+    uintptr_t now = atomic_load(&spans_low), room = atomic_load(&spans_room);
+    if (room && now < low)
+        low = now;
+    if (room && now + room > high)
+        high = now + room;
+    atomic_store(&spans_room, high - low);
+    atomic_store(&spans_low, low);
 }
 
 struct span *spans_add(uint8_t *at, size_t bytes)

@@ -29,15 +29,15 @@ typedef _Atomic(struct span *) spans_leaf[SPANS_LEAF];
 typedef _Atomic(spans_leaf *) spans_middle[SPANS_MIDDLE];
 extern _Atomic(spans_middle *) spans_top[SPANS_TOP];
 
-/* No span lies below or above: most addresses that are asked for are told by that. Never
- * narrowed, so that who sees half of a change is told of no span less. Not to be reached by way of
- * a table of the linker's. */
-extern __attribute__((visibility("hidden"))) _Atomic uintptr_t spans_low, spans_high;
+/* No span lies below, nor this much above: most addresses that are asked for are told by that, in
+ * one comparison. Never narrowed, and the room is told first, so that a thread that sees half of a
+ * change is told of no span less. Not to be reached by way of a table of the linker's. */
+extern __attribute__((visibility("hidden"))) _Atomic uintptr_t spans_low, spans_room;
 
 static inline bool spans_enclose(const void *p)
 {
-    return (uintptr_t)p >= atomic_load_explicit(&spans_low, memory_order_relaxed) &&
-           (uintptr_t)p < atomic_load_explicit(&spans_high, memory_order_relaxed);
+    uintptr_t above = (uintptr_t)p - atomic_load_explicit(&spans_low, memory_order_acquire);
+    return above < atomic_load_explicit(&spans_room, memory_order_relaxed);
 }
 
 /* The span that holds `p`; NULL: none does. Of an address that somebody owns, so that the span
