@@ -8,8 +8,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 static struct sa_why why;
 
@@ -197,11 +195,13 @@ static size_t looks, found;
 
 int mprotect(void *at, size_t size, int access)
 {
+    static int (*real)(void *, size_t, int);
+    FIND_REAL(real, "mprotect");
     if (top) {
         looks++;
         found += words_in(HERE - BELOW, top);
     }
-    return (int)syscall(SYS_mprotect, at, size, access);
+    return real(at, size, access);
 }
 
 static __attribute__((noinline)) void seal_and_open(struct sa_arena *a)
