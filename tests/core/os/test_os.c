@@ -331,6 +331,12 @@ TEST(actions)
         CHECK(told.sa_handler == SIG_IGN);
         SAME(os_action(sigs[i], NULL, &told), 0);
         CHECK(same_action(&now, &told));
+        SAME(sigaction(sigs[i], &now, NULL), 0); /* by the C library: from where it returns */
+        SAME(os_action(sigs[i], NULL, &told), 0);
+        SAME(os_action(sigs[i], &told, NULL), 0);
+        SAME(raise(sigs[i]), 0);
+        pause_ms(1);
+        SAME(times, 2);
     }
     SAME(os_action(SIGKILL, NULL, NULL), 0);
     SAME(os_action(9999, NULL, NULL), EINVAL);

@@ -35,9 +35,11 @@ __asm__(".pushsection .text\n"
         ".popsection\n");
 #endif
 
+/* Where another's handler returns to is not told along with its flags. The flag alone, as musl
+ * sets it on AArch64, would send that handler to address 0 when it returns. */
 static struct kernels_action to_kernels(const struct sigaction *action)
 {
-    struct kernels_action raw = {.flags = (unsigned)action->sa_flags};
+    struct kernels_action raw = {.flags = (unsigned)action->sa_flags & ~(unsigned)SA_RESTORER};
     memcpy(&raw.handler, &action->sa_handler, sizeof raw.handler);
     memcpy(&raw.mask, &action->sa_mask, sizeof raw.mask);
 #ifdef __x86_64__ /* AArch64 has one of the kernel's own */
