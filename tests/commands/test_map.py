@@ -307,7 +307,7 @@ def test_the_example_in_full() -> None:
     env = {**os.environ, "COLUMNS": "40"}
     short, full = command(env=env), command("-v", env=env)
     assert max(map(len, (short.stdout + full.stdout).splitlines())) <= 40
-    assert full.stdout.count("\n  GUARD ") in (7, 8)  # its pool may have two pages: see neighbours()
+    assert full.stdout.count("\n  GUARD ") in (7, 8)  # a pool may have two pages
     if all(p in Arena(1).protection for p in secalloc.map._ALL):
         assert "\n  GUARD " not in short.stdout
 
