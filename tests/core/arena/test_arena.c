@@ -482,6 +482,7 @@ static void *lives(void *with)
  * next arena there relies on it; not where a wipe came over it while it lived. */
 TEST(canary_stays_on_parked_pages)
 {
+    NEEDS_LOCKED(16 * page()); /* of what users are charged for a sixteenth stays parked */
     struct sa_arena a = {0}, kept = {0};
     make(&kept, 1, 1, 7); /* while one lives pages stay parked */
     for (int wiped = 0; wiped < 2; wiped++)

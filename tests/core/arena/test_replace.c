@@ -388,6 +388,7 @@ static struct sa_pool *make_keys(size_t own)
 
 TEST(replaced_read_rotated_and_locked_down)
 {
+    NEEDS_LOCKED(16 * sa_page_size()); /* or a move is refused: it would lower a protection */
     if (UNDER_TSAN) /* a look and a wipe may overlap: the generation tells, not the bytes */
         SKIP("made of what a race detector calls races");
     void *(*const bodies[])(void *) = {replaces, reads_in_blocks, reads_in_blocks, rotates,

@@ -180,16 +180,16 @@ static void neighbours(size_t size)
     for (size_t i = 0; i < count; i++)
         verify(&many[i], (unsigned)i);
 
+    size_t mapped = look(pool).mapped;
     for (size_t i = 0; i < count; i += 3)
         sa_close(&many[i]);
     for (size_t i = 1; i < count; i += 3)
         OK(sa_wipe(&many[i], &why));
     for (size_t i = 2; i < count; i += 3)
         verify(&many[i], (unsigned)i);
-    size_t mapped = look(pool).mapped;
     for (size_t i = 0; i < count; i += 3)
         put(pool, &many[i], size, (unsigned)i + 5);
-    CHECK(look(pool).mapped == mapped || size > SHARED_MOST); /* the holes were used */
+    CHECK(look(pool).mapped <= mapped || size > SHARED_MOST); /* the holes were used */
     lie_apart(count);
     for (size_t i = 0; i < count; i++) {
         if (i % 3 == 1)
@@ -515,18 +515,20 @@ TEST(cannot_grow)
     sa_pool_free(pool);
 }
 
+enum { LIMIT = 65536 };
+
 /* mlock's account, and where a user is charged for secretmem that one, too. */
 static bool within_the_limit(void)
 {
     struct sa_status now = status();
-    return now.locked_bytes <= (now.charges_users ? 2u : 1u) * 65536u;
+    return now.locked_bytes <= (now.charges_users ? 2u : 1u) * LIMIT;
 }
 
 TEST(under_a_lock_limit)
 {
     if (under_tool())
         SKIP("the tool has pages of its own");
-    nobody_with_lock_limit(65536);
+    nobody_with_lock_limit(LIMIT);
     struct sa_pool *pool = new_pool();
     for (unsigned i = 0; i < 600; i++) {
         put(pool, &many[i], 32, i);
@@ -541,7 +543,7 @@ TEST(under_a_lock_limit)
     sa_pool_free(pool);
     /* The budget came back. */
     struct sa_arena a = {0};
-    make(&a, 16 * sa_page_size(), 1, 1);
+    make(&a, LIMIT, 1, 1);
     CHECK(sa_protection_of(&a) & SA_LOCK);
     sa_close(&a);
 }
@@ -724,6 +726,7 @@ static void *reads(void *seed)
 
 TEST(rotated_by_all_while_read)
 {
+    NEEDS_LOCKED(16 * sa_page_size()); /* or a rotation is refused: it would lower a protection */
     pthread_t threads[4];
     struct sa_pool *pool = new_pool();
     for (unsigned i = 0; i < 8; i++)

@@ -116,6 +116,7 @@ TEST(nothing_stays_when_the_last_one_goes)
     a = take(1);
     if (!(word_granted(atomic_load(slot_word(a))) & SA_SECRETMEM))
         SKIP("there is no secretmem");
+    NEEDS_LOCKED(16 * page()); /* of what users are charged for a sixteenth stays */
     start_in_a_row();
     vault_put(a, 1, true);
     CHECK(status().secretmem_bytes > 0); /* in a row they stay */
