@@ -1,6 +1,7 @@
 /* Keystreams, against published and generated vectors and a plain scalar
  * implementation written here, which has to pass them too. */
 #include "base/chacha.h"
+#include "base/chacha_wide.h"
 #include "check.h"
 
 static uint32_t turn(uint32_t v, int n) { return v << n | v >> (32 - n); }
@@ -188,13 +189,13 @@ static void random_bytes(uint8_t *p, size_t n)
         p[i] = (uint8_t)(rand() >> 7);
 }
 
-/* Every number of blocks around the four that are made together, at every
+/* Every number of blocks around the four and the eight that are made together, at every
  * alignment, and not a byte beside them. */
 TEST(any_count_any_alignment)
 {
-    static uint8_t have[64 * 9 + 32], want[64 * 9];
+    static uint8_t have[64 * 21 + 32], want[64 * 21];
     uint8_t key[32], nonce[8];
-    for (size_t blocks = 0; blocks <= 9; blocks++)
+    for (size_t blocks = 0; blocks <= 21; blocks++)
         for (size_t shift = 0; shift < 16; shift++) {
             random_bytes(key, sizeof key);
             random_bytes(nonce, sizeof nonce);
@@ -208,16 +209,16 @@ TEST(any_count_any_alignment)
         }
 }
 
-/* The counter carries into its upper word and wraps at 2^64, also within four blocks. */
+/* The counter carries into its upper word and wraps at 2^64, also within a group of blocks. */
 TEST(counters)
 {
     static const uint64_t starts[] = {
         0,          1,           0xfffffffb,  0xfffffffc,     0xfffffffd,     0xfffffffe,
         0xffffffff, 0x100000000, 0x1fffffffe, UINT64_MAX - 9, UINT64_MAX - 2, UINT64_MAX - 1,
         UINT64_MAX};
-    uint8_t have[64 * 9], want[64 * 9], key[32], nonce[8];
+    uint8_t have[64 * 17], want[64 * 17], key[32], nonce[8];
     for (size_t i = 0; i < sizeof starts / sizeof starts[0]; i++)
-        for (size_t blocks = 1; blocks <= 9; blocks++) {
+        for (size_t blocks = 1; blocks <= 17; blocks++) {
             random_bytes(key, sizeof key);
             random_bytes(nonce, sizeof nonce);
             chacha12(have, blocks, key, nonce, starts[i]);
@@ -240,6 +241,47 @@ TEST(pieces)
     CHECK(!memcmp(have, want, sizeof want));
 }
 
+/* ---- wider vectors ---------------------------------------------------------------------- */
+
+#if defined(__x86_64__)
+/* Whole groups of eight, across a carry of the counter, and not a byte beside them. */
+typedef size_t wide(uint8_t *, size_t, const uint8_t[32], const uint8_t[8], uint64_t, int);
+
+static void writes_groups(wide *make)
+{
+    static uint8_t have[64 * 20 + 1], want[64 * 20];
+    uint8_t key[32], nonce[8];
+    for (size_t blocks = 0; blocks <= 20; blocks++) {
+        size_t groups = blocks / 8 * 8;
+        random_bytes(key, sizeof key);
+        random_bytes(nonce, sizeof nonce);
+        memset(have, 0xa5, sizeof have);
+        SAME(make(have + 1, blocks, key, nonce, UINT32_MAX - 3 - blocks, 6), groups);
+        plain(want, groups, key, nonce, UINT32_MAX - 3 - blocks);
+        CHECK(!memcmp(have + 1, want, groups * 64));
+        SAME(have[0], 0xa5);
+        for (size_t i = 1 + groups * 64; i < sizeof have; i++)
+            SAME(have[i], 0xa5);
+    }
+}
+#endif
+
+TEST(avx2)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2"))
+        writes_groups(chacha_avx2);
+#endif
+}
+
+TEST(avx512)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512vl"))
+        writes_groups(chacha_avx512);
+#endif
+}
+
 int main(int argc, char **argv)
 {
     check_begin("test_chacha", argc, argv);
@@ -248,5 +290,7 @@ int main(int argc, char **argv)
     RUN(any_count_any_alignment);
     RUN(counters);
     RUN(pieces);
+    RUN(avx2);
+    RUN(avx512);
     return check_end();
 }
