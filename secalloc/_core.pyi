@@ -625,9 +625,10 @@ def _ask(
     answer: int,
     /,
     *,
+    key: Arena | None = None,
     require: Protection | None = None,
     name: str | None = None,
-) -> tuple[Arena | Exception | None, bytes, int]: ...
+) -> tuple[Arena | Exception | None, bytes, int, bool]: ...
 def _find(
     secret: Arena | ArenaView, partial: bool, progress: Callable[[int, int], object] | None, /
 ) -> list[tuple[int, str, int, int, int, str, str]]: ...
@@ -638,7 +639,7 @@ def _serve_question(
     most: int,
     patience: int,
     timeout: int,
-    decide: Callable[[bytes, int], tuple[Arena, bytes, int] | None],
+    decide: Callable[[bytes, int], tuple[Arena, bytes, int, Arena | None] | None],
     /,
 ) -> bool: ...
 def _take_lockdown_fd(fd: FileDescriptorLike, /) -> None: ...

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from secalloc._channel import takeover, wire
+from secalloc._channel.asking import asking
 from secalloc._channel.patched import blocks, let_others_run
 from secalloc._core import Arena, Error, ForkedError, ProtectionError, _ask
 from secalloc._kind import Kind
@@ -65,6 +66,10 @@ class _Overtaken(Exception):
     """The parent had the secret, and then could not read it."""
 
 
+_KEY = Kind(Protection.SECRETMEM)
+"""Of a key: without secretmem it would come as secrets do then."""
+
+
 class _Said(NamedTuple):
     """The parent's answer."""
 
@@ -72,36 +77,6 @@ class _Said(NamedTuple):
     size: int
     left: int
     text: str
-
-
-class _Mine:
-    """What this process asks by: a lock, a connection that is kept while there is more, and
-    a number that nobody else knows."""
-
-    def __init__(self) -> None:
-        self.lock = wire.allocate_lock()
-        self.kept: socket | None = None
-        self.open: set[socket] = set()
-        self.token = b""
-        self.warned = False
-
-    def forked(self) -> None:
-        """In a child: the connections are its parent's, and the lock's holder may not exist."""
-        ends = list(self.open)
-        self.__init__()  # type: ignore[misc]
-        for end in ends:
-            end.close()
-
-    def close(self, end: socket) -> None:
-        """Give a connection up; harmless when repeated."""
-        self.open.discard(end)
-        if self.kept is end:
-            self.kept = None
-        end.close()
-
-
-_mine = _Mine()
-os.register_at_fork(after_in_child=_mine.forked)
 
 
 def adopt(
@@ -128,15 +103,15 @@ def adopt(
     if not 0 < timeout < math.inf:
         raise ValueError("the timeout is a number of seconds above 0")
     kind = Kind(require, name)
-    if not _mine.warned:
+    if not asking.warned:
         kind.arena(0).close()  # what cannot be had, and a warning that is an error, cost no secret
-        _mine.warned = True
+        asking.warned = True
     until = time.monotonic() + timeout
-    if not _mine.lock.acquire(timeout=min(timeout, wire.LONGEST)):
+    if not asking.lock.acquire(timeout=min(timeout, wire.LONGEST)):
         raise TimeoutError(
             f"another thread of this process adopts, and did not end within {timeout:g} s"
         )
-    lock = _mine.lock
+    lock = asking.lock
     try:
         for again in range(AGAIN):
             try:
@@ -155,23 +130,44 @@ def _adopt(asked: bytes, size: int | None, kind: Kind, timeout: float, until: fl
         wanted = size
     else:  # first of all how large it is: what was made in vain would cost the most
         wanted = _size_of(asked, size, timeout, until)
-    taken, said, end = _taken(asked, wanted, kind, timeout, until)
+    if asking.wants_key():
+        _get_key(timeout, until)
+    taken, said, end, _ = _taken(wire.ASK, asked, wanted, kind, timeout, until)
     if isinstance(taken, Arena):
-        _keep(end, more=said.left > 0)
+        asking.keep(end, said.left, more=said.left > 0)
         return taken
     if isinstance(taken, Exception):
-        _mine.close(end)
+        asking.close(end)
         raise _told(taken, timeout)
-    _keep(end, more=said.left > 0 or said.verdict == wire.OFFERED)
-    if said.verdict == wire.OFFERED or (said.verdict == wire.SIZE and size is None):
+    asking.keep(end, said.left, more=said.left > 0 or said.verdict == wire.OFFERED)
+    if said.verdict == wire.OFFERED:
+        asking.drop_key()  # it may be what was wiped
+        raise _Overtaken
+    if said.verdict == wire.SIZE and size is None:
         raise _Overtaken
     raise _refusal(name, size, said)
+
+
+def _get_key(timeout: float, until: float) -> None:
+    """Have a key for the connection, if it can be had by way of secretmem."""
+    try:
+        taken, said, end, shared = _taken(wire.KEY, b"", wire.KEY_BYTES, _KEY, timeout, until)
+    except (MemoryError, ProtectionError):
+        asking.keyless = True
+        return
+    asking.keep(end, said.left, more=not isinstance(taken, Exception))
+    if isinstance(taken, Arena) and shared:
+        asking.key = taken
+        return
+    asking.keyless = True
+    if isinstance(taken, Arena):
+        taken.close()  # the kernel's buffers had it
 
 
 def _size_of(asked: bytes, size: int | None, timeout: float, until: float) -> int:
     """How many bytes it has; the question costs nothing of it."""
     said, end = _asked(wire.ASK, asked, timeout, until)
-    _keep(end, more=said.left > 0 or said.verdict == wire.SIZE)
+    asking.keep(end, said.left, more=said.left > 0 or said.verdict == wire.SIZE)
     if said.verdict != wire.SIZE or (size is not None and said.size != size):
         raise _refusal(asked.decode(), size, said)
     if said.size > sys.maxsize:
@@ -195,14 +191,6 @@ def _told(error: BaseException, timeout: float) -> BaseException:
         told = AdoptError("the parent is gone, or closed the channel", "gone")
         told.__cause__ = error
     return told
-
-
-def _keep(end: socket, *, more: bool) -> None:
-    """A connection over which there is more to be had; another is closed."""
-    if more:
-        _mine.kept = end
-    else:
-        _mine.close(end)
 
 
 def _late(timeout: float) -> str:
@@ -231,7 +219,7 @@ def _connected(until: float) -> socket:
     fd = _end()
     with wire.gate.lock:
         ours, theirs = wire.socket_pair()
-        _mine.open.add(ours)
+        asking.open.add(ours)
     try:
         try:
             wire.tell_sender(theirs)
@@ -239,15 +227,15 @@ def _connected(until: float) -> socket:
         finally:
             theirs.close()
     except BaseException:
-        _mine.close(ours)
+        asking.close(ours)
         raise
     return ours
 
 
 def _question(verb: bytes, name: bytes, size: int) -> bytes:
-    if not _mine.token:
-        _mine.token = os.urandom(16)
-    return wire.QUESTION.pack(wire.HELLO, verb, _mine.token, name, size)
+    if not asking.token:
+        asking.token = os.urandom(16)
+    return wire.QUESTION.pack(wire.HELLO, verb, asking.token, name, size)
 
 
 def _over_one(
@@ -263,7 +251,7 @@ def _over_one(
             return say(end), end
         except BaseException as error:
             if end is not None:
-                _mine.close(end)
+                asking.close(end)
             again, kept, end = kept is not None and isinstance(error, ConnectionError), None, None
             if again:
                 continue  # the parent let go of it: over another
@@ -283,24 +271,32 @@ def _asked(verb: bytes, name: bytes, timeout: float, until: float) -> tuple[_Sai
             wire.send(end, question)
         return _answered(end, until)
 
-    return _over_one(timeout, until, _mine.kept if verb == wire.ASK else None, say)
+    return _over_one(timeout, until, asking.kept if verb == wire.ASK else None, say)
 
 
 def _taken(
-    name: bytes, size: int, kind: Kind, timeout: float, until: float
-) -> tuple[Arena | Exception | None, _Said, socket]:
-    """What the extension makes of it, and the answer and the connection."""
-    question = _question(wire.ASK, name, size)
+    verb: bytes, name: bytes, size: int, kind: Kind, timeout: float, until: float
+) -> tuple[Arena | Exception | None, _Said, socket, bool]:
+    """What the extension makes of it, the answer, the connection, and whether it came by way of
+    secretmem."""
+    question = _question(verb, name, size)
 
-    def say(end: socket) -> tuple[Arena | Exception | None, _Said]:
+    def say(end: socket) -> tuple[Arena | Exception | None, _Said, bool]:
         ms = wire.milliseconds(until - time.monotonic())
-        taken, words, came = _ask(
-            size, end.fileno(), ms, question, wire.ANSWER.size, require=kind.require, name=kind.name
+        taken, words, came, shared = _ask(
+            size,
+            end.fileno(),
+            ms,
+            question,
+            wire.ANSWER.size,
+            key=asking.key if end is asking.kept else None,
+            require=kind.require,
+            name=kind.name,
         )
-        return taken, _read(words, [] if came < 0 else [came])
+        return taken, _read(words, [] if came < 0 else [came]), shared
 
-    (taken, said), end = _over_one(timeout, until, _mine.kept, say)
-    return taken, said, end
+    (taken, said, shared), end = _over_one(timeout, until, asking.kept, say)
+    return taken, said, end, shared
 
 
 def _answered(end: socket, until: float) -> _Said:
@@ -323,14 +319,14 @@ def _read(words: bytes, fds: list[int]) -> _Said:
 def enrol() -> None:
     """Have this process's markers go where no other's do, of ends that several come with. Where
     the parent does not answer they go where they went."""
-    with suppress(OSError, ValueError), _mine.lock:
+    with suppress(OSError, ValueError), asking.lock:
         if takeover.shared and not takeover.alone:
             until = time.monotonic() + wire.PATIENCE
             _, end = _asked(wire.ENROL, b"", wire.PATIENCE, until)
-            if _mine.kept is None:
-                _mine.kept = end
+            if asking.kept is None:
+                asking.kept = end
             else:
-                _mine.close(end)
+                asking.close(end)
 
 
 # ---- new ones ------------------------------------------------------------------------------
@@ -351,10 +347,10 @@ def on_offer(callback: Callable[[str], object]) -> Thread:
     if not callable(callback):
         raise TypeError(f"a callback is a callable, not {type(callback)!r}")
     until = time.monotonic() + wire.PATIENCE
-    with _mine.lock:
+    with asking.lock:
         said, end = _asked(wire.WATCH, b"", wire.PATIENCE, until)
     if said.verdict != wire.WELCOME:
-        _mine.close(end)
+        asking.close(end)
         raise AdoptError(said.text, _REASONS.get(said.verdict, "gone"))
     thread = threading.Thread(
         target=_hear, args=(end, callback), name="secalloc-offers", daemon=True
@@ -380,4 +376,4 @@ def _hear(end: socket, callback: Callable[[str], object]) -> None:
     except (OSError, ValueError):
         return  # the parent is gone, or this is another process
     finally:
-        _mine.close(end)
+        asking.close(end)

@@ -9,13 +9,14 @@ from contextlib import suppress
 from functools import partial
 
 from secalloc._channel import wire
-from secalloc._channel.connection import Connection
+from secalloc._channel.connection import Connection, Given
 from secalloc._channel.finish import Attempt
+from secalloc._channel.keys import Keys
 from secalloc._channel.offer import Asker, Offer, Refused, answer
 from secalloc._channel.opened import opened
 from secalloc._channel.peer import peer
 from secalloc._channel.poller import Poller
-from secalloc._core import Arena, SealedError, WipedError, _serve_question
+from secalloc._core import SealedError, WipedError, _serve_question
 
 LINGER = 0.05
 """Seconds that a thread waits for a process's next question, before another would be begun."""
@@ -47,6 +48,7 @@ class Server:
         self._open: dict[Connection, None] = {}
         self._parked: dict[int, Connection] = {}
         self._sent: set[int] = set()  # the other ends of pipes, until they are
+        self._keys = Keys()
         self._poller: Poller | None = None
         self._wake: tuple[int, int] | None = None
 
@@ -97,6 +99,7 @@ class Server:
     def forked(self) -> None:
         """In a child: close what is the parent's, without a word to the other side."""
         self._lock = wire.rlock()
+        self._keys = Keys()
         poller, wake = self._poller, self._wake
         self._poller = self._wake = None
         if poller:
@@ -143,6 +146,7 @@ class Server:
             connection.offer.unwatch(connection.asker, connection.end)
             connection.offer.left(connection.asker)
         connection.end.close()
+        self._keys.drop(connection.key)
 
     def _stop(self) -> None:
         """The thread that takes requests is to end; its poller is its own to close."""
@@ -235,8 +239,7 @@ class Server:
 
     def _refuse(self, connection: Connection, refused: Refused) -> None:
         with suppress(OSError):
-            connection.end.settimeout(0)
-            wire.send(connection.end, _refusal(refused))
+            connection.refuse(refused, patience=0)
         with self._lock:
             self._close(connection)
 
@@ -295,9 +298,7 @@ class Server:
             self._ended(connection, well=given)
         return connection.more
 
-    def _decide(
-        self, connection: Connection, question: bytes, sender: int
-    ) -> tuple[Arena, bytes, int] | None:
+    def _decide(self, connection: Connection, question: bytes, sender: int) -> Given | None:
         """What is to be given; else it was answered, and `more` tells whether another question is
         to come."""
         hello, verb, token, name, size = wire.QUESTION.unpack(question)
@@ -312,13 +313,15 @@ class Server:
                 raise Refused(wire.NOT_MEANT, "another process asks on this connection")
             if verb == wire.ASK:
                 return self._give(connection, asker, name, size)
+            if verb == wire.KEY:
+                return self._give_key(connection, asker)
             if verb in (wire.ENROL, wire.WATCH):
                 self._say(connection, asker, wire.WELCOME)
                 connection.watching = verb == wire.WATCH
                 connection.more = not connection.watching
         except Refused as refused:
             connection.more = refused.verdict != wire.NOT_MEANT
-            _send(connection.end, _refusal(refused))
+            connection.refuse(refused)
         return None
 
     def _words(
@@ -346,11 +349,9 @@ class Server:
         text: bytes = b"",
     ) -> None:
         words = self._words(connection, asker, verdict, size, text)
-        _send(connection.end, words + wire.NOTHING_FOLLOWS, connection.sent)
+        connection.say(words + wire.NOTHING_FOLLOWS, connection.sent)
 
-    def _give(
-        self, connection: Connection, asker: Asker, name: bytes, size: int
-    ) -> tuple[Arena, bytes, int] | None:
+    def _give(self, connection: Connection, asker: Asker, name: bytes, size: int) -> Given | None:
         try:
             entry = connection.offer.verdict(asker, name, size)
         except Refused as refused:
@@ -361,7 +362,15 @@ class Server:
         connection.giving = asker, name, entry
         connection.opened = opened.begin(entry.arena)
         words = self._words(connection, asker, wire.OFFERED, size, b"")
-        return entry.arena, words, -1 if connection.sent is None else connection.sent
+        return connection.hand(entry.arena, words, connection.key)
+
+    def _give_key(self, connection: Connection, asker: Asker) -> Given:
+        """A new one, for what comes over the connection from now on."""
+        connection.more = True
+        before, connection.key = connection.key, self._keys.make()
+        self._keys.drop(before)
+        words = self._words(connection, asker, wire.OFFERED, wire.KEY_BYTES, b"")
+        return connection.hand(connection.key, words, None)
 
     def _ended(self, connection: Connection, *, well: bool) -> None:
         """What was said is, and what was given is there, or it is not."""
@@ -386,13 +395,3 @@ class Server:
             # Were this one still counted then, a thread that is slow would have its process
             # refused.
             connection.after = tell
-
-
-def _send(end: socket, data: bytes, fd: int | None = None) -> None:
-    end.settimeout(wire.PATIENCE)
-    wire.send(end, data, fd)
-
-
-def _refusal(refused: Refused) -> bytes:
-    words = answer(refused.verdict, refused.size, 0, wire.text_bytes(str(refused)))
-    return words + wire.NOTHING_FOLLOWS

@@ -14,13 +14,6 @@
 
 _Static_assert((int)PREKEY_KEY == (int)AEAD_KEY, "one is the other's");
 
-/* The process's count in its first eight bytes. */
-static void spell(uint8_t nonce[AEAD_NONCE], uint64_t count)
-{
-    memset(nonce, 0, AEAD_NONCE);
-    memcpy(nonce, &count, sizeof count);
-}
-
 /* With the slot held. False: the key's bytes were wiped just now. */
 static bool encrypt_held(struct sa_arena *a, struct slot_cipher *c, uint64_t era)
 {
@@ -28,8 +21,8 @@ static bool encrypt_held(struct sa_arena *a, struct slot_cipher *c, uint64_t era
     if (!prekey_key(era, key))
         return false;
     uint64_t count = prekey_nonce();
-    spell(nonce, count);
-    aead_seal(arena_bytes(a), a->size, NULL, key, nonce, c->tag);
+    aead_spell(nonce, count);
+    aead_seal(arena_bytes(a), arena_bytes(a), a->size, NULL, key, nonce, c->tag);
     wipe_scratch(key, sizeof key);
     c->era = era;
     atomic_store(&c->nonce, count);
@@ -65,7 +58,7 @@ static enum turned decrypt_held(struct sa_arena *a, struct slot_cipher *c)
     uint8_t key[AEAD_KEY], nonce[AEAD_NONCE];
     if (!prekey_key(c->era, key))
         return OVERTAKEN;
-    spell(nonce, atomic_load(&c->nonce));
+    aead_spell(nonce, atomic_load(&c->nonce));
     bool same = aead_open(arena_bytes(a), a->size, NULL, key, nonce, c->tag);
     wipe_scratch(key, sizeof key);
     if (!same)

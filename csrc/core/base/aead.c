@@ -26,7 +26,7 @@ static void tag_of(const uint8_t *p, size_t n, const struct aead_more *more,
                    uint8_t tag[AEAD_TAG])
 {
     uint8_t once[32] = {0};
-    chacha20_xor(once, sizeof once, key, nonce, 0);
+    chacha20_xor(once, once, sizeof once, key, nonce, 0);
     struct poly1305 sum;
     poly1305_begin(&sum, once);
     wipe_scratch(once, sizeof once);
@@ -38,11 +38,11 @@ static void tag_of(const uint8_t *p, size_t n, const struct aead_more *more,
     poly1305_end(&sum, tag);
 }
 
-void aead_seal(uint8_t *p, size_t n, const struct aead_more *more, const uint8_t key[AEAD_KEY],
-               const uint8_t nonce[AEAD_NONCE], uint8_t tag[AEAD_TAG])
+void aead_seal(uint8_t *to, const uint8_t *from, size_t n, const struct aead_more *more,
+               const uint8_t key[AEAD_KEY], const uint8_t nonce[AEAD_NONCE], uint8_t tag[AEAD_TAG])
 {
-    chacha20_xor(p, n, key, nonce, 1);
-    tag_of(p, n, more, key, nonce, tag);
+    chacha20_xor(to, from, n, key, nonce, 1);
+    tag_of(to, n, more, key, nonce, tag);
     registers_forget();
 }
 
@@ -54,7 +54,7 @@ bool aead_open(uint8_t *p, size_t n, const struct aead_more *more, const uint8_t
     bool same = ct_public(ct_equal(found, sizeof found, tag, AEAD_TAG));
     wipe_scratch(found, sizeof found); /* else who forged would learn what it should have been */
     if (same)
-        chacha20_xor(p, n, key, nonce, 1);
+        chacha20_xor(p, p, n, key, nonce, 1);
     registers_forget();
     return same;
 }

@@ -40,8 +40,8 @@ void chacha12(uint8_t *out, size_t blocks, const uint8_t key[32], const uint8_t 
 
 /* The first word of a 96-bit nonce takes the upper half of djb's counter, which nothing is
  * carried into. */
-void chacha20_xor(uint8_t *p, size_t n, const uint8_t key[32], const uint8_t nonce[12],
-                  uint32_t block)
+void chacha20_xor(uint8_t *to, const uint8_t *from, size_t n, const uint8_t key[32],
+                  const uint8_t nonce[12], uint32_t block)
 {
     struct scratch s;
     uint64_t counter = (uint64_t)load32(nonce) << 32 | block;
@@ -50,8 +50,9 @@ void chacha20_xor(uint8_t *p, size_t n, const uint8_t key[32], const uint8_t non
         size_t part = n < sizeof s.rest ? n : sizeof s.rest;
         some_blocks(&s, s.rest, counter, TWENTY);
         for (size_t i = 0; i < part; i++)
-            p[i] ^= s.rest[i];
-        p += part;
+            to[i] = from[i] ^ s.rest[i];
+        to += part;
+        from += part;
         n -= part;
     }
     wipe_scratch(&s, sizeof s);

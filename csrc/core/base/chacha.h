@@ -11,10 +11,10 @@
 void chacha12(uint8_t *out, size_t blocks, const uint8_t key[32], const uint8_t nonce[8],
               uint64_t counter);
 
-/* Exclusive-or `n` bytes at `p` with ChaCha20's keystream from block `block` on, in the layout of
- * RFC 8439: a 96-bit nonce, and a 32-bit counter. No call may go past its end. Neither key nor
- * keystream leaves a copy behind. [signal] */
-void chacha20_xor(uint8_t *p, size_t n, const uint8_t key[32], const uint8_t nonce[12],
-                  uint32_t block);
+/* Write `n` bytes at `from`, exclusive-or ChaCha20's keystream from block `block` on, to `to`, which
+ * may be the same place. The layout is that of RFC 8439: a 96-bit nonce, and a 32-bit counter. No
+ * call may go past its end. Neither key nor keystream leaves a copy behind. [signal] */
+void chacha20_xor(uint8_t *to, const uint8_t *from, size_t n, const uint8_t key[32],
+                  const uint8_t nonce[12], uint32_t block);
 
 #endif

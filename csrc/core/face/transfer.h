@@ -33,16 +33,20 @@ struct sa_said {
 };
 
 /* Ask for an arena of `size` bytes, with the sa_protection bits in `required`, and those of
- * sa_require(), or not at all: SA_UNPROTECTED, before anything was said to the other end. The
+ * sa_require(), or not at all: SA_UNPROTECTED, before anything was said to the other end. With a
+ * `key`, 32 random bytes that came from there by way of secretmem, up to SA_ONE_MESSAGE bytes
+ * come through the socket, encrypted under it; NULL: there is none. The
  * answer's words are there with came->heard; without came->given there is no arena, as the words
  * say why. SA_WIPED: it was wiped on its way. The answer's descriptor may be there in any case.
  * [any] */
 struct sa_came {
     bool heard, given, shared; /* shared: by way of secretmem */
 };
-SA_MUST_USE enum sa_code sa_ask(struct sa_arena *a, size_t size, unsigned required, int sock,
-                                const struct sa_said *question, struct sa_said *answer,
-                                uint32_t timeout_ms, struct sa_came *came, struct sa_why *why);
+enum { SA_ONE_MESSAGE = 4096 }; /* more is quicker by pages */
+SA_MUST_USE enum sa_code sa_ask(struct sa_arena *a, struct sa_arena *key, size_t size,
+                                unsigned required, int sock, const struct sa_said *question,
+                                struct sa_said *answer, uint32_t timeout_ms, struct sa_came *came,
+                                struct sa_why *why);
 
 /* Hear a question of question->n bytes, and map the pages that may come with it, if they are not
  * many more than `most` bytes need. They are the caller's until sa_answer() or sa_asked_drop(). A
@@ -57,11 +61,12 @@ SA_MUST_USE enum sa_code sa_hear_question(int sock, struct sa_said *question, si
                                           struct sa_why *why);
 void sa_asked_drop(struct sa_asked *asked);
 
-/* Give a copy, and say these words. As sa_hand_over(); the pages are unmapped in any case. To give
+/* Give a copy, and say these words. As sa_hand_over(); the pages are unmapped in any case. `key` is
+ * what the other end has, too, or NULL: EPROTO where it wants what is encrypted then. To give
  * nothing, drop them, and send the words and one byte, SA_NOT_GIVEN. [any] */
-SA_MUST_USE enum sa_code sa_answer(struct sa_arena *a, int sock, struct sa_asked *asked,
-                                   const struct sa_said *words, uint32_t timeout_ms,
-                                   struct sa_why *why);
+SA_MUST_USE enum sa_code sa_answer(struct sa_arena *a, struct sa_arena *key, int sock,
+                                   struct sa_asked *asked, const struct sa_said *words,
+                                   uint32_t timeout_ms, struct sa_why *why);
 enum { SA_NOT_GIVEN = 'N' };
 
 /* ---- markers of other processes --------------------------------------------- */

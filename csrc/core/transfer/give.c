@@ -13,6 +13,7 @@
 #include "vault/noise.h"
 #include "base/registers.h"
 #include "transfer/say.h"
+#include "transfer/session.h"
 
 #include <errno.h>
 #include <string.h>
@@ -180,6 +181,27 @@ static enum sa_code stream(struct sa_arena *a, int sock, int64_t end, struct sa_
     return SA_OK;
 }
 
+/* The words, and the content under the key, in one message; or that there is none. */
+static enum sa_code answer_encrypted(struct sa_arena *a, struct sa_arena *key, int sock,
+                                     const struct sa_said *words, int64_t end, struct sa_why *why)
+{
+    uint8_t all[SA_WORDS + 1 + sizeof(struct envelope) + SA_ONE_MESSAGE];
+    struct envelope envelope;
+    size_t n = words->n;
+    if (!key || a->size > SA_ONE_MESSAGE || n > SA_WORDS)
+        return say_failed("recvmsg", EPROTO, why);
+    enum sa_code code = session_encrypt(a, key, &envelope, all + n + 1 + sizeof envelope);
+    if (n)
+        memcpy(all, words->words, n);
+    all[n++] = code ? GONE_BY : SEALED;
+    if (!code) {
+        memcpy(all + n, &envelope, sizeof envelope);
+        n += sizeof envelope + a->size;
+    }
+    int error = say_all(sock, all, n, words->fd, end);
+    return error ? say_failed("send", error, why) : code;
+}
+
 /* Whether there is something to give. */
 static enum sa_code look(struct sa_arena *a)
 {
@@ -190,15 +212,17 @@ static enum sa_code look(struct sa_arena *a)
 
 /* One offer, answered with these words before; *again: those pages were refused, and another offer
  * is to come. */
-static enum sa_code answer_one(struct sa_arena *a, int sock, struct sa_asked *asked,
-                               const struct sa_said *words, int64_t end, bool *again,
-                               struct sa_why *why)
+static enum sa_code answer_one(struct sa_arena *a, struct sa_arena *key, int sock,
+                               struct sa_asked *asked, const struct sa_said *words, int64_t end,
+                               bool *again, struct sa_why *why)
 {
     enum sa_code code = SA_OK;
     char step = DONE, go = GO;
     int error;
     *again = asked->kind == PAGES && !(asked->at && offer_fits(asked, a->size) &&
                                        all_there(asked->at, (size_t)asked->offset, a->size));
+    if (asked->kind == ENCRYPTED)
+        return answer_encrypted(a, key, sock, words, end, why);
     if (*again) {
         sa_asked_drop(asked);
         step = REFUSED;
@@ -222,11 +246,12 @@ static enum sa_code answer_one(struct sa_arena *a, int sock, struct sa_asked *as
     return code;
 }
 
-enum sa_code sa_answer(struct sa_arena *a, int sock, struct sa_asked *asked,
+enum sa_code sa_answer(struct sa_arena *a, struct sa_arena *key, int sock, struct sa_asked *asked,
                        const struct sa_said *words, uint32_t timeout_ms, struct sa_why *why)
 {
+    int64_t end = os_now_ms() + timeout_ms;
     bool again;
-    enum sa_code code = answer_one(a, sock, asked, words, os_now_ms() + timeout_ms, &again, why);
+    enum sa_code code = answer_one(a, key, sock, asked, words, end, &again, why);
     return code || !again ? code : sa_hand_over(a, sock, timeout_ms, why);
 }
 
@@ -242,7 +267,7 @@ enum sa_code sa_hand_over(struct sa_arena *a, int sock, uint32_t timeout_ms, str
         code = sa_hear_question(sock, &none, a->size, left > 0 ? (uint32_t)left : 0, &asked, why);
         if (code)
             return code;
-        code = answer_one(a, sock, &asked, &no_words, end, &again, why);
+        code = answer_one(a, NULL, sock, &asked, &no_words, end, &again, why);
     } while (!code && again);
     return code;
 }

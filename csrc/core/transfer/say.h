@@ -7,15 +7,16 @@
 
 /* What the receiver says. Both run on one machine, so as they are in memory. */
 struct offer {
-    char kind; /* PAGES: with their descriptor; STREAM: through the socket; 0: neither */
+    char kind; /* PAGES: with their descriptor; STREAM: through the socket; ENCRYPTED: the same,
+                  under the key that both have; 0: nothing */
     char spare[7];
     uint64_t offset; /* where in the pages the content belongs */
     uint64_t bytes;  /* of all pages */
 };
-enum { PAGES = 'P', STREAM = 'S' };
-/* What the giver says, one byte: PAGES could not be mapped; STREAM bytes follow; the
- * content is there; there is none; it was asked for, and is not given. */
-enum { REFUSED = 'R', GO = 'G', DONE = 'D', GONE_BY = 'W', NOT_GIVEN = SA_NOT_GIVEN };
+enum { PAGES = 'P', STREAM = 'S', ENCRYPTED = 'E' };
+/* What the giver says, one byte: PAGES could not be mapped; STREAM bytes follow; an envelope and
+ * ENCRYPTED bytes do; the content is there; there is none; it was asked for, and is not given. */
+enum { REFUSED = 'R', GO = 'G', SEALED = 'E', DONE = 'D', GONE_BY = 'W', NOT_GIVEN = SA_NOT_GIVEN };
 
 /* All of these return an errno: ETIMEDOUT at `end`, by os_now_ms(). */
 

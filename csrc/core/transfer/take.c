@@ -1,12 +1,14 @@
 /* Taking a secret from another process, into an arena whose pages are offered to it.
  *
  * The receiver offers: it makes the arena, on secretmem of a descriptor of its own, and sends that
- * descriptor along, with the question if there is one. So no secret is ever on its way.
+ * descriptor along, with the question if there is one. So no secret is ever on its way. Or the two
+ * have a key, and ciphertext goes through the socket into any arena.
  */
 #include "arena/make.h"
 #include "vault/forks.h"
 #include "vault/vault.h"
 #include "transfer/say.h"
+#include "transfer/session.h"
 
 #include <errno.h>
 
@@ -35,9 +37,11 @@ static enum sa_code make_shared(struct sa_arena *a, size_t size, unsigned requir
     enum slot_holds holds;
     bool lost = false;
     int fd = -1;
+    uint16_t own = (uint16_t)required;
     enum sa_code code = arena_prepare(&required, true, why);
     if (code || (code = place_take_own(size, 0, required, &place, &holds, why)))
         return code;
+    a->required = own;
     struct slot s = place.slot;
     struct alone alone;
     forks_hold_off(&alone); /* while the descriptor is open */
@@ -107,12 +111,22 @@ static int receive_into(struct sa_arena *a, int sock, int64_t end)
     return error;
 }
 
+static int receive_encrypted(struct sa_arena *a, struct sa_arena *key, int sock, int64_t end)
+{
+    struct envelope envelope;
+    int error = say_hear(sock, &envelope, sizeof envelope, end);
+    if (error || (error = receive_into(a, sock, end)))
+        return error;
+    return session_decrypt(a, key, &envelope);
+}
+
 /* Where the pages went, or could not be had. With came->shared the answer says what came of them. */
-static int converse(struct sa_arena *a, int sock, const struct sa_said *question,
-                    struct sa_said *answer, struct sa_came *came, char *step, int64_t end)
+static int converse(struct sa_arena *a, struct sa_arena *key, int sock,
+                    const struct sa_said *question, struct sa_said *answer, struct sa_came *came,
+                    char *step, int64_t end)
 {
     static const struct sa_said none = {.fd = -1};
-    struct offer offer = {.kind = STREAM};
+    struct offer offer = {.kind = key ? ENCRYPTED : STREAM};
     int error = 0;
     if (!came->shared)
         error = say_with(sock, question, &offer, sizeof offer, end);
@@ -127,23 +141,32 @@ static int converse(struct sa_arena *a, int sock, const struct sa_said *question
             (error = say_hear(sock, step, 1, end)))
             return error;
     }
+    if (key && *step == SEALED) {
+        if (!(error = receive_encrypted(a, key, sock, end)))
+            *step = DONE;
+        return error;
+    }
     if (!came->shared && *step == GO && !(error = receive_into(a, sock, end)))
         error = say_hear(sock, step, 1, end);
     return error;
 }
 
-enum sa_code sa_ask(struct sa_arena *a, size_t size, unsigned required, int sock,
-                    const struct sa_said *question, struct sa_said *answer, uint32_t timeout_ms,
-                    struct sa_came *came, struct sa_why *why)
+enum sa_code sa_ask(struct sa_arena *a, struct sa_arena *key, size_t size, unsigned required,
+                    int sock, const struct sa_said *question, struct sa_said *answer,
+                    uint32_t timeout_ms, struct sa_came *came, struct sa_why *why)
 {
     int64_t end = os_now_ms() + timeout_ms;
     char step = REFUSED;
     *came = (struct sa_came){.given = false};
     answer->fd = -1;
-    enum sa_code code = make_shared(a, size, required, sock, question, &came->shared, why);
+    if (size > SA_ONE_MESSAGE)
+        key = NULL;
+    enum sa_code code =
+        key ? sa_arena_make_with(a, size, 1, required, why)
+            : make_shared(a, size, required, sock, question, &came->shared, why);
     if (code)
         return code;
-    int error = converse(a, sock, question, answer, came, &step, end);
+    int error = converse(a, key, sock, question, answer, came, &step, end);
     code = sa_fill_end(a, !error && step == DONE);
     if (!error && step == NOT_GIVEN && answer->n) {
         sa_close(a);
@@ -167,7 +190,7 @@ enum sa_code sa_take_over(struct sa_arena *a, size_t size, int sock, uint32_t ti
     const struct sa_said question = {.fd = -1};
     struct sa_said answer = {.fd = -1};
     struct sa_came came;
-    enum sa_code code = sa_ask(a, size, 0, sock, &question, &answer, timeout_ms, &came, why);
+    enum sa_code code = sa_ask(a, NULL, size, 0, sock, &question, &answer, timeout_ms, &came, why);
     *shared = came.shared;
     if (answer.fd >= 0)
         os_close(answer.fd); /* unasked for */

@@ -89,7 +89,7 @@ TEST(chacha20)
         SAME(unhex(nonce, vectors[v].nonce), 12);
         size_t n = content_of(text, vectors[v].content);
         SAME(2 * n, strlen(vectors[v].encrypted));
-        chacha20_xor(text, n, key, nonce, vectors[v].block);
+        chacha20_xor(text, text, n, key, nonce, vectors[v].block);
         CHECK(is_hex(text, vectors[v].encrypted));
     }
 }
@@ -188,7 +188,7 @@ static void try_vector(const struct vector *v)
     size_t n = unhex(content, v->content);
     SAME(unhex(encrypted, v->encrypted), n);
     memcpy(work, content, n);
-    aead_seal(work, n, &beside, key, nonce, made);
+    aead_seal(work, work, n, &beside, key, nonce, made);
     CHECK(memcmp(work, encrypted, n) == 0 && (memcmp(made, tag, 16) == 0) == v->valid);
     memcpy(work, encrypted, n);
     CHECK(aead_open(work, n, &beside, key, nonce, tag) == v->valid);
@@ -218,7 +218,7 @@ TEST(any_size)
         memset(text, 0xa5, sizeof text);
         for (size_t i = 0; i < n; i++)
             text[1 + i] = want[i] = (uint8_t)(i * 5 + n);
-        aead_seal(text + 1, n, NULL, key, nonce, tag);
+        aead_seal(text + 1, text + 1, n, NULL, key, nonce, tag);
         CHECK(n < 16 || memcmp(text + 1, want, n));
         size_t bit = n ? n * 31 % (8 * n) : 0;
         if (n) {
