@@ -9,10 +9,12 @@ from secalloc._core import Arena, status
 
 __all__ = ["Asking", "asking"]
 
+SMALL = 4096
+"""Bytes of a secret that comes under a key: more is quicker by pages."""
 SEVERAL = 2
-"""So many that are still to come are worth a key: it costs about as much as a secret without one."""
+"""So many still to come are worth a key, which costs about as much as a secret without one."""
 ROOM = 1 << 20
-"""Bytes of memory that can still be locked: with less, the key's page may be what a secret lacks."""
+"""Bytes that can still be locked: with less, the key's page may be what a secret lacks."""
 
 
 class Asking:
@@ -56,11 +58,11 @@ class Asking:
             self.key.close()
         self.key = None
 
-    def wants_key(self) -> bool:
-        """Whether to ask for one."""
+    def wants_key(self, size: int) -> bool:
+        """Whether to ask for one, before so many bytes are asked for."""
         if self.key and self.key.wiped:
             self.drop_key()
-        if self.kept is None or self.key or self.keyless or self.left < SEVERAL:
+        if size > SMALL or self.kept is None or self.key or self.keyless or self.left < SEVERAL:
             return False
         now = status()
         return now.lock_limit is None or now.lock_limit - now.locked_bytes >= ROOM

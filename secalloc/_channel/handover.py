@@ -130,9 +130,10 @@ def _adopt(asked: bytes, size: int | None, kind: Kind, timeout: float, until: fl
         wanted = size
     else:  # first of all how large it is: what was made in vain would cost the most
         wanted = _size_of(asked, size, timeout, until)
-    if asking.wants_key():
+    if asking.wants_key(wanted):
         _get_key(timeout, until)
-    taken, said, end, _ = _taken(wire.ASK, asked, wanted, kind, timeout, until)
+    question = _question(wire.ASK, asked, wanted)
+    taken, said, end, _ = _taken(question, wanted, kind, timeout, until)
     if isinstance(taken, Arena):
         asking.keep(end, said.left, more=said.left > 0)
         return taken
@@ -151,7 +152,8 @@ def _adopt(asked: bytes, size: int | None, kind: Kind, timeout: float, until: fl
 def _get_key(timeout: float, until: float) -> None:
     """Have a key for the connection, if it can be had by way of secretmem."""
     try:
-        taken, said, end, shared = _taken(wire.KEY, b"", wire.KEY_BYTES, _KEY, timeout, until)
+        question = _question(wire.KEY, b"", wire.KEY_BYTES)
+        taken, said, end, shared = _taken(question, wire.KEY_BYTES, _KEY, timeout, until)
     except (MemoryError, ProtectionError):
         asking.keyless = True
         return
@@ -275,11 +277,10 @@ def _asked(verb: bytes, name: bytes, timeout: float, until: float) -> tuple[_Sai
 
 
 def _taken(
-    verb: bytes, name: bytes, size: int, kind: Kind, timeout: float, until: float
+    question: bytes, size: int, kind: Kind, timeout: float, until: float
 ) -> tuple[Arena | Exception | None, _Said, socket, bool]:
     """What the extension makes of it, the answer, the connection, and whether it came by way of
     secretmem."""
-    question = _question(verb, name, size)
 
     def say(end: socket) -> tuple[Arena | Exception | None, _Said, bool]:
         ms = wire.milliseconds(until - time.monotonic())

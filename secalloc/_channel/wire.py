@@ -29,8 +29,8 @@ NOTHING_FOLLOWS = b"N"
 """What stands after it, where no secret does: else the extension says that it is there."""
 
 ASK, KEY, ENROL, WATCH = b"A", b"K", b"E", b"W"
-"""Verbs: give me; give me a key, under which small secrets come from now on; tell me where my markers
-go; tell me of what is offered from now on."""
+"""Verbs: give me; give me a key, under which small secrets come from now on; tell me where my
+markers go; tell me of what is offered from now on."""
 KEY_BYTES = 32
 OFFERED, WELCOME, NEWS = b"O", b"H", b"N"
 UNKNOWN, TAKEN, NOT_MEANT, UNUSABLE, GONE, SIZE = b"U", b"T", b"M", b"W", b"G", b"S"

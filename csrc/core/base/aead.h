@@ -26,8 +26,7 @@ static inline void aead_spell(uint8_t nonce[AEAD_NONCE], uint64_t count)
  * place, and give its tag. No pair of key and nonce may come twice. Nothing of key or content stays
  * behind, and none of it is in `to` before it is ciphertext. [signal] */
 void aead_seal(uint8_t *to, const uint8_t *from, size_t n, const struct aead_more *more,
-               const uint8_t key[AEAD_KEY], const uint8_t nonce[AEAD_NONCE],
-               uint8_t tag[AEAD_TAG]);
+               const uint8_t key[AEAD_KEY], const uint8_t nonce[AEAD_NONCE], uint8_t tag[AEAD_TAG]);
 
 /* Turn it back, in place. False: the tag is another's, and the bytes were left as they are.
  * [signal] */

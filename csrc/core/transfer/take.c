@@ -161,9 +161,8 @@ enum sa_code sa_ask(struct sa_arena *a, struct sa_arena *key, size_t size, unsig
     answer->fd = -1;
     if (size > SA_ONE_MESSAGE)
         key = NULL;
-    enum sa_code code =
-        key ? sa_arena_make_with(a, size, 1, required, why)
-            : make_shared(a, size, required, sock, question, &came->shared, why);
+    enum sa_code code = key ? sa_arena_make_with(a, size, 1, required, why)
+                            : make_shared(a, size, required, sock, question, &came->shared, why);
     if (code)
         return code;
     int error = converse(a, key, sock, question, answer, came, &step, end);

@@ -38,8 +38,8 @@ static PyObject *answer(struct py_state *state, PyObject *decided, int sock, str
     }
     struct sa_said said = {.words = words, .n = (size_t)n, .fd = fd};
     enum sa_code code;
-    Py_BEGIN_ALLOW_THREADS code = sa_answer(py_core_of(arena), key, sock, asked, &said,
-                                            timeout_ms, &why);
+    Py_BEGIN_ALLOW_THREADS code = sa_answer(py_core_of(arena), key, sock, asked, &said, timeout_ms,
+                                            &why);
     Py_END_ALLOW_THREADS if (code != SA_OK) return py_fail(state, code, &why);
     Py_RETURN_TRUE;
 }
@@ -86,6 +86,21 @@ static PyObject *raised(void)
     return value;
 }
 
+/* The arena, the words, the descriptor, and whether it was shared. */
+static PyObject *what_came(PyObject *arena, const struct sa_said *told, const struct sa_came *came)
+{
+    PyObject *all = NULL;
+    if (!arena && came->heard)
+        arena = raised();
+    if (arena)
+        all = Py_BuildValue("NNiN", arena,
+                            PyBytes_FromStringAndSize(told->words, (Py_ssize_t)told->n), told->fd,
+                            PyBool_FromLong(came->shared));
+    if (!all && told->fd >= 0)
+        (void)close(told->fd); /* nobody knows of it */
+    return all;
+}
+
 static PyObject *ask(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"", "", "", "", "", "key", "require", "name", NULL};
@@ -113,7 +128,7 @@ static PyObject *ask(PyObject *module, PyObject *args, PyObject *kwargs)
     enum sa_code code;
     Py_BEGIN_ALLOW_THREADS code = sa_ask(py_core_of(self), key, (size_t)size, home.required, sock,
                                          &asked, &told, timeout_ms, &came, &why);
-    Py_END_ALLOW_THREADS PyObject *arena = NULL, *all = NULL;
+    Py_END_ALLOW_THREADS PyObject *arena = NULL;
     if (code == SA_OK && came.given)
         arena = py_arena_named(state, Py_NewRef(self), &home);
     else if (code == SA_OK || (code == SA_WIPED && came.heard))
@@ -121,14 +136,7 @@ static PyObject *ask(PyObject *module, PyObject *args, PyObject *kwargs)
     else
         (void)py_fail_named(state, code, &why, home.name); /* it is NULL */
     Py_DECREF(self);
-    if (!arena && came.heard)
-        arena = raised();
-    if (arena)
-        all = Py_BuildValue("NNiN", arena, PyBytes_FromStringAndSize(words, back), told.fd,
-                            PyBool_FromLong(came.shared));
-    if (!all && told.fd >= 0)
-        (void)close(told.fd); /* nobody knows of it */
-    return all;
+    return what_came(arena, &told, &came);
 }
 
 PyMethodDef py_handover_functions[] = {
