@@ -1,4 +1,4 @@
-/* This file encrypts content out of an arena, and decrypts it in one. It does so with both slots held
+/* This file encrypts content out of an arena, and decrypts it into one. It does so with both slots held
  * busy and all signals masked: no wipe falls in between, and no frame of a signal has the key. */
 #include "transfer/session.h"
 
@@ -55,7 +55,7 @@ enum sa_code session_encrypt(struct sa_arena *a, struct sa_arena *key, struct en
 }
 
 /* With both in use. */
-static int decrypt(const struct both *b, const struct envelope *envelope)
+static int decrypt(const struct both *b, const struct envelope *envelope, const uint8_t *ciphertext)
 {
     struct slot from = arena_slot(b->key), to = arena_slot(b->a);
     uint8_t nonce[AEAD_NONCE];
@@ -63,19 +63,22 @@ static int decrypt(const struct both *b, const struct envelope *envelope)
     if (!hold(b, from, to, &mask))
         return ECANCELED;
     aead_spell(nonce, envelope->count);
+    if (b->a->size)
+        memcpy(b->bytes, ciphertext, b->a->size);
     bool same = aead_open(b->bytes, b->a->size, NULL, b->key_bytes, nonce, envelope->tag);
     slot_unlock_pair(from, to, true, &mask);
     return same ? 0 : EPROTO;
 }
 
-int session_decrypt(struct sa_arena *a, struct sa_arena *key, const struct envelope *envelope)
+int session_decrypt(struct sa_arena *a, struct sa_arena *key, const struct envelope *envelope,
+                    const uint8_t *ciphertext)
 {
     struct both b = {.a = a, .key = key};
     int error = ECANCELED;
     if (sa_borrow(key, &b.key_bytes))
         return error;
     if (sa_export(a, true, &b.bytes) == SA_OK) {
-        error = decrypt(&b, envelope);
+        error = decrypt(&b, envelope, ciphertext);
         sa_unexport(a);
     }
     if (sa_return(key)) {

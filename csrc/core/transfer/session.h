@@ -17,9 +17,9 @@ struct envelope {
 SA_MUST_USE enum sa_code session_encrypt(struct sa_arena *a, struct sa_arena *key,
                                          struct envelope *envelope, uint8_t *to);
 
-/* Turn the ciphertext in an arena that is being filled back. Returns an errno: ECANCELED, one of
- * the two was wiped; EPROTO, it is none of the key's. [any] */
+/* Fill an arena, which is being filled, with the content of that ciphertext. Returns an errno:
+ * ECANCELED, one of the two was wiped; EPROTO, it is none of the key's. [any] */
 SA_MUST_USE int session_decrypt(struct sa_arena *a, struct sa_arena *key,
-                                const struct envelope *envelope);
+                                const struct envelope *envelope, const uint8_t *ciphertext);
 
 #endif

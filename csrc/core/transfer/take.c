@@ -11,6 +11,7 @@
 #include "transfer/session.h"
 
 #include <errno.h>
+#include <string.h>
 
 /* Give a slot that is not live yet other pages, whose descriptor *fd is. False: it kept
  * its own; *lost: the slot is gone. Forks are held off. */
@@ -72,31 +73,48 @@ static enum sa_code make_shared(struct sa_arena *a, size_t size, unsigned requir
 
 /* ---- what is answered ------------------------------------------------------------------------ */
 
-/* The words, a descriptor with them, and the step after them. */
-static int hear_answer(int sock, struct sa_said *answer, char *step, int64_t end)
+/* What came of an answer: the words, a step, and with SEALED an envelope and ciphertext. */
+struct reply {
+    uint8_t bytes[SA_WORDS + 1 + sizeof(struct envelope) + SA_ONE_MESSAGE];
+    size_t got;
+};
+
+/* Have `least` bytes of it, and no more than `most`; a descriptor with them is the answer's. */
+static int hear_up_to(int sock, struct reply *r, size_t least, size_t most, struct sa_said *answer,
+                      int64_t end)
 {
-    uint8_t all[SA_WORDS + 1];
-    size_t n = answer->n + 1, at = 0;
-    if (answer->n > SA_WORDS)
-        return EINVAL;
-    while (at < n) {
+    while (r->got < least) {
         size_t got = 0;
         int fd = -1;
         int error = say_wait(sock, false, end, EAGAIN);
         if (error)
             return error;
-        error = os_socket_receive(sock, all + at, n - at, &fd, NULL, &got);
+        error = os_socket_receive(sock, r->bytes + r->got, most - r->got, &fd, NULL, &got);
         if (fd >= 0 && answer->fd >= 0)
             os_close(fd); /* unasked for */
         else if (fd >= 0)
             answer->fd = fd;
-        at += got;
+        r->got += got;
         if (error && error != EAGAIN)
             return error;
     }
+    return 0;
+}
+
+/* The words and the step, and what comes with them, at most `more` bytes. */
+static int hear_answer(int sock, struct sa_said *answer, struct reply *r, size_t more, char *step,
+                       int64_t end)
+{
+    size_t n = answer->n + 1;
+    r->got = 0;
+    if (answer->n > SA_WORDS)
+        return EINVAL;
+    int error = hear_up_to(sock, r, n, n + more, answer, end);
+    if (error)
+        return error;
     for (size_t i = 0; i < answer->n; i++)
-        ((uint8_t *)answer->words)[i] = all[i];
-    *step = (char)all[answer->n];
+        ((uint8_t *)answer->words)[i] = r->bytes[i];
+    *step = (char)r->bytes[answer->n];
     return 0;
 }
 
@@ -111,13 +129,17 @@ static int receive_into(struct sa_arena *a, int sock, int64_t end)
     return error;
 }
 
-static int receive_encrypted(struct sa_arena *a, struct sa_arena *key, int sock, int64_t end)
+/* The rest of it, and out of it the content. */
+static int receive_encrypted(struct sa_arena *a, struct sa_arena *key, int sock,
+                             struct sa_said *answer, struct reply *r, int64_t end)
 {
     struct envelope envelope;
-    int error = say_hear(sock, &envelope, sizeof envelope, end);
-    if (error || (error = receive_into(a, sock, end)))
+    size_t at = answer->n + 1, all = at + sizeof envelope + a->size;
+    int error = hear_up_to(sock, r, all, all, answer, end);
+    if (error)
         return error;
-    return session_decrypt(a, key, &envelope);
+    memcpy(&envelope, r->bytes + at, sizeof envelope);
+    return session_decrypt(a, key, &envelope, r->bytes + at + sizeof envelope);
 }
 
 /* Where the pages went, or could not be had. With came->shared the answer says what came of them. */
@@ -127,12 +149,14 @@ static int converse(struct sa_arena *a, struct sa_arena *key, int sock,
 {
     static const struct sa_said none = {.fd = -1};
     struct offer offer = {.kind = key ? ENCRYPTED : STREAM};
+    struct reply reply;
     int error = 0;
     if (!came->shared)
         error = say_with(sock, question, &offer, sizeof offer, end);
     if (answer->n && (error == EPIPE || error == ECONNRESET))
         error = 0; /* it may have said why before */
-    if (error || (error = hear_answer(sock, answer, step, end)))
+    size_t more = key ? sizeof(struct envelope) + a->size : 0;
+    if (error || (error = hear_answer(sock, answer, &reply, more, step, end)))
         return error;
     came->heard = true;
     if (came->shared && *step == REFUSED) {
@@ -141,8 +165,8 @@ static int converse(struct sa_arena *a, struct sa_arena *key, int sock,
             (error = say_hear(sock, step, 1, end)))
             return error;
     }
-    if (key && *step == SEALED) {
-        if (!(error = receive_encrypted(a, key, sock, end)))
+    if (key) {
+        if (*step == SEALED && !(error = receive_encrypted(a, key, sock, answer, &reply, end)))
             *step = DONE;
         return error;
     }
