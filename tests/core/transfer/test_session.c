@@ -30,7 +30,7 @@ struct taker {
 static void *takes(void *with)
 {
     struct taker *t = with;
-    char question[WORDS] = "question";
+    char question[WORDS] = "ask me!";
     struct sa_said asked = {.words = question, .n = WORDS, .fd = -1};
     struct sa_said told = {.words = t->words, .n = WORDS, .fd = -1};
     struct sa_why unused = {0};
@@ -71,7 +71,7 @@ static enum sa_code give(struct run *r, struct sa_arena *key)
     struct sa_said said = {.words = (char[WORDS]){"answer!"}, .n = WORDS, .fd = -1};
     struct sa_asked asked;
     OK(sa_hear_question(r->far[0], &question, from.size, 1000, &asked, &why));
-    SAME(memcmp(words, "question", WORDS), 0);
+    SAME(memcmp(words, "ask me!", WORDS), 0);
     enum sa_code code = sa_answer(&from, key, r->far[0], &asked, &said, 1000, &why);
     ssize_t got = recv(r->far[1], r->wire, sizeof r->wire, MSG_DONTWAIT);
     r->n = got < 0 ? 0 : (size_t)got;
