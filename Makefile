@@ -139,10 +139,12 @@ test-c: run-c ## the C tests alone
 	+@$(MAKE) $(PARALLEL) AT_ONCE=1 $(DEATHS)
 	$(PYTHON) tests/core/death/run.py $(DEATH)
 
-# Compiled by parallel jobs, run one at a time: many are races, and want the cores.
+# Compiled by parallel jobs, run one at a time: many are races, and want the cores. valgrind has one
+# thread of a program run at a time, so that a core is all that it can use.
+run-c: TOGETHER := 1
 run-c:
 	+@$(MAKE) $(PARALLEL) AT_ONCE=1 $(C_TESTS)
-	@set -e; for t in $(C_TESTS); do $(RUN) $$t; echo "ok: $$(basename $$t) ($(VARIANT))"; done
+	@printf '%s\n' $(C_TESTS) | xargs -P $(TOGETHER) -I{} sh -c '$(RUN) {} && echo "ok: $$(basename {}) ($(VARIANT))" || exit 255'
 
 programs: # compiled alone, for another machine to run
 	+@$(MAKE) $(PARALLEL) AT_ONCE=1 $(C_TESTS) $(DEATHS)
@@ -384,7 +386,7 @@ $(VENV)/.attacks: pyproject.toml $(VENV)/.made
 
 # ---- deeper checks ---------------------------------------------------------------
 
-CHECKS := check-warnings check-cppcheck check-layers check-format check-lint check-workflows check-sdist check-macos check-asan check-tsan check-valgrind check-ct check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-workers check-shelter check-works-with check-with-others check-recipes check-examples check-attacks check-site
+CHECKS := check-warnings check-cppcheck check-layers check-format check-lint check-workflows check-sdist check-macos check-asan check-tsan check-valgrind check-ct check-remains check-model check-purity check-inject fuzz check-cross check-versions check-deaths check-handover check-neighbours check-workers check-shelter check-works-with check-with-others check-recipes check-examples check-attacks check-site
 .PHONY: check $(CHECKS) check-docs check-freethreaded
 check: $(CHECKS) ## all of the checks below
 
@@ -424,7 +426,7 @@ check-tsan: ## the C tests under ThreadSanitizer
 	    CFLAGS='-O1 -g -fsanitize=thread' $(if $(filter linux,$(SYSTEM)),RUN='setarch -R')
 
 check-valgrind: ## the C tests under valgrind
-	$(MAKE) run-c VARIANT=valgrind RUN='valgrind --quiet --suppressions=tests/core/valgrind.supp --error-exitcode=9 --leak-check=full'
+	$(MAKE) run-c VARIANT=valgrind TOGETHER=$(CORES) RUN='valgrind --quiet --suppressions=tests/core/valgrind.supp --error-exitcode=9 --leak-check=full'
 
 # Transfers between lockdowns take long in small pieces: test_os.c sends them. The frame of a signal stays Linux's; the file for macOS is compiled into a test of its own.
 XNU := $(wildcard csrc/core/*/*.c) $(filter-out %/frame.c %/code.c,$(wildcard csrc/core/os/macos/*.c)) \
@@ -504,6 +506,11 @@ endef
 check-ct: ## comparison, codecs and encryption under valgrind, the secret undefined
 	$(foreach o,-O1 -O2 -O3,$(call constant_time,$(GCC),$o)$(call constant_time,$(CLANG),$o))
 	$(call constant_time,$(GCC),-O3 -flto)
+
+# A compiler that optimises more keeps more of a key where no source says so.
+check-remains: ## what keys leave on the stack, compiled as the wheel is
+	$(MAKE) run-c VARIANT=o3 CFLAGS='-O3 -flto' C_TESTS=$(BUILD)/c-o3/test_keys
+	$(MAKE) run-c VARIANT=o3-clang CC=$(CLANG) CFLAGS=-O3 C_TESTS=$(BUILD)/c-o3-clang/test_keys
 
 check-model: ## spin over the model of the slot word, and over its mutants
 	$(PYTHON) tests/checks/model/check.py

@@ -1,6 +1,7 @@
 /* ChaCha20-Poly1305 of RFC 8439: the tag is compared before a byte is turned back. */
 #include "base/aead.h"
 
+#include "base/below.h"
 #include "base/chacha.h"
 #include "base/ct.h"
 #include "base/poly1305.h"
@@ -38,16 +39,25 @@ static void tag_of(const uint8_t *p, size_t n, const struct aead_more *more,
     poly1305_end(&sum, tag);
 }
 
-void aead_seal(uint8_t *to, const uint8_t *from, size_t n, const struct aead_more *more,
-               const uint8_t key[AEAD_KEY], const uint8_t nonce[AEAD_NONCE], uint8_t tag[AEAD_TAG])
+static OWN_FRAME void seal(uint8_t *to, const uint8_t *from, size_t n, const struct aead_more *more,
+                           const uint8_t key[AEAD_KEY], const uint8_t nonce[AEAD_NONCE],
+                           uint8_t tag[AEAD_TAG])
 {
     chacha20_xor(to, from, n, key, nonce, 1);
     tag_of(to, n, more, key, nonce, tag);
+}
+
+void aead_seal(uint8_t *to, const uint8_t *from, size_t n, const struct aead_more *more,
+               const uint8_t key[AEAD_KEY], const uint8_t nonce[AEAD_NONCE], uint8_t tag[AEAD_TAG])
+{
+    seal(to, from, n, more, key, nonce, tag);
+    wipe_below();
     registers_forget();
 }
 
-bool aead_open(uint8_t *p, size_t n, const struct aead_more *more, const uint8_t key[AEAD_KEY],
-               const uint8_t nonce[AEAD_NONCE], const uint8_t tag[AEAD_TAG])
+static OWN_FRAME bool open_if_same(uint8_t *p, size_t n, const struct aead_more *more,
+                                   const uint8_t key[AEAD_KEY], const uint8_t nonce[AEAD_NONCE],
+                                   const uint8_t tag[AEAD_TAG])
 {
     uint8_t found[AEAD_TAG];
     tag_of(p, n, more, key, nonce, found);
@@ -55,6 +65,14 @@ bool aead_open(uint8_t *p, size_t n, const struct aead_more *more, const uint8_t
     wipe_scratch(found, sizeof found); /* else who forged would learn what it should have been */
     if (same)
         chacha20_xor(p, p, n, key, nonce, 1);
+    return same;
+}
+
+bool aead_open(uint8_t *p, size_t n, const struct aead_more *more, const uint8_t key[AEAD_KEY],
+               const uint8_t nonce[AEAD_NONCE], const uint8_t tag[AEAD_TAG])
+{
+    bool same = open_if_same(p, n, more, key, nonce, tag);
+    wipe_below();
     registers_forget();
     return same;
 }

@@ -1,6 +1,7 @@
 /* BLAKE2b as RFC 7693 has it. The round alone tells which word of a block comes next. */
 #include "base/blake2b.h"
 
+#include "base/below.h"
 #include "base/wipe.h"
 
 enum { WORDS = 16, BLOCK = 128, ROUNDS = 12, DIGEST = 32 };
@@ -63,7 +64,7 @@ static void compress(struct scratch *s, uint64_t so_far, uint64_t last)
         s->state[i] ^= v[i] ^ v[8 + i];
 }
 
-void blake2b_256(uint8_t digest[32], const uint8_t *p, size_t n)
+static OWN_FRAME void hash(uint8_t digest[DIGEST], const uint8_t *p, size_t n)
 {
     struct scratch s;
     memcpy(s.state, blake2b_start, sizeof s.state);
@@ -80,4 +81,10 @@ void blake2b_256(uint8_t digest[32], const uint8_t *p, size_t n)
     compress(&s, n, UINT64_MAX);
     memcpy(digest, s.state, DIGEST);
     wipe_scratch(&s, sizeof s);
+}
+
+void blake2b_256(uint8_t digest[32], const uint8_t *p, size_t n)
+{
+    hash(digest, p, n);
+    wipe_below();
 }

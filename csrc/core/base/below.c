@@ -1,0 +1,12 @@
+/* This file overwrites the dead stack below a function, as libgcrypt's _gcry_burn_stack() does. */
+#include "base/below.h"
+
+#include "base/wipe.h"
+
+enum { BELOW = 4096 }; /* the deepest that ChaCha20-Poly1305 or BLAKE2b goes takes half of it */
+
+OWN_FRAME void wipe_below(void)
+{
+    char below[BELOW];
+    wipe_scratch(below, sizeof below);
+}
