@@ -1,32 +1,44 @@
 """Keys of the parent's, one for each connection over which several secrets go: the process at its
 other end has a copy, and small secrets are encrypted on their way to it."""
 
+from typing import TYPE_CHECKING
+
 from secalloc._channel import wire
 from secalloc._channel.offer import Refused
 from secalloc._core import Arena, Pool
 from secalloc._values import Protection
 
+if TYPE_CHECKING:
+    from _thread import RLock
+
 __all__ = ["Keys"]
 
 
 class Keys:
-    """Those that are in use, in a pool of their own, which goes with the last of them."""
+    """Those that are in use, in a pool of their own, which goes with the last of them.
 
-    def __init__(self) -> None:
-        self.lock = wire.allocate_lock()
+    Its lock is the server's, whose holder may take it again: a finalizer that closes connections
+    may run while a key is made, and waits for no other.
+    """
+
+    def __init__(self, lock: "RLock") -> None:
+        self.lock = lock
         self.pool: Pool | None = None
         self.number = 0
 
     def make(self) -> Arena:
         """A new one, to be given to drop(). Refused: there is no memory for it that is locked."""
         with self.lock:
+            self.number += 1  # first: else one that is dropped meanwhile takes the pool along
             try:
                 self.pool = self.pool or Pool()
-                key = self.pool.random(wire.KEY_BYTES, require=Protection.LOCK)
-            except (OSError, MemoryError):
-                raise Refused(wire.GONE, "the parent has no locked memory for a key") from None
-            self.number += 1
-            return key
+                return self.pool.random(wire.KEY_BYTES, require=Protection.LOCK)
+            except BaseException as error:
+                self._less()
+                if isinstance(error, OSError | MemoryError):
+                    refusal = "the parent has no locked memory for a key"
+                    raise Refused(wire.GONE, refusal) from None
+                raise
 
     def drop(self, key: Arena | None) -> None:
         """Wipe one, if it is one."""
@@ -34,7 +46,10 @@ class Keys:
             return
         key.close()
         with self.lock:
-            self.number -= 1
-            if self.pool and not self.number:
-                self.pool.close()
-                self.pool = None
+            self._less()
+
+    def _less(self) -> None:
+        self.number -= 1
+        if self.pool and not self.number:
+            pool, self.pool = self.pool, None
+            pool.close()

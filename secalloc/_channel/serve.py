@@ -48,7 +48,7 @@ class Server:
         self._open: dict[Connection, None] = {}
         self._parked: dict[int, Connection] = {}
         self._sent: set[int] = set()  # the other ends of pipes, until they are
-        self._keys = Keys()
+        self._keys = Keys(self._lock)
         self._poller: Poller | None = None
         self._wake: tuple[int, int] | None = None
 
@@ -99,7 +99,7 @@ class Server:
     def forked(self) -> None:
         """In a child: close what is the parent's, without a word to the other side."""
         self._lock = wire.rlock()
-        self._keys = Keys()
+        self._keys = Keys(self._lock)
         poller, wake = self._poller, self._wake
         self._poller = self._wake = None
         if poller:

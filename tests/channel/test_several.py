@@ -3,7 +3,9 @@ not need pages of their own on the way, and nobody else can read them there."""
 
 import hashlib
 import os
+import threading
 import time
+from typing import Any
 
 import pytest
 from channel_children import ASK, SOON, next_event, spawn, talk
@@ -192,6 +194,36 @@ adopt(*"def")
 tell()
 """
     assert said(code, arenas) == [f"0 {has_secretmem()}", *told(arenas)]
+
+
+def test_a_finalizer_while_a_key_is_made() -> None:
+    """One that closes a connection with a key: it waits for no lock that its thread holds, or that
+    finalizers do not ask for, and the pool stays for the key that is being made."""
+    with LockdownChannel() as channel:
+        keys, lock = channel._server._keys, channel._server._lock
+        assert keys.lock is lock
+        first = keys.make()
+        pool, made = keys.pool, []
+        assert pool is not None
+
+        class Collecting:
+            """In which garbage is collected."""
+
+            def random(self, *arguments: Any, **more: Any) -> Arena:
+                keys.drop(first)
+                return pool.random(*arguments, **more)
+
+            close = pool.close
+
+        keys.pool = Collecting()  # type: ignore[assignment]
+        thread = threading.Thread(target=lambda: made.append(keys.make()), daemon=True)
+        thread.start()
+        thread.join(60)
+        assert len(made) == 1, "a finalizer waits"
+        assert first.closed
+        keys.drop(*made)
+        assert keys.pool is None
+        assert pool.closed
 
 
 KEYS = """
