@@ -5,6 +5,7 @@ import os
 from _socket import socket
 
 from secalloc._channel import wire
+from secalloc._channel.room import has_room
 from secalloc._core import Arena, status
 
 __all__ = ["Asking", "asking"]
@@ -13,8 +14,6 @@ SMALL = 4096
 """Bytes of a secret that comes under a key: more is quicker by pages."""
 SEVERAL = 2
 """So many still to come are worth a key, which costs about as much as a secret without one."""
-ROOM = 1 << 20
-"""Bytes that can still be locked: with less, the key's page may be what a secret lacks."""
 
 
 class Asking:
@@ -64,8 +63,7 @@ class Asking:
             self.drop_key()
         if size > SMALL or self.kept is None or self.key or self.keyless or self.left < SEVERAL:
             return False
-        now = status()
-        return now.lock_limit is None or now.lock_limit - now.locked_bytes >= ROOM
+        return status().backend == "secretmem" and has_room()  # else the kernel would see it
 
 
 asking = Asking()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from secalloc._channel import wire
 from secalloc._channel.offer import Refused
+from secalloc._channel.room import has_room
 from secalloc._core import Arena, Pool
 from secalloc._values import Protection
 
@@ -28,7 +29,10 @@ class Keys:
 
     def make(self) -> Arena:
         """A new one, to be given to drop(). Refused: there is no memory for it that is locked."""
+        refused = Refused(wire.GONE, "the parent has little locked memory left, and no key")
         with self.lock:
+            if not has_room():
+                raise refused
             self.number += 1  # first: else one that is dropped meanwhile takes the pool along
             try:
                 self.pool = self.pool or Pool()
@@ -36,8 +40,7 @@ class Keys:
             except BaseException as error:
                 self._less()
                 if isinstance(error, OSError | MemoryError):
-                    refusal = "the parent has no locked memory for a key"
-                    raise Refused(wire.GONE, refusal) from None
+                    raise refused from None
                 raise
 
     def drop(self, key: Arena | None) -> None:

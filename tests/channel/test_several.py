@@ -14,6 +14,7 @@ from test_hostile import hostile, lines
 
 import secalloc
 from secalloc import Arena, LockdownChannel
+from secalloc._channel import room
 from secalloc._channel.keys import Keys
 from secalloc._channel.offer import Refused
 
@@ -109,13 +110,35 @@ def test_without_a_key(lack: str) -> None:
 import resource
 warnings.simplefilter("ignore")
 {lack}
-limit = secalloc.status().lock_limit
-adopt(*"abcd")
-print(keyed() and limit is not None)
+got["a"] = secalloc.adopt("a", size=32)
+kept = asking.kept
+adopt(*"bcd")
+limit = secalloc.status().secretmem_limit
+print(keyed() and limit is not None, asking.kept is kept)
 adopt(*"ef")
 tell()
 """
-    assert said(code, arenas) == ["False", *told(arenas)]
+    assert said(code, arenas) == ["False True", *told(arenas)]
+
+
+@pytest.mark.parametrize("of", ["lock_limit", "secretmem_limit"])
+def test_a_parent_with_little_room(of: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it can still lock is for its own secrets."""
+
+    def status() -> secalloc.Status:
+        now = secalloc.status()
+        now = now._replace(backend="secretmem", lock_limit=None, secretmem_limit=None)
+        if of == "lock_limit":
+            return now._replace(lock_limit=now.locked_bytes + room.ROOM - 1)
+        return now._replace(secretmem_limit=now.secretmem_bytes + room.ROOM - 1)
+
+    with LockdownChannel() as channel:
+        keys = channel._server._keys
+        keys.drop(keys.make())
+        monkeypatch.setattr(room, "status", status)
+        with pytest.raises(Refused, match="little"):
+            keys.make()
+        assert keys.pool is None
 
 
 def test_a_parent_without_room_for_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,20 +226,21 @@ def test_a_finalizer_while_a_key_is_made() -> None:
         keys, lock = channel._server._keys, channel._server._lock
         assert keys.lock is lock
         first = keys.make()
-        pool, made = keys.pool, []
-        assert pool is not None
+        made: list[Arena] = []
+        pool: Any = keys.pool
 
         class Collecting:
             """In which garbage is collected."""
 
             def random(self, *arguments: Any, **more: Any) -> Arena:
                 keys.drop(first)
-                return pool.random(*arguments, **more)
+                made.append(pool.random(*arguments, **more))
+                return made[0]
 
             close = pool.close
 
         keys.pool = Collecting()  # type: ignore[assignment]
-        thread = threading.Thread(target=lambda: made.append(keys.make()), daemon=True)
+        thread = threading.Thread(target=keys.make, daemon=True)
         thread.start()
         thread.join(60)
         assert len(made) == 1, "a finalizer waits"
