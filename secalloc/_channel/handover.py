@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from secalloc._channel import takeover, wire
 from secalloc._channel.asking import asking
 from secalloc._channel.patched import blocks, let_others_run
-from secalloc._core import Arena, Error, ForkedError, ProtectionError, _ask
+from secalloc._core import Arena, Error, ForkedError, ProtectionError, WipedError, _ask
 from secalloc._kind import Kind
 from secalloc._values import Protection
 
@@ -139,6 +139,8 @@ def _adopt(asked: bytes, size: int | None, kind: Kind, timeout: float, until: fl
         return taken
     if isinstance(taken, Exception):
         asking.close(end)
+        if isinstance(taken, WipedError):  # with the rest of the answer
+            raise _Overtaken
         raise _told(taken, timeout)
     asking.keep(end, said.left, more=said.left > 0 or said.verdict == wire.OFFERED)
     if said.verdict == wire.OFFERED:

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from channel_children import ASK, SOON, next_event, spawn, talk
-from support import linux_only
+from support import check, linux_only
 from test_hostile import hostile, lines
 
 import secalloc
 from secalloc import Arena, LockdownChannel
-from secalloc._channel import room
+from secalloc._channel import handover, room, wire
+from secalloc._channel.asking import Asking
 from secalloc._channel.keys import Keys
 from secalloc._channel.offer import Refused
 
@@ -248,6 +249,44 @@ def test_a_finalizer_while_a_key_is_made() -> None:
         keys.drop(*made)
         assert keys.pool is None
         assert pool.closed
+
+
+def test_what_was_wiped_before_it_was_read() -> None:
+    """A secret that comes as it is, without secretmem: what is left of it in the connection is
+    taken for no answer."""
+    code = """
+secalloc.set_lockdown_fd(None)
+secalloc.configure(secretmem=False)
+ours, theirs = socket.socketpair()
+def parent():
+    theirs.recv(99, socket.MSG_WAITALL)
+    secalloc.lockdown()
+    theirs.sendall(b"words" + b"G" + b"content" + b"D")
+thread = threading.Thread(target=parent)
+thread.start()
+taken, words, _, _ = _ask(7, ours.fileno(), 60000, bytes(75), 5)
+print(type(taken).__name__, words, ours.recv(99))
+"""
+    found = check("import socket, threading\nfrom secalloc._core import _ask\n" + code)
+    assert found == "WipedError b'words' b'contentD'"
+
+
+def test_such_a_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And it is asked for anew."""
+    ends: list[Any] = []
+
+    def taken(*_: object) -> tuple[Arena | Exception, handover._Said, Any, bool]:
+        ends.append(wire.socket_pair())
+        said = handover._Said(wire.OFFERED, 0, 5, "")
+        first = secalloc.WipedError("wiped on its way") if len(ends) == 1 else Arena(7)
+        return first, said, ends[-1][0], False
+
+    monkeypatch.setattr(handover, "asking", Asking())
+    monkeypatch.setattr(handover, "_taken", taken)
+    assert secalloc.adopt("key", size=7).size == 7
+    assert [ours.fileno() < 0 for ours, _ in ends] == [True, False]
+    for end in (*ends[0], *ends[1]):
+        end.close()
 
 
 KEYS = """

@@ -35,12 +35,12 @@ struct sa_said {
 /* Ask for an arena of `size` bytes, with the sa_protection bits in `required`, and those of
  * sa_require(), or not at all: SA_UNPROTECTED, before anything was said to the other end. With a
  * `key`, 32 random bytes that came from there by way of secretmem, up to SA_ONE_MESSAGE bytes
- * come through the socket, encrypted under it; NULL: there is none. The
- * answer's words are there with came->heard; without came->given there is no arena, as the words
- * say why. SA_WIPED: it was wiped on its way. The answer's descriptor may be there in any case.
- * [any] */
+ * come through the socket, encrypted under it; NULL: there is none. The answer's words are there with
+ * came->heard; without came->given there is no arena, as the words say why. SA_WIPED: it was wiped on
+ * its way. With came->unread its content is in the socket still, which is to be closed. The answer's
+ * descriptor may be there in any case. [any] */
 struct sa_came {
-    bool heard, given, shared; /* shared: by way of secretmem */
+    bool heard, given, shared, unread; /* shared: by way of secretmem */
 };
 enum { SA_ONE_MESSAGE = 4096 }; /* more is quicker by pages */
 SA_MUST_USE enum sa_code sa_ask(struct sa_arena *a, struct sa_arena *key, size_t size,

@@ -172,6 +172,7 @@ static int converse(struct sa_arena *a, struct sa_arena *key, int sock,
     }
     if (!came->shared && *step == GO && !(error = receive_into(a, sock, end)))
         error = say_hear(sock, step, 1, end);
+    came->unread = error == ECANCELED;
     return error;
 }
 

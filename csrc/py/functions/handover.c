@@ -131,7 +131,7 @@ static PyObject *ask(PyObject *module, PyObject *args, PyObject *kwargs)
     Py_END_ALLOW_THREADS PyObject *arena = NULL;
     if (code == SA_OK && came.given)
         arena = py_arena_named(state, Py_NewRef(self), &home);
-    else if (code == SA_OK || (code == SA_WIPED && came.heard))
+    else if (code == SA_OK || (code == SA_WIPED && came.heard && !came.unread))
         arena = Py_NewRef(Py_None);
     else
         (void)py_fail_named(state, code, &why, home.name); /* it is NULL */

@@ -252,6 +252,23 @@ TEST(whichever_is_wiped)
     }
 }
 
+/* Where it comes as it is, what is left of it in the socket is no answer to another question. */
+TEST(wiped_before_it_is_read)
+{
+    struct run r;
+    for (int keyed = 0; keyed < 2; keyed++) {
+        (void)!sa_use_secretmem(false);
+        keys();
+        make(&from, 100, 1, SEED);
+        begin(&r, 100, keyed ? &theirs : NULL);
+        OK(sa_wipe(&to, &why));
+        OK(give(&r, &mine));
+        SAME(end(&r), SA_WIPED);
+        CHECK(r.taker.came.heard && !r.taker.came.given);
+        SAME(r.taker.came.unread, !keyed);
+    }
+}
+
 TEST(a_giver_without_a_key_or_with_too_much)
 {
     struct run r;
@@ -386,6 +403,7 @@ int main(int argc, char **argv)
     RUN(what_is_required);
     RUN(what_was_changed_is_refused);
     RUN(whichever_is_wiped);
+    RUN(wiped_before_it_is_read);
     RUN(a_giver_without_a_key_or_with_too_much);
     RUN(under_lockdown);
     RUN(wiped_by_another_thread);
