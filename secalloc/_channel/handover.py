@@ -156,7 +156,7 @@ def _get_key(timeout: float, until: float) -> None:
     try:
         question = _question(wire.KEY, b"", wire.KEY_BYTES)
         taken, said, end, shared = _taken(question, wire.KEY_BYTES, _KEY, timeout, until)
-    except (MemoryError, ProtectionError):
+    except (MemoryError, ProtectionError, AdoptError):  # is it gone, the next question tells
         asking.keyless = True
         return
     asking.keep(end, said.left, more=not isinstance(taken, Exception))

@@ -18,6 +18,7 @@ from secalloc._channel import handover, room, wire
 from secalloc._channel.asking import Asking
 from secalloc._channel.keys import Keys
 from secalloc._channel.offer import Refused
+from secalloc._channel.serve import Server
 
 pytestmark = linux_only
 
@@ -154,6 +155,13 @@ def test_a_parent_without_room_for_a_key(monkeypatch: pytest.MonkeyPatch) -> Non
     arenas = secrets()
     assert said("adopt(*'abcdef')\nprint(keyed())\ntell()", arenas) == ["False", *told(arenas)]
     assert len(asked) == has_secretmem()
+
+
+def test_a_parent_that_gives_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of another version hangs up on who asks for a key: secrets come without."""
+    monkeypatch.setattr(Server, "_give_key", lambda *_: None)
+    arenas = secrets()
+    assert said("adopt(*'abcdef')\nprint(keyed())\ntell()", arenas) == ["False", *told(arenas)]
 
 
 def test_a_lockdown_of_the_child_in_the_middle() -> None:
