@@ -7,12 +7,12 @@ only addresses, sizes, states and protections.
 
 import sys
 import textwrap
+from collections.abc import Callable
 from typing import NamedTuple, TextIO
 
 import secalloc
 from secalloc import Protection, _core
-from secalloc._commands.answer import NARROWEST, print_json, width_to_fill
-from secalloc._commands.paint import has_colour, paint
+from secalloc._commands.paint import NARROWEST, has_colour, paint, width_to_fill
 from secalloc._commands.script import run
 
 __all__ = ["Pages", "census", "draw"]
@@ -268,8 +268,15 @@ def _legend(entries: list[Pages], shown: list[Pages], more: int, width: int, fil
         _say("   ".join(f"{signs[name]} {name}" for name in names), width, file)
 
 
-def _example(*, verbose: bool, as_json: bool) -> None:
-    """Arenas in each state, drawn or told."""
+def _printer() -> Callable[..., None]:
+    """What tells programs: a program that draws has no use for it."""
+    from secalloc._commands.answer import print_json  # noqa: PLC0415
+
+    return print_json
+
+
+def _example(print_json: Callable[..., None] | None, *, verbose: bool) -> None:
+    """Arenas in each state, drawn, or told by that function."""
     password, key, old, session = (secalloc.Arena(n) for n in (12, 32, 1500, 2000))
     spilled = secalloc.random(3000)
     aligned = secalloc.Arena(1000, align=64)
@@ -284,7 +291,7 @@ def _example(*, verbose: bool, as_json: bool) -> None:
         memoryview(password),
     ):
         tokens = [pool.random(32) for _ in range(40)]
-        if as_json:
+        if print_json:
             print_json(_told())
             return
         about = (
@@ -328,12 +335,14 @@ def main(
     `by_script`: the installed `secalloc` called it, rather than ``-m secalloc``. `as_json`:
     what would be drawn, for programs; at a script's end that is one line.
     """
+    # Before a script may have changed the root directory.
+    print_json = _printer() if as_json else None
     if script is None:
-        _example(verbose=verbose, as_json=as_json)
+        _example(print_json, verbose=verbose)
         return 0
 
     def at_end() -> int:
-        if as_json:
+        if print_json:
             print_json(_told(), sys.stderr)
         else:
             draw(sys.stderr, verbose=verbose)

@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from secalloc import __version__
-from secalloc._commands.paint import width_of
-
-NARROWEST = 24
+from secalloc._commands.paint import width_to_fill
 
 
 def print_json(answer: Mapping[str, object], file: TextIO | None = None) -> None:
@@ -21,11 +19,6 @@ def print_json(answer: Mapping[str, object], file: TextIO | None = None) -> None
     """
     indent = 2 if file is None else None
     print(json.dumps({"version": __version__, **answer}, indent=indent), file=file)
-
-
-def width_to_fill(file: TextIO) -> int:
-    """Columns to be filled in a file, of which there are never too few for a word."""
-    return max(width_of(file), NARROWEST)
 
 
 class Help(argparse.HelpFormatter):

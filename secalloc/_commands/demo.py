@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import secalloc
-from secalloc._commands.answer import print_json, width_to_fill
-from secalloc._commands.paint import has_colour, paint
+from secalloc._commands.answer import print_json
+from secalloc._commands.paint import has_colour, paint, width_to_fill
 
 _SIZE = 32
 _CHILD = "from secalloc._commands.demo import _child; _child()"

@@ -3,6 +3,7 @@
 import os
 from typing import TextIO
 
+NARROWEST = 24
 COLOURS = {"green": 32, "yellow": 33, "red": 31, "cyan": 36, "dim": 2, "bold": 1}
 
 
@@ -40,3 +41,8 @@ def width_of(file: TextIO) -> int:
         return max(int(os.environ.get("COLUMNS", "")), 0) or 80
     except ValueError:
         return 80
+
+
+def width_to_fill(file: TextIO) -> int:
+    """Columns to be filled in a file, of which there are never too few for a word."""
+    return max(width_of(file), NARROWEST)

@@ -4,8 +4,7 @@ import sys
 import textwrap
 from typing import Literal, NamedTuple
 
-from secalloc._commands.answer import width_to_fill
-from secalloc._commands.paint import has_colour, paint
+from secalloc._commands.paint import has_colour, paint, width_to_fill
 
 State = Literal["ok", "note", "missing"]
 

@@ -12,8 +12,8 @@ from typing import NamedTuple, TextIO
 
 import secalloc
 from secalloc import Arena
-from secalloc._commands.answer import print_json, width_to_fill
-from secalloc._commands.paint import has_colour, paint
+from secalloc._commands.answer import print_json
+from secalloc._commands.paint import has_colour, paint, width_to_fill
 from secalloc._commands.script import run
 from secalloc.residue import MOST, Copy, find
 

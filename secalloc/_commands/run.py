@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from secalloc import _core
-from secalloc._commands.answer import Help, width_to_fill
+from secalloc._commands.answer import Help
+from secalloc._commands.paint import width_to_fill
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _STARTED = {False: "python [options] -m secalloc", True: "secalloc"}
