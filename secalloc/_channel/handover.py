@@ -66,7 +66,7 @@ class _Overtaken(Exception):
     """The parent had the secret, and then could not read it."""
 
 
-_KEY = Kind(Protection.SECRETMEM)
+_KEY = Kind(Protection.SECRETMEM, wire.KEY_NAME)
 """Of a key: without secretmem it would come as secrets do then."""
 
 

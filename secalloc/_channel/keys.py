@@ -36,7 +36,7 @@ class Keys:
             self.number += 1  # first: else one that is dropped meanwhile takes the pool along
             try:
                 self.pool = self.pool or Pool()
-                return self.pool.random(wire.KEY_BYTES, require=Protection.LOCK)
+                return self.pool.random(wire.KEY_BYTES, require=Protection.LOCK, name=wire.KEY_NAME)
             except BaseException as error:
                 self._less()
                 if isinstance(error, OSError | MemoryError):

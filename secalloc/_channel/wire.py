@@ -31,7 +31,7 @@ NOTHING_FOLLOWS = b"N"
 ASK, KEY, ENROL, WATCH = b"A", b"K", b"E", b"W"
 """Verbs: give me; give me a key, under which small secrets come from now on; tell me where my
 markers go; tell me of what is offered from now on."""
-KEY_BYTES = 32
+KEY_BYTES, KEY_NAME = 32, "a channel's key"
 OFFERED, WELCOME, NEWS = b"O", b"H", b"N"
 UNKNOWN, TAKEN, NOT_MEANT, UNUSABLE, GONE, SIZE = b"U", b"T", b"M", b"W", b"G", b"S"
 """Verdicts: here is the secret; enrolled or watching; one is offered; and refusals, the last of
