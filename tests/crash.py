@@ -229,8 +229,10 @@ def child_of(work: Callable[[], object], *, fork: Callable[[], int] = os.fork) -
         except BaseException as error:
             sys.excepthook(type(error), error, error.__traceback__)
         finally:
-            sys.stdout.flush()
-            os._exit(status)
+            try:
+                sys.stdout.flush()
+            finally:
+                os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import LINUX, TRIALS, linux_only
+from support import LINUX, TRIALS, check, linux_only
 from typist import Typist
 
 import secalloc
@@ -100,6 +100,18 @@ for at, (on, off, local_off, keys) in enumerate(ast.literal_eval(sys.argv[2])):
 
 Setting = tuple[int, int, int, dict[str, bytes]]
 PLAIN: Setting = (IUTF8, 0, 0, {})
+
+
+def test_a_program_that_cannot_be_run_leaves_no_second_test_process() -> None:
+    """As where a user may not reach the interpreter: the fork must not go on with the tests."""
+    out = check("""
+        import typist
+        sys.executable = "/dev/null/none"
+        hand = typist.Typist("pass")
+        os.write(1, b"one\\n")
+        assert hand.end() == 127
+    """)
+    assert out == "one"
 
 
 def typed_at(module: str, cases: Sequence[tuple[Setting, bytes]]) -> list[bytes]:

@@ -302,12 +302,14 @@ def test_a_fork_while_another_thread_has_the_lock() -> None:
         with warnings.catch_warnings(), LockdownChannel() as channel:
             warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
             signal.setitimer(signal.ITIMER_REAL, 0.05)
+            status = 8
             try:
                 waited = channel.wait(1)  # in whose middle the handler runs
             except ForkedError:
-                os._exit(7)
-            if not pids[0]:
-                os._exit(8)
+                status = 7
+            finally:
+                if pids == [0]:
+                    os._exit(status)
             assert waited is None
             end = time.monotonic() + SOON
             while (ended := os.waitpid(pids[0], os.WNOHANG)) == (0, 0):

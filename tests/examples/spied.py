@@ -98,8 +98,11 @@ class Person:
         command = program_of(program, arguments)
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
-            os.chdir(cwd)
-            os.execvpe(command[0], command, env)  # noqa: S606
+            try:
+                os.chdir(cwd)
+                os.execvpe(command[0], command, env)  # noqa: S606
+            finally:
+                os._exit(127)
         self.shown = b""
 
     def sees(self, text: str) -> str:
