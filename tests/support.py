@@ -4,6 +4,7 @@ import importlib
 import os
 import platform
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -38,6 +39,16 @@ x86_or_arm_linux = pytest.mark.skipif(
     not LINUX or platform.machine() not in ("x86_64", "aarch64"),
     reason="runs machine code made for Linux on x86-64 or AArch64",
 )
+
+
+def needs_lockable(size: int) -> pytest.MarkDecorator:
+    """Skips a test where the hard limit of lockable memory, in bytes, is below that. Root may have
+    more, but not of secretmem where the kernel counts it by user."""
+    hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
+    return pytest.mark.skipif(
+        hard not in (-1, resource.RLIM_INFINITY) and hard < size,
+        reason=f"needs {size >> 10} KiB of lockable memory: the hard limit is {hard >> 10} KiB",
+    )
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from crash import SECRET
-from support import check, linux_only
+from support import check, linux_only, needs_lockable
 
 import secalloc
 from secalloc import Arena, Pool, Protection, ProtectionError
@@ -35,6 +35,7 @@ def test_require_returns_the_previous_requirement() -> None:
 
 
 @linux_only
+@needs_lockable(1 << 20)
 def test_without_secretmem() -> None:
     """Parked pages of the other kind are not handed out, whichever way it goes."""
     there = Protection.SECRETMEM in Arena(1).protection

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from crash import SECRET, content, raw
 from states import OPERATIONS, POOLED, STATES, TABLE, in_state, outcome
-from support import GUARD_FAULT, check, linux_only, run, x86_or_arm_linux
+from support import GUARD_FAULT, check, linux_only, needs_lockable, run, x86_or_arm_linux
 from test_arena import HUGE, PAGE, Index, Rude
 from test_limits import ORDINARY
 from test_observer import observed
@@ -722,6 +722,7 @@ def test_fork_while_others_use_the_pool() -> None:
 # ---- threads ---------------------------------------------------------------------------
 
 
+@needs_lockable(4 << 20)
 def test_many_threads_in_one_pool() -> None:
     pool = Pool()
 
@@ -793,6 +794,7 @@ def test_closed_while_others_work() -> None:
 
 
 @linux_only
+@needs_lockable(8 << 20)
 def test_87_000_secrets_of_an_ordinary_user() -> None:
     check(
         ORDINARY
@@ -935,6 +937,7 @@ def test_pages_go_back_when_they_fall_empty() -> None:
 
 
 @linux_only
+@needs_lockable(32 * PAGE)
 def test_memory_that_the_pool_gave_up_serves_others() -> None:
     """Under a tight limit what a pool gave back is there for an arena, and back again."""
     check(

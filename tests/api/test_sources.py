@@ -247,10 +247,11 @@ def test_residue_of_a_read_past_the_cache(tmp_path: Path) -> None:
 @linux_only
 def test_what_pins_pages_fails_on_secretmem() -> None:
     """As the docs say; a MSG_ZEROCOPY that the socket did not ask for is an ordinary send."""
-    ours = socket.socket()
-    ours.bind(("127.0.0.1", 0))
-    ours.listen()
-    with socket.create_connection(ours.getsockname()) as sender, secalloc.random(32) as key:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as ours,
+        socket.create_connection(ours.getsockname()) as sender,
+        secalloc.random(32) as key,
+    ):
         zerocopy = 0x4000000  # MSG_ZEROCOPY, 4.14
         assert sender.send(key, zerocopy) == 32
         try:
@@ -259,10 +260,9 @@ def test_what_pins_pages_fails_on_secretmem() -> None:
             pytest.skip(f"this kernel has no SO_ZEROCOPY: {error}")
         assert sender.send(bytes(32), zerocopy) == 32  # the control
         if not key.protection & Protection.SECRETMEM:
-            pytest.skip("there is no secretmem here")
+            pytest.skip("there is no secretmem to be had")
         with pytest.raises(OSError, match="Bad address"):
             sender.send(key, zerocopy)
-    ours.close()
 
 
 def test_read_standard_input() -> None:

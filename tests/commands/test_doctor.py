@@ -80,8 +80,9 @@ def test_the_text_tells_the_same_in_80_columns() -> None:
     assert max(map(len, lines)) <= 80
     assert texts.stderr == ""
     assert "\033" not in texts.stdout
+    heads = [line[8:22].strip() for line in lines[:-1]]  # the last tells again what is missing
     for name in NAMES:
-        assert sum(line[8:22].strip() == name for line in lines) == 1, name
+        assert heads.count(name) == 1, name
     assert sum(line[8:22].strip() == "why" for line in lines) == len(NAMES)
     assert sum(line[8:22].strip() == "mend" for line in lines) == len(NAMES)
     assert lines[-1].startswith("all is well" if texts.returncode == 0 else "missing: ")
