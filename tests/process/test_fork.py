@@ -1,7 +1,7 @@
 """Arenas are not inherited over fork, nor harmed by what the child does."""
 
 import pytest
-from support import check, linux_only, run, x86_or_arm_linux
+from support import check, linux_only, needs_lockable, run, x86_or_arm_linux
 
 import secalloc
 from secalloc import ForkedError
@@ -206,6 +206,7 @@ def test_fork_before_first_use() -> None:
     assert end.fate == (0, b"F"), end
 
 
+@needs_lockable(1 << 20)
 def test_fork_while_other_threads_make_and_close() -> None:
     check("""
         def churn():
