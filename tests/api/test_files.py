@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import check, linux_only
+from support import check, linux_only, needs_lockable
 
 import secalloc
 from secalloc import Arena
@@ -144,6 +144,7 @@ def test_a_file_that_grows_or_shrinks_while_it_is_read() -> None:
 
 
 @linux_only
+@needs_lockable(1 << 20)
 def test_no_more_locked_memory_than_the_content() -> None:
     """At a limit of two pages more than it needs: the library's, and for the look at the end."""
     out = check("""

@@ -5,7 +5,7 @@ import os
 import sys
 from contextlib import suppress
 
-from support import check, linux_only
+from support import check, linux_only, needs_lockable
 
 import secalloc
 from secalloc import residue
@@ -353,6 +353,7 @@ def test_every_public_name_has_its_leak_test() -> None:
 
 
 @linux_only
+@needs_lockable(8 << 20)
 def test_nothing_stays_behind() -> None:
     """Each call some times to warm up, then many times: all must be as it was."""
     check(f"""
@@ -387,6 +388,7 @@ def test_nothing_stays_behind() -> None:
 
 
 @linux_only
+@needs_lockable(8 << 20)
 def test_no_copy_stays_behind() -> None:
     """The rows again, upon a secret that nobody knows: only the calls that reveal do."""
     out = check(f"""

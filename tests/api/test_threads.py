@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from crash import SECRET, content, raw, secret
-from support import TRIALS, check, linux_only
+from support import TRIALS, check, linux_only, needs_lockable
 
 import secalloc
 from secalloc import Arena
@@ -27,6 +27,7 @@ def together(work: "list[object]") -> None:
             future.result()
 
 
+@needs_lockable(8 << 20)
 def test_making_rotating_and_closing() -> None:
     def work(seed: int) -> None:
         mine = []

@@ -292,7 +292,7 @@ def test_multiprocessing_by_fork() -> None:
             process.join()
             assert process.exitcode == -{GUARD_FAULT}
         """,
-        python=["-W", "error"],
+        python=["-W", "error", "-W", "ignore:secrets are held without"],
     )
 
 

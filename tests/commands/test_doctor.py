@@ -412,7 +412,11 @@ def test_output_that_cannot_be_written(command: str, unbuffered: str, end: str) 
             stderr=subprocess.PIPE,
             check=False,
             timeout=300,
-            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            env={
+                **os.environ,
+                "PYTHONUNBUFFERED": unbuffered,
+                "PYTHONWARNINGS": "ignore:secrets are held without",  # where there is no secretmem
+            },
         )
     said = done.stderr.decode()
     if command.endswith("-help") and not command.startswith("run") and unbuffered:

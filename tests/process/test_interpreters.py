@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from support import run
+from support import needs_lockable, run
 
 if sys.version_info >= (3, 13):
     MODULE, CREATE = "_interpreters", "interpreters.create('isolated')"
@@ -98,6 +98,7 @@ USE = '''if True:
 )
 
 
+@needs_lockable(8 << 20)
 def test_several_at_once() -> None:
     """Each with a GIL of its own: imported, used and finalized while others are."""
     end = run(
@@ -118,6 +119,7 @@ print("well")
     assert (end.code, end.out.strip(), end.marker) == (0, "well", b""), end
 
 
+@needs_lockable(8 << 20)
 def test_a_crash_while_several_run() -> None:
     end = run(
         IN_THREADS
