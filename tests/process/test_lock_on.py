@@ -100,7 +100,7 @@ def start(bus: dict[str, Any], reasons: str = "", answer: object = None) -> Any:
 
     code = "from crash import *\n" + CHILD.format(reasons=reasons, answer=answer)
     child = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-P", "-c", code],
+        [sys.executable, "-P", "-W", "ignore:secrets are held without", "-c", code],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
