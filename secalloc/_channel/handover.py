@@ -156,7 +156,7 @@ def _get_key(timeout: float, until: float) -> None:
     try:
         question = _question(wire.KEY, b"", wire.KEY_BYTES)
         taken, said, end, shared = _taken(question, wire.KEY_BYTES, _KEY, timeout, until)
-    except (MemoryError, ProtectionError, AdoptError):  # is it gone, the next question tells
+    except (MemoryError, ProtectionError, AdoptError):  # a parent that is gone is told of next
         asking.keyless = True
         return
     asking.keep(end, said.left, more=not isinstance(taken, Exception))

@@ -221,7 +221,8 @@ def test_blocks_of_another_allocator() -> None:
         end = start([program, "another"], env={"LD_PRELOAD": loaded})
         assert (end.returncode, end.stdout, end.stderr) == (0, "ok\n", ""), loaded
     end = start([program, "another"], env={"LD_PRELOAD": str(ours)})
-    assert end.returncode == 1, "the control: those of the C library do not"
+    # In one run of 256 the first block's only byte is by chance what it was, and it goes twice.
+    assert end.returncode in (1, -signal.SIGABRT), "the control: those of the C library do not"
 
 
 @by_library

@@ -203,5 +203,5 @@ def test_exit_past_the_hooks_is_a_stated_limit() -> None:
 
 
 def test_the_number_of_trials_is_sane() -> None:
-    assert TRIALS >= BATCH
+    assert TRIALS >= BATCH or "SECALLOC_TRIALS" in os.environ
     assert os.environ.get("SECALLOC_TRIALS", "40") == str(TRIALS)
