@@ -541,8 +541,7 @@ static void *wipes_all(void *unused)
 {
     while (!atomic_load(&ended)) {
         (void)vault_wipe_all(true);
-        pause_ms(
-            1); /* who makes an arena waits for a pass to end: with no end in sight, for ever */
+        pause_ms(1); /* or who makes an arena waits for no pass to be there */
     }
     return unused;
 }
