@@ -541,7 +541,7 @@ static void *wipes_all(void *unused)
 {
     while (!atomic_load(&ended)) {
         (void)vault_wipe_all(true);
-        pause_ms(1); /* or who makes an arena waits for no pass to be there */
+        pause_ms(1); /* arenas are made in moments without a pass */
     }
     return unused;
 }
