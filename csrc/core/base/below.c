@@ -3,7 +3,7 @@
 
 #include "base/wipe.h"
 
-enum { BELOW = 4096 }; /* the deepest that ChaCha20-Poly1305 or BLAKE2b goes takes half of it */
+enum { BELOW = 4096 }; /* ChaCha20-Poly1305 and BLAKE2b take less than half of it */
 
 OWN_FRAME void wipe_below(void)
 {

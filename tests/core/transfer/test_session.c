@@ -295,9 +295,7 @@ static _Atomic bool over;
 static void *locks_down(void *with)
 {
     while (goes_on(&over)) {
-        size_t wiped;
-        struct sa_why unused;
-        (void)!sa_lockdown(&wiped, &unused);
+        (void)lockdown();
         pause_ms(1);
     }
     return with;
@@ -346,51 +344,43 @@ TEST(under_lockdown)
     CHECK(good > 0 && bad > 0);
 }
 
-/* Wipes one of the two over and over, and writes it anew. */
-static void *wipes(void *with)
+/* Wipes it while both are in use and no slot can be held, as a pass is under way. */
+static void *wipes_in_a_pass(void *with)
 {
-    struct sa_arena *a = with;
-    uint8_t content[100];
-    put_content(content, a->size, a == &mine ? KEY_SEED : SEED);
-    while (goes_on(&over)) {
-        struct sa_why unused;
-        (void)!sa_wipe(a, &unused);
-        (void)!(sa_fill_begin(a, &unused) == SA_OK &&
-                sa_fill_end(a, sa_store(a, 0, content, a->size) == SA_OK) == SA_OK);
-    }
-    return with;
+    pause_ms(20);
+    (void)slot_wipe(arena_slot(with));
+    wipers_leave();
+    return NULL;
 }
 
-/* What was encrypted is the content, and under the key: never noise. */
-TEST(wiped_by_another_thread)
+static void wiped_in_use(struct sa_arena *a, bool giving)
 {
-    if (UNDER_TSAN)
-        SKIP("made of what a race detector calls races");
-    uint8_t key[AEAD_KEY], nonce[AEAD_NONCE], out[100];
-    put_content(key, sizeof key, KEY_SEED);
-    for (int i = 0; i < 2; i++) {
-        pthread_t thread;
-        struct envelope envelope;
-        int good = 0, bad = 0;
-        keys();
-        make(&from, sizeof out, 1, SEED);
-        atomic_store(&over, false);
-        SAME(pthread_create(&thread, NULL, wipes, i ? &mine : &from), 0);
-        for (int n = 0; n < 20000000 && (n < rounds(200000) || !good || !bad); n++) {
-            enum sa_code code = session_encrypt(&from, &mine, &envelope, out);
-            good += !code;
-            bad += code != SA_OK;
-            if (code)
-                continue;
-            aead_spell(nonce, envelope.count);
-            CHECK(aead_open(out, sizeof out, NULL, key, nonce, envelope.tag));
-            CHECK(is_content(out, sizeof out, SEED));
-        }
-        atomic_store(&over, true);
-        SAME(pthread_join(thread, NULL), 0);
-        CHECK(good > 0 && bad > 0);
-        sa_close(&from);
-    }
+    struct envelope envelope;
+    uint8_t out[100] = {0};
+    pthread_t thread;
+    keys();
+    make(&from, sizeof out, 1, SEED);
+    to = (struct sa_arena){0};
+    OK(sa_arena_make(&to, sizeof out, 1, &why));
+    OK(session_encrypt(&from, &mine, &envelope, out));
+    wipers_enter();
+    SAME(pthread_create(&thread, NULL, wipes_in_a_pass, a), 0);
+    if (giving)
+        SAME(session_encrypt(&from, &mine, &envelope, out), SA_WIPED);
+    else
+        SAME(session_decrypt(&to, &theirs, &envelope, out), ECANCELED);
+    SAME(pthread_join(thread, NULL), 0);
+    sa_close(&from);
+    sa_close(&to);
+}
+
+/* Whichever of the two is wiped before its slot is held: noise is neither encrypted nor a key. */
+TEST(wiped_in_use_before_it_is_held)
+{
+    wiped_in_use(&from, true);
+    wiped_in_use(&mine, true);
+    wiped_in_use(&to, false);
+    wiped_in_use(&theirs, false);
 }
 
 int main(int argc, char **argv)
@@ -406,6 +396,6 @@ int main(int argc, char **argv)
     RUN(wiped_before_it_is_read);
     RUN(a_giver_without_a_key_or_with_too_much);
     RUN(under_lockdown);
-    RUN(wiped_by_another_thread);
+    RUN(wiped_in_use_before_it_is_held);
     return check_end();
 }
