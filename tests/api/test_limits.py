@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import pytest
+from crash import PAGE
 from support import check, dies, linux_only, needs_lockable, run
 
 from secalloc import read
@@ -114,6 +115,7 @@ print(one_warning())
     assert "ulimit -l" in message
 
 
+@needs_lockable(16 * PAGE)
 def test_parked_pages_are_given_back_for_another_size() -> None:
     check(
         ORDINARY
@@ -131,6 +133,7 @@ assert all(Protection.LOCK in a.protection for a in several) and not told()
     )
 
 
+@needs_lockable(16 * PAGE)
 def test_a_file_takes_no_more_locked_memory_than_it_has() -> None:
     """And a stream, whose length is not known, at most twice as much."""
     check(
@@ -206,6 +209,7 @@ assert caught[0].filename == sys._getframe().f_code.co_filename, caught[0].filen
         )
 
 
+@needs_lockable(16 * PAGE)
 @pytest.mark.parametrize("required", [False, True])
 def test_a_pool_that_met_the_limit_has_locks_again(required: bool) -> None:
     """It keeps no page that fell short, and refuses no longer than the limit does."""

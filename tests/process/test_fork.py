@@ -1,6 +1,7 @@
 """Arenas are not inherited over fork, nor harmed by what the child does."""
 
 import pytest
+from crash import PAGE
 from support import check, linux_only, needs_lockable, run, x86_or_arm_linux
 
 import secalloc
@@ -62,6 +63,7 @@ def test_the_address_range_is_reserved_and_inaccessible() -> None:
     """)
 
 
+@needs_lockable(16 * PAGE)
 def test_the_child_has_arenas_of_its_own() -> None:
     check("""
         a = secret()
