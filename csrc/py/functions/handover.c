@@ -118,7 +118,7 @@ static PyObject *ask(PyObject *module, PyObject *args, PyObject *kwargs)
         PyBytes_AsStringAndSize(question_bytes, &question, &n) < 0 ||
         py_home_set(&home, require, name) < 0 || py_import_rest(state) < 0)
         return NULL;
-    PyObject *self = PyType_GenericAlloc(state->arena_type, 0); /* zeroed: a closed arena */
+    PyObject *self = py_arena_new(state);
     if (!self)
         return NULL;
     struct sa_said asked = {.words = question, .n = (size_t)n, .fd = -1};

@@ -218,16 +218,11 @@ static int warn_late(struct py_state *state)
     return result;
 }
 
-int py_warn_shortfall(struct py_state *state, const char *name)
+static int warn(struct py_state *state, unsigned missing, const struct sa_why *why,
+                const char *name)
 {
-    unsigned missing = 0;
-    struct sa_why why = {0};
-    if (atomic_load_explicit(&state->late_warning, memory_order_relaxed) && warn_late(state) < 0)
-        return -1;
-    if (!sa_shortfall(&missing, &why))
-        return 0;
     PyObject *names = py_protection_names(missing);
-    PyObject *because = names ? py_reason(&why, NULL) : NULL;
+    PyObject *because = names ? py_reason(why, NULL) : NULL;
     PyObject *whose = because ? for_name(name, ", ", " the first of them") : NULL;
     int result = -1;
     if (whose)
@@ -237,6 +232,15 @@ int py_warn_shortfall(struct py_state *state, const char *name)
     Py_XDECREF(because);
     Py_XDECREF(names);
     return result;
+}
+
+int py_warn_shortfall(struct py_state *state, const char *name)
+{
+    unsigned missing;
+    struct sa_why why;
+    if (atomic_load_explicit(&state->late_warning, memory_order_relaxed) && warn_late(state) < 0)
+        return -1;
+    return sa_shortfall(&missing, &why) ? warn(state, missing, &why, name) : 0;
 }
 
 /* A type whose signature can be asked: it is read from the head of the docstring that a type is

@@ -64,8 +64,8 @@ int py_home_set(struct py_home *home, PyObject *require, PyObject *name)
     return py_name_of(name, home->name);
 }
 
-int py_home_of_call(struct py_home *home, const char *call, Py_ssize_t takes, PyObject *const *args,
-                    Py_ssize_t count, PyObject *keywords)
+int py_home_of_keywords(struct py_home *home, const char *call, Py_ssize_t takes,
+                        PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
     if (takes >= 0 && count != takes) {
         PyErr_Format(PyExc_TypeError, "%s() takes %zd argument%s (%zd given)", call, takes,
@@ -115,7 +115,7 @@ static PyObject *make(struct py_state *state, size_t size, struct sa_content con
 {
     if (py_import_rest(state) < 0)
         return NULL;
-    PyObject *self = PyType_GenericAlloc(state->arena_type, 0); /* zeroed: a closed arena */
+    PyObject *self = py_arena_new(state);
     if (!self)
         return NULL;
     struct sa_why why = {0};
@@ -226,8 +226,11 @@ static PyObject *of_parts(struct py_state *state, struct py_span *parts, size_t 
 PyObject *py_arena_of(struct py_state *state, PyObject *source, const struct py_home *home)
 {
     if (PyBytes_CheckExact(source)) { /* neither a size nor refused, and it stays as it is */
-        struct sa_content copy = {.from = PyBytes_AsString(source)};
-        return make(state, (size_t)PyBytes_Size(source), copy, home);
+        char *bytes;
+        Py_ssize_t n;
+        if (PyBytes_AsStringAndSize(source, &bytes, &n) < 0)
+            return NULL;
+        return make(state, (size_t)n, (struct sa_content){.from = bytes}, home);
     }
     size_t size = 0;
     int sized = is_size(source, &size);

@@ -20,8 +20,15 @@ int py_home_set(struct py_home *home, PyObject *require, PyObject *name);
 
 /* The same for what a METH_FASTCALL | METH_KEYWORDS function was given beside `count` arguments.
  * It takes `takes` of them, any number with -1. `call` is its name. */
-int py_home_of_call(struct py_home *home, const char *call, Py_ssize_t takes, PyObject *const *args,
-                    Py_ssize_t count, PyObject *keywords);
+int py_home_of_keywords(struct py_home *home, const char *call, Py_ssize_t takes,
+                        PyObject *const *args, Py_ssize_t count, PyObject *keywords);
+static inline int py_home_of_call(struct py_home *home, const char *call, Py_ssize_t takes,
+                                  PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    if (count == takes && !keywords) /* as nearly all are */
+        return 0;
+    return py_home_of_keywords(home, call, takes, args, count, keywords);
+}
 
 /* A name as messages and maps show it: NULL and None are none, which is empty. -1 with an
  * exception: another type (TypeError), or a name too long or not printable (ValueError). */

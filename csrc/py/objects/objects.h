@@ -36,6 +36,8 @@ struct block_data {
 
 struct pool_data {
     PyObject *weakrefs;
+    PyObject *module;     /* strong; it keeps the state: */
+    struct py_state *state;
     struct sa_pool *core; /* outlives all its arenas, since each holds the Pool */
     _Atomic bool closed;  /* by close(); the core calls a parent's pool closed too */
     unsigned long maker;  /* the thread that made it */
@@ -114,6 +116,9 @@ static inline enum py_kind py_kind_of(PyObject *object)
 }
 
 static inline bool py_is_arena(PyObject *object) { return py_kind_of(object) == PY_ARENA; }
+
+/* A new Arena that is closed yet. NULL with an exception. */
+PyObject *py_arena_new(struct py_state *state);
 
 /* A view of `size` bytes from `start` on, which holds the arena, and the block or NULL. NULL
  * with an exception. */

@@ -14,16 +14,19 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     static char *names[] = {NULL};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, ":Pool", names))
         return NULL;
-    PyObject *self = PyType_GenericAlloc(type, 0);
+    PyObject *module = PyType_GetModule(type);
+    PyObject *self = module ? PyType_GenericAlloc(type, 0) : NULL;
     if (!self)
         return NULL;
     struct sa_why why = {0};
+    pool_data(self)->module = Py_NewRef(module);
+    pool_data(self)->state = py_state_of_module(module);
     pool_data(self)->maker = PyThread_get_thread_ident();
     enum sa_code code = sa_pool_make(&pool_data(self)->core, &why);
     if (code == SA_OK)
         return self;
     Py_DECREF(self);
-    return py_fail(PyType_GetModuleState(type), code, &why);
+    return py_fail(py_state_of_module(module), code, &why);
 }
 
 static void pool_dealloc(PyObject *self)
@@ -33,13 +36,16 @@ static void pool_dealloc(PyObject *self)
     py_clear_weakrefs(self, &pool_data(self)->weakrefs);
     if (pool_data(self)->core)
         sa_pool_free(pool_data(self)->core);
+    PyObject *module = pool_data(self)->module;
     PyObject_GC_Del(self);
+    Py_XDECREF(module);
     Py_DECREF(type);
 }
 
 static int pool_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
+    Py_VISIT(pool_data(self)->module);
     return py_pool_visit_idle(self, visit, arg);
 }
 
@@ -82,7 +88,7 @@ static PyObject *pool_open(PyObject *self, PyObject *mode)
     bool ours = atomic_load(&pool_data(self)->closed);
     if (now.closed && PyUnicode_Check(mode))
         return py_pool_fail(py_state_of(self), ours ? SA_CLOSED : SA_FORKED, NULL, NULL);
-    return py_block_new(py_state_of(self), self, mode, 0.0);
+    return py_block_new(pool_data(self)->state, self, mode, 0.0);
 }
 
 static PyObject *pool_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -109,7 +115,7 @@ static PyObject *pool_alloc(PyObject *self, PyObject *const *args, Py_ssize_t co
     struct py_home home = {.pool = self};
     if (py_home_of_call(&home, "alloc", 1, args, count, names) < 0)
         return NULL;
-    return py_arena_of(py_state_of(self), args[0], &home);
+    return py_arena_of(pool_data(self)->state, args[0], &home);
 }
 
 static PyObject *pool_random(PyObject *self, PyObject *const *args, Py_ssize_t count,
@@ -118,7 +124,7 @@ static PyObject *pool_random(PyObject *self, PyObject *const *args, Py_ssize_t c
     struct py_home home = {.pool = self};
     if (py_home_of_call(&home, "random", 1, args, count, names) < 0)
         return NULL;
-    return py_arena_of_random(py_state_of(self), args[0], &home);
+    return py_arena_of_random(pool_data(self)->state, args[0], &home);
 }
 
 static PyObject *pool_take(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
@@ -126,7 +132,7 @@ static PyObject *pool_take(PyObject *self, PyObject *const *args, Py_ssize_t cou
     struct py_home home = {.pool = self};
     if (py_home_of_call(&home, "take", 1, args, count, names) < 0)
         return NULL;
-    return py_arena_of_taken(py_state_of(self), args[0], &home);
+    return py_arena_of_taken(pool_data(self)->state, args[0], &home);
 }
 
 /* ---- what it is -------------------------------------------------------------------- */
