@@ -25,6 +25,7 @@ struct view_data {
 enum block_phase { BLOCK_NEW, BLOCK_ENTERING, BLOCK_OPEN, BLOCK_ENDED };
 enum block_mode { MODE_READ, MODE_CHANGE, MODE_FILL }; /* "r", "rw", "w" */
 struct block_data {
+    struct py_state *state; /* kept by the type, which no collector clears under a block */
     PyObject *target; /* strong; an Arena or a Pool: */
     bool of_arena;    /* which is asked at each step */
     enum block_mode mode;

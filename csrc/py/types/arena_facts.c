@@ -10,7 +10,7 @@
 enum sa_code py_arena_reachable(PyObject *self)
 {
     struct py_span span;
-    (void)py_span_ours(self, &span);
+    py_span_of_arena(self, &span);
     return py_span_reachable(&span);
 }
 

@@ -163,7 +163,7 @@ static PyObject *arena_open(PyObject *self, PyObject *const *args, Py_ssize_t co
     enum sa_code code = py_arena_reachable(self);
     if (code != SA_OK && PyUnicode_Check(args[0]))
         return py_fail_of(self, code, NULL);
-    return py_block_new(py_state_of(self), self, args[0], ms);
+    return py_block_new(py_state_of(self), self, true, args[0], ms);
 }
 
 /* The clock and the thread are Python's. */

@@ -7,25 +7,26 @@
 /* The mode that a text names. -1 with an exception. */
 static int mode_of(PyObject *text, enum block_mode *mode)
 {
-    static const char *const names[] = {
-        [MODE_READ] = "r",
-        [MODE_CHANGE] = "rw",
-        [MODE_FILL] = "w",
-    };
     if (!PyUnicode_Check(text)) {
         PyErr_Format(PyExc_TypeError, "mode is a str, not %R", (PyObject *)Py_TYPE(text));
         return -1;
     }
-    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (PyUnicode_CompareWithASCIIString(text, names[i]) == 0) {
-            *mode = (enum block_mode)i;
-            return 0;
-        }
-    PyErr_Format(PyExc_ValueError, "mode is 'r', 'rw' or 'w', not %R", text);
-    return -1;
+    Py_UCS4 letter = PyUnicode_GetLength(text) == 1 ? PyUnicode_ReadChar(text, 0) : 0;
+    if (letter == 'r')
+        *mode = MODE_READ;
+    else if (letter == 'w')
+        *mode = MODE_FILL;
+    else if (PyUnicode_CompareWithASCIIString(text, "rw") == 0)
+        *mode = MODE_CHANGE;
+    else {
+        PyErr_Format(PyExc_ValueError, "mode is 'r', 'rw' or 'w', not %R", text);
+        return -1;
+    }
+    return 0;
 }
 
-PyObject *py_block_new(struct py_state *state, PyObject *target, PyObject *mode, double timeout_ms)
+PyObject *py_block_new(struct py_state *state, PyObject *target, bool of_arena, PyObject *mode,
+                       double timeout_ms)
 {
     enum block_mode chosen;
     if (mode_of(mode, &chosen) < 0)
@@ -34,21 +35,29 @@ PyObject *py_block_new(struct py_state *state, PyObject *target, PyObject *mode,
         PyErr_SetString(PyExc_ValueError, "a timeout is for 'w': 'r' and 'rw' wait for nobody");
         return NULL;
     }
-    PyObject *self = PyType_GenericAlloc(state->block_type, 0);
+    PyObject *self = PyObject_New(PyObject, state->block_type);
     if (!self)
         return NULL;
-    block_data(self)->target = Py_NewRef(target);
-    block_data(self)->of_arena = py_is_arena(target);
-    block_data(self)->mode = chosen;
-    block_data(self)->timeout_ms = timeout_ms;
-    atomic_init(&block_data(self)->phase, BLOCK_NEW);
+    struct block_data *block = block_data(self);
+    block->state = state;
+    block->target = Py_NewRef(target);
+    block->of_arena = of_arena;
+    block->mode = chosen;
+    block->timeout_ms = timeout_ms;
+    atomic_init(&block->phase, BLOCK_NEW);
     return self;
 }
 
-/* Only one thread passes from one phase to the next, with a GIL or without. */
+/* Only one thread passes from one phase to the next: with a GIL nobody comes in between. */
 static bool advance(PyObject *self, int from, int to)
 {
-    return atomic_compare_exchange_strong(&block_data(self)->phase, &from, to);
+    _Atomic int *phase = &block_data(self)->phase;
+    if (PY_NO_GIL)
+        return atomic_compare_exchange_strong(phase, &from, to);
+    bool is_next = atomic_load_explicit(phase, memory_order_relaxed) == from;
+    if (is_next)
+        atomic_store_explicit(phase, to, memory_order_relaxed);
+    return is_next;
 }
 
 /* Begin the block; *code says whether that was possible. -1 with an exception of a signal's
@@ -85,11 +94,10 @@ static void block_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     struct block_data *block = block_data(self);
     struct sa_why unused;
-    if (block->target && atomic_load(&block->phase) == BLOCK_OPEN &&
-        end(block, false, &unused) != SA_OK) {
+    if (atomic_load(&block->phase) == BLOCK_OPEN && end(block, false, &unused) != SA_OK) {
         /* entered and never left: nobody is there to be told */
     }
-    Py_XDECREF(block->target);
+    Py_DECREF(block->target);
     PyObject_Free(self);
     Py_DECREF(type);
 }
@@ -114,9 +122,9 @@ static PyObject *block_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     struct block_data *block = block_data(self);
     PyObject *target = block->target;
-    PyObject *inside = block->of_arena ? py_view_new(py_state_of(self), target, self, 0,
-                                                     py_core_of(target)->size)
-                                       : Py_NewRef(target);
+    PyObject *inside = block->of_arena
+                           ? py_view_new(block->state, target, self, 0, py_core_of(target)->size)
+                           : Py_NewRef(target);
     if (!inside)
         return NULL;
     if (!advance(self, BLOCK_NEW, BLOCK_ENTERING)) {
@@ -128,9 +136,9 @@ static PyObject *block_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
     enum sa_code code = SA_OK;
     int raised = begin(block, &code, &why);
     bool open = raised == 0 && code == SA_OK;
-    atomic_store(&block->phase, open ? BLOCK_OPEN : BLOCK_ENDED);
+    atomic_store_explicit(&block->phase, open ? BLOCK_OPEN : BLOCK_ENDED, memory_order_release);
     /* What was encrypted may be without a lock from here on. */
-    if (open && py_warn_shortfall(py_state_of(self), NULL) == 0)
+    if (open && py_warn_shortfall(block->state, NULL) == 0)
         return inside;
     if (open) {
         raised = -1;

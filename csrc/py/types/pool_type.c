@@ -88,7 +88,7 @@ static PyObject *pool_open(PyObject *self, PyObject *mode)
     bool ours = atomic_load(&pool_data(self)->closed);
     if (now.closed && PyUnicode_Check(mode))
         return py_pool_fail(py_state_of(self), ours ? SA_CLOSED : SA_FORKED, NULL, NULL);
-    return py_block_new(pool_data(self)->state, self, mode, 0.0);
+    return py_block_new(pool_data(self)->state, self, false, mode, 0.0);
 }
 
 static PyObject *pool_enter(PyObject *self, PyObject *Py_UNUSED(ignored))

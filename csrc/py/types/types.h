@@ -13,6 +13,7 @@ extern PyType_Spec py_waiter_spec;
 extern PyType_Spec py_outlet_spec;
 
 /* One open(mode) of an Arena or a Pool, not entered yet. NULL with an exception. */
-PyObject *py_block_new(struct py_state *state, PyObject *target, PyObject *mode, double timeout_ms);
+PyObject *py_block_new(struct py_state *state, PyObject *target, bool of_arena, PyObject *mode,
+                       double timeout_ms);
 
 #endif
