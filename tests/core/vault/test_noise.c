@@ -26,7 +26,7 @@ TEST(any_length_any_alignment)
     uint8_t noise[NOISE_BYTES];
     OK(noise_rekey(&why));
     noise_wipe(noise, sizeof noise);
-    for (size_t n = 0; n < 80; n++)
+    for (size_t n = 0; n < 150; n++)
         wipe_alike(n, n % 17, noise);
     for (size_t whole = 1; whole <= 3; whole++)
         for (size_t by = 0; by < 20; by++) {
@@ -123,9 +123,36 @@ TEST(never_a_mixture)
     CHECK(noise_rekeys() > 0);
 }
 
-static uint8_t interrupted[64 * NOISE_BYTES];
+static uint8_t few[128];
 static volatile sig_atomic_t handled;
 
+static void rekey_in_handler(int sig)
+{
+    struct sa_why mine;
+    for (unsigned i = 0; i < 3; i++) /* so that the first buffer is stored to, whichever it was */
+        OK(noise_rekey(&mine));
+    handled += sig == SIGALRM;
+}
+
+/* A wipe of few bytes pins nothing: what was rekeyed in its middle it has to see. */
+TEST(few_bytes_are_no_mixture_either)
+{
+    uint8_t before[sizeof few], after[sizeof few];
+    OK(noise_rekey(&why));
+    noise_wipe(before, sizeof before);
+    CHECK(signal(SIGALRM, rekey_in_handler) != SIG_ERR);
+    for (int i = rounds(200); i--; memcpy(before, after, sizeof before)) {
+        int earlier = (int)handled;
+        ualarm((useconds_t)(20 + i % 50), 0);
+        do
+            noise_wipe(few, sizeof few);
+        while (handled == earlier);
+        noise_wipe(after, sizeof after);
+        CHECK(!memcmp(few, before, sizeof few) || !memcmp(few, after, sizeof few));
+    }
+}
+
+static uint8_t interrupted[64 * NOISE_BYTES];
 static void wipe_in_handler(int sig)
 {
     (void)sig;
@@ -185,6 +212,7 @@ int main(int argc, char **argv)
     RUN(rekey_changes_all);
     RUN(a_child_has_its_own);
     RUN(never_a_mixture);
+    RUN(few_bytes_are_no_mixture_either);
     RUN(wipe_in_a_handler);
 #ifdef __linux__
     RUN(without_entropy_the_old_stays);
