@@ -32,15 +32,21 @@ static void lock_access(struct sa_slab *s)
 
 static void unlock_access(struct sa_slab *s) { atomic_store(&s->changing, false); }
 
-/* EFAULT: a wiper had to give the pages up. */
-static int raise_to(struct sa_slab *s, enum os_access access)
+/* 0 or an errno; EFAULT: a wiper had to give the pages up. */
+static int raise_locked(struct sa_slab *s, enum os_access access)
 {
     int error = 0;
-    lock_access(s);
     if (s->mapped && !slot_allows(s->slot, access))
         error = slot_set_access(s->slot, access);
     if (!error && s->mapped && atomic_load(slot_word(s->slot)) & WORD_DROPPED)
         error = EFAULT;
+    return error;
+}
+
+static int raise_to(struct sa_slab *s, enum os_access access)
+{
+    lock_access(s);
+    int error = raise_locked(s, access);
     unlock_access(s);
     return error;
 }
@@ -99,11 +105,15 @@ void slab_pages_go(struct sa_slab *s)
     unlock_access(s);
 }
 
+/* Both under the lock of the access: who ends a lift in between would lower the pages that were
+ * raised, as the gate does not say so yet. */
 int slab_open_gate(struct sa_slab *s, enum os_access access)
 {
-    int error = raise_to(s, access);
+    lock_access(s);
+    int error = raise_locked(s, access);
     if (!error)
         set_gate(s, access);
+    unlock_access(s);
     return error;
 }
 

@@ -2,6 +2,8 @@
  * ends, and no longer. */
 #include "arenas.h"
 
+#include <pthread.h>
+
 static struct sa_why why;
 static struct sa_pool *pool;
 static struct sa_arena filled, other;
@@ -92,6 +94,40 @@ TEST(the_fill_ends_while_lent)
     is_sealed();
 }
 
+/* ---- a lift that ends while the pool is opened ----------------------------------------------- */
+
+static _Atomic bool over;
+
+static void *checks(void *unused)
+{
+    while (goes_on(&over))
+        OK(sa_check(&other));
+    return unused;
+}
+
+/* What ends it was about to lower the pages, and must not do so any more once they are opened. */
+TEST(lifts_and_blocks)
+{
+    pthread_t checker;
+    OK(sa_pool_make(&pool, &why));
+    put(&other, 2);
+    beside = raw(&other);
+    OK(sa_pool_seal(pool, &why));
+    atomic_store(&over, false);
+    SAME(pthread_create(&checker, NULL, checks, NULL), 0);
+    for (int i = rounds(4000); i--;) {
+        uint64_t generation;
+        OK(sa_pool_open(pool, i % 2, &generation, &why));
+        CHECK(readable(beside));
+        OK(sa_pool_open_end(pool, i % 2, generation, &why));
+    }
+    atomic_store(&over, true);
+    SAME(pthread_join(checker, NULL), 0);
+    CHECK(!readable(beside));
+    sa_close(&other);
+    sa_pool_free(pool);
+}
+
 int main(int argc, char **argv)
 {
     check_begin("test_pool_seal", argc, argv);
@@ -100,5 +136,6 @@ int main(int argc, char **argv)
     RUN(closed_inside_the_fill_while_lent);
     RUN(the_fill_ends_after_the_close);
     RUN(the_fill_ends_while_lent);
+    RUN(lifts_and_blocks);
     return check_end();
 }
