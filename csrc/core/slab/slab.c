@@ -9,6 +9,17 @@
 void slab_lock(struct sa_slab *s) { slab_lock_here(s); }
 void slab_unlock(struct sa_slab *s) { slab_unlock_here(s); }
 
+bool slab_lock_writable(struct sa_slab *s)
+{
+    if (s->class == SLAB_ALONE)
+        return false;
+    slab_lock_here(s);
+    if (slab_access(s) == OS_WRITE)
+        return true;
+    slab_unlock_here(s);
+    return false;
+}
+
 /* ---- cells --------------------------------------------------------------------------- */
 
 uint8_t *slab_cell_at(struct sa_slab *s, uint32_t index, size_t *bytes)

@@ -64,6 +64,11 @@ void slab_overtaken(struct sa_slab *slab);
 void slab_lock(struct sa_slab *slab);
 void slab_unlock(struct sa_slab *slab);
 
+/* Lock it for a short wipe of one of its cells: the pages are writable until slab_unlock, as the gate
+ * says so and changes under the lock alone. False, and not locked: they have to be lifted, or a cell
+ * is so large that nobody shall wait for its wipe. [any] */
+SA_MUST_USE bool slab_lock_writable(struct sa_slab *slab);
+
 /* The cells of a slab, 0 while it has no pages, and who owns one, or NULL. Locked. [any] */
 uint32_t slab_cells(const struct sa_slab *slab);
 struct sa_arena *slab_owner(const struct sa_slab *slab, uint32_t index);
