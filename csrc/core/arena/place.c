@@ -31,13 +31,15 @@ struct slack {
 static struct slack slack_of(struct sa_arena *a)
 {
     struct slot s = arena_slot(a);
-    uint8_t *bytes = arena_bytes(a), *from = slot_data(s);
-    size_t n = s.region->data;
+    uint8_t *from = slot_data(s), *end = from + s.region->data, *bytes = end - a->tail - a->size;
     if (s.region->is_file)
         return (struct slack){bytes, bytes, bytes, bytes};
-    if (a->slab)
-        from = slab_cell_at(a->slab, a->cell, &n);
-    return (struct slack){from, bytes, bytes + a->size, from + n};
+    if (a->slab) {
+        size_t n;
+        from = end - slab_cell_before_end(a->slab, a->cell, &n);
+        end = from + n;
+    }
+    return (struct slack){from, bytes, bytes + a->size, end};
 }
 
 void arena_lay_canary(struct sa_arena *a)

@@ -22,11 +22,15 @@ bool slab_lock_writable(struct sa_slab *s)
 
 /* ---- cells --------------------------------------------------------------------------- */
 
-uint8_t *slab_cell_at(struct sa_slab *s, uint32_t index, size_t *bytes)
+size_t slab_cell_before_end(struct sa_slab *s, uint32_t index, size_t *bytes)
 {
     *bytes = s->cell_bytes;
-    uint8_t *end = slot_data(s->slot) + s->slot.region->data; /* the last meets the guard */
-    return end - (size_t)(s->cells - index) * s->cell_bytes;
+    return (size_t)(s->cells - index) * s->cell_bytes; /* the last meets the guard */
+}
+
+uint8_t *slab_cell_at(struct sa_slab *s, uint32_t index, size_t *bytes)
+{
+    return slot_data(s->slot) + s->slot.region->data - slab_cell_before_end(s, index, bytes);
 }
 
 static size_t tail_for(const struct sa_slab *s, uint32_t index, size_t size)

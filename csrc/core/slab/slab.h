@@ -34,7 +34,9 @@ void slab_give_back(struct sa_slab *slab, uint32_t index, size_t size);
 /* Another owner for a cell, while neither can be closed. [any] */
 void slab_set_owner(struct sa_slab *slab, uint32_t index, struct sa_arena *owner);
 
-/* First byte of a cell, and how long the cell is. [any] */
+/* First byte of a cell, how far that is before the end of the slot's data, and how long the cell
+ * is. [any] */
+size_t slab_cell_before_end(struct sa_slab *slab, uint32_t index, size_t *bytes);
 uint8_t *slab_cell_at(struct sa_slab *slab, uint32_t index, size_t *bytes);
 
 /* Overwrite a cell with noise: sealed or not, or of a slab that the caller has lifted. [any] */
