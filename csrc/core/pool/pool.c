@@ -28,6 +28,8 @@ enum sa_code pool_alive(struct sa_pool *p, struct sa_why *why)
 {
     if (slab_set_is_closed(p->set))
         return SA_CLOSED;
+    if (vault_here() == p->epoch)
+        return SA_OK;
     enum sa_code code = vault_enter(why);
     return !code && p->epoch != vault_epoch() ? SA_FORKED : code;
 }
