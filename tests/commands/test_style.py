@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from support import needs_lockable
 from test_doctor import typed
 
 COMMANDS = ("doctor", "map", "residue", "demo")
@@ -107,6 +108,7 @@ def test_help(command: str, where: str, said: dict[tuple[str, str], tuple[str, i
         assert not re.findall(r"^    [a-z]+ +[A-Z]", text, re.M), "each begins with a small letter"
 
 
+@needs_lockable(1 << 20)
 def test_without_a_terminal() -> None:
     """Nor standard input: 80 columns, and no colour that nobody asked for."""
     env = {n: t for n, t in os.environ.items() if n not in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")}

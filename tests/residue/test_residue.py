@@ -291,7 +291,7 @@ def test_a_copy_tells_where_it_is(region: mmap.mmap) -> None:
 
 
 def test_a_file_is_named(tmp_path: Any) -> None:
-    """Whole pages of it: with larger pages than blocks, mincore leaves out those written in part."""
+    """Whole pages of it: in smaller blocks mincore leaves out those that were written in part."""
     path = tmp_path / "with a space"
     with secalloc.random(32) as secret, open(path, "w+b", buffering=0) as file:
         file.write(b"x" * 5001)

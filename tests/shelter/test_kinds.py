@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from kinds import KINDS, is_there
-from support import linux_only, run
+from support import linux_only, needs_lockable, run
 
 pytestmark = [
     linux_only,
@@ -64,6 +64,7 @@ runpy.run_module("kinds_child", run_name="__main__")
     return {line["kind"]: line for line in lines if "kind" in line}
 
 
+@needs_lockable(8 << 20)
 def test_a_sheltered_call_leaves_no_copies() -> None:
     """But where a reason is known; the control is the same call, outside."""
     wanted = [kind for kind in KINDS if kind.name in SOME and is_there(kind)]

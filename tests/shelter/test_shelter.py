@@ -2,6 +2,7 @@
 
 import gc
 import json
+import mmap
 import os
 import signal
 import subprocess
@@ -13,12 +14,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import TRIALS, check, dies, linux_only, run
+from support import TRIALS, check, dies, linux_only, needs_lockable, run
 
 import secalloc
 from secalloc import is_sheltered, shelter, sheltered
 
 pytestmark = pytest.mark.skipif("t" in sys.abiflags, reason="not for free-threaded Pythons")
+
+roomy = needs_lockable(8 << 20)
+"""It makes more in the shelter than a user with 64 KiB can lock."""
+several = needs_lockable(16 * mmap.PAGESIZE)
+"""What is small takes a page for each size."""
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +38,7 @@ def _goes_back() -> Any:
     assert secalloc.status().sheltered.blocks <= before + 150
 
 
+@roomy
 def test_what_it_makes_lies_there() -> None:
     """Small and large, grown and shrunk; the control is the same, made outside."""
     for size in (1, 15, 16, 17, 100, 511, 512, 513, 2047, 2048, 2049, 5000, 70_000, 3_000_000):
@@ -55,6 +62,7 @@ def test_floats_too_and_those_that_python_keeps_for_reuse() -> None:
     assert made == [n * 1.5 for n in range(300)]
 
 
+@several
 def test_a_buffer_counts() -> None:
     outside = bytearray(os.urandom(50))
     assert not is_sheltered(outside)
@@ -75,6 +83,7 @@ def test_it_ends_with_the_call() -> None:
     assert not is_sheltered(os.urandom(42))
 
 
+@roomy
 def test_another_thread_is_outside() -> None:
     made: list[bytes] = []
 
@@ -87,6 +96,7 @@ def test_another_thread_is_outside() -> None:
     assert not is_sheltered(made[0])
 
 
+@roomy
 def test_a_block_lives_until_any_thread_frees_it() -> None:
     held = [shelter(os.urandom, 3000) for _ in range(20)]
     blocks = secalloc.status().sheltered.blocks
@@ -189,6 +199,7 @@ def test_bad_arguments() -> None:
         secalloc.capturing(5)  # type: ignore[call-overload]
 
 
+@several
 def test_capture() -> None:
     assert secalloc.capture(lambda: "pä") == "pä".encode()
     assert secalloc.capture(bytes, 5) == bytes(5)
@@ -283,6 +294,7 @@ print(copies())
 """
 
 
+@roomy
 @linux_only
 @pytest.mark.skipif(os.getuid() != 0, reason="not everybody reads their own memory")
 @pytest.mark.parametrize("size", [60_000, 300_000, 2_000_000])
@@ -333,10 +345,12 @@ assert len(kept[5][0]) == 3, "a child's change is its own"
 """
 
 
+@roomy
 def test_a_forked_child_has_its_own_copy() -> None:
     check(FORKS.replace("TURNS", str(TRIALS)))
 
 
+@roomy
 def test_a_childs_copy_counts_until_it_goes() -> None:
     code = """
 import os, secalloc
@@ -404,7 +418,7 @@ LIMITS = range(16, 16 + TRIALS, 4) if TRIALS > 100 else [16, 20, 28, 40, 64, 100
 
 
 @linux_only
-@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("limit", [pytest.param(n, marks=needs_lockable(n << 10)) for n in LIMITS])
 def test_no_memory_is_an_error_inside(limit: int) -> None:
     """Never ordinary memory, and never a crash."""
     code = f"""
@@ -483,6 +497,7 @@ def copies(pid: int, of: bytes) -> int:
     return found
 
 
+@several
 @linux_only
 @pytest.mark.parametrize("forks", [False, True])
 def test_blocks_are_zeros_while_faulthandler_reports(forks: bool) -> None:
@@ -511,6 +526,7 @@ def test_blocks_are_zeros_while_faulthandler_reports(forks: bool) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+@roomy
 def test_lockdown_leaves_objects_alone() -> None:
     kept = shelter(lambda: [str(n) * 5 for n in range(1000)])
     secalloc.lockdown()
@@ -518,6 +534,7 @@ def test_lockdown_leaves_objects_alone() -> None:
     assert all(map(is_sheltered, kept))
 
 
+@roomy
 def test_what_faulthandler_calls_may_live_on() -> None:
     """A handler written in Python, below faulthandler's: the objects stay what they were."""
     code = """
@@ -563,6 +580,7 @@ for levels in range(0, 300, 10):
     check(code)
 
 
+@roomy
 @linux_only
 def test_a_deep_stack_is_cleared_to_its_end() -> None:
     """What a call used of the first thread's stack; the control is the same, outside."""

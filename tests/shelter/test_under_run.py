@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import pytest
+from support import needs_lockable
 
 from secalloc._commands.run import library
 
@@ -14,6 +15,9 @@ pytestmark = [
     pytest.mark.skipif("t" in sys.abiflags, reason="not for free-threaded Pythons"),
     pytest.mark.skipif(library() is None, reason="what run loads is in wheels for glibc"),
 ]
+
+roomy = needs_lockable(8 << 20)
+"""It makes more in the shelter than a user with 64 KiB can lock."""
 
 PLAIN = [sys.executable, "-P"]
 RUN = [*PLAIN, "-m", "secalloc", "run"]
@@ -83,6 +87,7 @@ print(json.dumps([found, secalloc.status().sheltered.blocks - before]))
 """
 
 
+@roomy
 def test_what_c_libraries_take() -> None:
     """While it lives and when it is freed; the control is the same sheltered call without run."""
     (without, _), (under, left) = child(PLAIN, KINDS), child(RUN, KINDS)
@@ -139,11 +144,13 @@ print(json.dumps(bad))
 """
 
 
+@roomy
 def test_forks_beside_c_code_that_is_sheltered() -> None:
     """With a file and a thread's value of the C library, which a child looks at first of all."""
     assert child(RUN, FORKS.replace("TURNS", "30")) == 0
 
 
+@roomy
 def test_blocks_that_are_aligned() -> None:
     """By the heap itself: at a multiple of what is asked for, up to a page; beyond, none."""
     code = """
@@ -170,6 +177,7 @@ print(json.dumps(before - secalloc.status().sheltered.blocks))
     assert child(RUN, code) >= 20
 
 
+@roomy
 def test_to_the_end_and_with_an_import_inside() -> None:
     """What C code took lives past Python; a library that is loaded inside stays loaded."""
     code = """
@@ -189,6 +197,7 @@ secalloc.shelter(libc.strdup, b"kept")
     assert child(RUN, code) == 10
 
 
+@roomy
 @pytest.mark.skipif(os.getuid() != 0, reason="a limit that it can go below is a user's")
 def test_no_memory_is_an_error_of_the_library() -> None:
     code = """

@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import check, linux_only
+from support import check, linux_only, needs_lockable
 
 import secalloc
 
 without_gil = pytest.mark.skipif("t" not in sys.abiflags, reason="of free-threaded Pythons")
 with_gil = pytest.mark.skipif("t" in sys.abiflags, reason="not for free-threaded Pythons")
+roomy = needs_lockable(8 << 20)
+"""It makes more in the shelter than a user with 64 KiB can lock."""
 
 
 @without_gil
@@ -91,6 +93,7 @@ assert secalloc.is_sheltered(secalloc.shelter(os.urandom, 100))
     check(code)
 
 
+@roomy
 @with_gil
 def test_in_children_handlers_and_at_the_end() -> None:
     """In a child forked before and inside of a call, a handler of a signal inside and outside, a
@@ -155,6 +158,7 @@ globals()["to the very end"] = shelter(lambda: {str(n): [n * 1.5, Ends()] for n 
     assert check(code) == "late"
 
 
+@roomy
 @with_gil
 def test_objects_that_python_keeps_for_reuse() -> None:
     """Lists, tuples, dicts, frames and slices go round between calls and what is outside."""
@@ -177,6 +181,7 @@ assert secalloc.status().sheltered.blocks < 400, secalloc.status().sheltered
     check(code)
 
 
+@roomy
 @with_gil
 @pytest.mark.parametrize("allocator", ["debug", "malloc", "malloc_debug", "pymalloc_debug"])
 def test_above_pythons_other_allocators(allocator: str) -> None:
@@ -200,6 +205,7 @@ tracemalloc.start(); del grown; tracemalloc.stop()
     check(code, env={**os.environ, "PYTHONMALLOC": allocator})
 
 
+@roomy
 @with_gil
 def test_in_other_interpreters() -> None:
     """One after the other, with results that outlive the call, not the interpreter."""
@@ -232,6 +238,7 @@ for turn in range(3):
     check(code)
 
 
+@roomy
 @with_gil
 def test_processes_that_are_started(tmp_path: Path) -> None:
     """By spawn, by subprocess from inside, and by exec in the place of one that holds objects."""
