@@ -80,9 +80,9 @@ def test_without_a_vault_to_be_had() -> None:
 import os, resource, secalloc
 soft, hard = resource.getrlimit(resource.RLIMIT_AS)
 size = int(open("/proc/self/statm").read().split()[0]) * os.sysconf("SC_PAGESIZE")
-called = []
+called, calls = [], (secalloc.shelter, secalloc.capture)
 resource.setrlimit(resource.RLIMIT_AS, (size, hard))
-for refused in (secalloc.shelter, secalloc.capture):
+for refused in calls:
     try: refused(called.append, 1)
     except (MemoryError, OSError): pass
     else: raise AssertionError
