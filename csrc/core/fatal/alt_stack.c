@@ -39,7 +39,7 @@ static void free_stack(void *stack)
 {
     stack_t now;
     alt_stack_seen = false;
-    if (sigaltstack(NULL, &now) == 0 && !(now.ss_flags & SS_DISABLE) && now.ss_sp == stack) {
+    if (os_alt_stack(&now) && !(now.ss_flags & SS_DISABLE) && now.ss_sp == stack) {
         stack_t off = {.ss_flags = SS_DISABLE};
         if (sigaltstack(&off, NULL))
             return; /* in use: rather lose it than pull it away */
@@ -79,9 +79,7 @@ void alt_stack_make(void)
 {
     alt_stack_seen = true;
     stack_t now;
-    if (sigaltstack(NULL, &now) || !(now.ss_flags & SS_DISABLE))
-        return;
-    if (!usable)
+    if (!os_alt_stack(&now) || !(now.ss_flags & SS_DISABLE) || !usable)
         return;
     void *kept = pthread_getspecific(key);
     stack_t ours = {.ss_sp = kept ? kept : new_stack(), .ss_size = all_bytes() - RECORD};
@@ -96,7 +94,7 @@ void alt_stack_make(void)
 enum sa_alt_stack alt_stack_kind(void)
 {
     stack_t now;
-    if (sigaltstack(NULL, &now) || now.ss_flags & SS_DISABLE)
+    if (!os_alt_stack(&now) || now.ss_flags & SS_DISABLE)
         return SA_STACK_NONE;
     if (usable && now.ss_sp == pthread_getspecific(key))
         return SA_STACK_OURS;
@@ -106,7 +104,7 @@ enum sa_alt_stack alt_stack_kind(void)
 bool alt_stack_bounds(uintptr_t *low, uintptr_t *high)
 {
     stack_t now;
-    if (sigaltstack(NULL, &now) || now.ss_flags & SS_DISABLE)
+    if (!os_alt_stack(&now) || now.ss_flags & SS_DISABLE)
         return false;
     uintptr_t at = (uintptr_t)now.ss_sp + now.ss_size;
     const struct record *record = (const struct record *)at;

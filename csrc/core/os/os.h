@@ -87,7 +87,8 @@ int os_place_pages(void *from, size_t bytes, void *onto, bool *hole);
 /* Turn pages back into reserved address space; as above for *hole. [any] */
 int os_unplace_pages(void *at, size_t bytes, bool *hole);
 
-int os_protect(void *at, size_t bytes, enum os_access access); /* [signal] */
+/* Change the access of whole pages: 0 or an errno, and errno is left alone. [signal] */
+int os_protect(void *at, size_t bytes, enum os_access access);
 
 /* Replace pages that cannot be made writable by inaccessible ones, which drops
  * their content. [signal] */
@@ -346,6 +347,10 @@ SA_MUST_USE int os_write_quietly(int fd, const struct stat *what, char byte);
 /* Write one byte without ever waiting, where the caller blocks SIGPIPE, SIGXFSZ and
  * SIGTTOU; likewise. [signal] */
 int os_write_byte(int fd, const struct stat *what, char byte);
+
+/* The calling thread's alternate signal stack, as sigaltstack() tells it. False: that was refused;
+ * errno may be changed. [signal] */
+bool os_alt_stack(stack_t *now);
 
 /* Bytes that an alternate signal stack has to have here, for a frame of the kernel's and
  * the handler on it, and another on top. [any] */

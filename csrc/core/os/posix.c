@@ -62,15 +62,6 @@ bool os_forbid_core_files(struct sa_why *why)
 
 int os_release(void *at, size_t bytes) { return munmap(at, bytes) ? errno : 0; }
 
-int os_protect(void *at, size_t bytes, enum os_access access)
-{
-    static const int bits[] = {PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE};
-    int before = errno;
-    int error = mprotect(at, bytes, bits[access]) ? errno : 0;
-    errno = before;
-    return error;
-}
-
 /* The kernel reads, and says EFAULT instead of faulting. */
 bool os_peek(uintptr_t at, void *out, size_t bytes)
 {

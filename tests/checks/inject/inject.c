@@ -145,9 +145,11 @@ long __real_os_syscall(long number, long a, long b, long c, long d, long e, long
 long __wrap_os_syscall(long number, long a, long b, long c, long d, long e, long f);
 long __wrap_os_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
-    enum which kind = number == SYS_fstat      ? WHICH_fstat
-                      : number == SYS_pwritev2 ? WHICH_pwritev2
-                                               : KINDS;
+    enum which kind = number == SYS_fstat         ? WHICH_fstat
+                      : number == SYS_pwritev2    ? WHICH_pwritev2
+                      : number == SYS_mprotect    ? WHICH_mprotect
+                      : number == SYS_sigaltstack ? WHICH_sigaltstack
+                                                  : KINDS;
     int before = errno;
     bool failed = kind != KINDS && fails(kind);
     errno = before;

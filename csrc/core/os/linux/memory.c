@@ -2,12 +2,12 @@
 #include "os/linux/budget.h"
 #include "os/linux/pages.h"
 #include "os/linux/probe.h"
+#include "os/linux/syscall.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 /* The C library's headers may be older than the kernel. */
@@ -313,6 +313,14 @@ int os_unplace_pages(void *at, size_t bytes, bool *hole)
     int error = errno;
     mend_hole(at, bytes, hole);
     return error;
+}
+
+/* By the C library's call it takes a twentieth longer: after a system call every return is
+ * mispredicted on some processors, and so the fewer the better. */
+SA_HOT int os_protect(void *at, size_t bytes, enum os_access access)
+{
+    static const int bits[] = {PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE};
+    return (int)-os_syscall(SYS_mprotect, (long)at, (long)bytes, bits[access], 0, 0, 0);
 }
 
 int os_drop_pages(void *at, size_t bytes)

@@ -74,6 +74,11 @@ _Noreturn void os_end(void)
         __builtin_trap();
 }
 
+SA_HOT bool os_alt_stack(stack_t *now)
+{
+    return os_syscall(SYS_sigaltstack, 0, (long)now, 0, 0, 0, 0) == 0;
+}
+
 size_t os_alt_stack_least(void)
 {
     /* Not MINSIGSTKSZ: glibc 2.34 and later make that a call which gives four times

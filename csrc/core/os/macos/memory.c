@@ -159,6 +159,15 @@ int os_unplace_pages(void *at, size_t bytes, bool *hole)
 /* vm_map is a message to the kernel, which a handler cannot send: mmap is a
  * system call. The kernel lets such pages go as they are: it zeroes writable ones only
  * (MADV_ZERO_WIRED_PAGES), and all of them when somebody gets them anew. */
+int os_protect(void *at, size_t bytes, enum os_access access)
+{
+    static const int bits[] = {PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE};
+    int before = errno;
+    int error = mprotect(at, bytes, bits[access]) ? errno : 0;
+    errno = before;
+    return error;
+}
+
 int os_drop_pages(void *at, size_t bytes)
 {
     int before = errno, error = 0;

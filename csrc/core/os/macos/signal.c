@@ -77,6 +77,8 @@ _Noreturn void os_end(void)
         __builtin_trap();
 }
 
+bool os_alt_stack(stack_t *now) { return sigaltstack(NULL, now) == 0; }
+
 size_t os_alt_stack_least(void)
 {
     size_t least = 2 * (size_t)MINSIGSTKSZ;
