@@ -25,18 +25,24 @@ void wipers_forked(void) { atomic_store(&wipers, 0); }
 
 /* ---- wiping ------------------------------------------------------------------ */
 
-SA_HOT static bool pin(struct slot_words *words, uint64_t *pinned)
+static const uint64_t HELD = WORD_BUSY | WORD_HOLDER;
+
+/* A second, as os_wait counts. */
+enum { LATE = 64 + 1000 };
+
+SA_HOT static bool pin(struct slot_words *words, bool patient, uint64_t *pinned)
 {
     _Atomic uint64_t *word = &words->word;
     for (unsigned turn = 0;;) {
         uint64_t h = atomic_load(word);
         if (word_state(h) != SLOT_LIVE)
             return false;
-        if (h & WORD_BUSY || (h & WORD_PINS) == WORD_PINS) {
+        bool given_up = h & WORD_BUSY && h & WORD_HOLDER && turn > LATE && !patient;
+        if (!given_up && (h & WORD_BUSY || (h & WORD_PINS) == WORD_PINS)) {
             os_wait(turn++);
             continue;
         }
-        *pinned = h + WORD_PIN;
+        *pinned = (given_up ? (h & ~HELD) | WORD_DROPPED : h) + WORD_PIN;
         if (atomic_compare_exchange_weak(word, &h, *pinned)) {
             atomic_fetch_add(&words->generation, 1);
             atomic_thread_fence(memory_order_release); /* the generation before the first byte */
@@ -115,11 +121,11 @@ static bool force_writable(struct slot s)
     return false;
 }
 
-SA_HOT bool slot_wipe(struct slot s)
+SA_HOT static bool wipe(struct slot s, bool patient)
 {
     struct slot_words *words = &s.region->words[s.index];
     uint64_t h;
-    if (!pin(words, &h))
+    if (!pin(words, patient, &h))
         return false;
     if ((word_access(h) == OS_WRITE && !(h & WORD_DROPPED)) || force_writable(s))
         overwrite(s, h);
@@ -127,6 +133,8 @@ SA_HOT bool slot_wipe(struct slot s)
     atomic_fetch_sub(&words->word, WORD_PIN);
     return true;
 }
+
+SA_HOT bool slot_wipe(struct slot s) { return wipe(s, false); }
 
 /* ---- owning -------------------------------------------------------------------- */
 
@@ -143,50 +151,93 @@ static void let_wipers_pass(void)
         os_wait(turn);
 }
 
-/* Give a live slot's pages the access that is wanted: `chosen` from now on, or
- * OS_AS_WANTED what its owner chose last, where a wiper lifted it. */
-enum { OS_AS_WANTED = -1 };
+SA_HOT bool slot_let_go(struct slot s, uintptr_t thread)
+{
+    _Atomic uint64_t *word = slot_word(s);
+    const uint64_t held = WORD_BUSY | word_holder(thread);
+    uint64_t h = atomic_load(word);
+    while ((h & HELD) == held)
+        if (atomic_compare_exchange_weak(word, &h, (h & ~HELD) | WORD_ACCESS))
+            return true;
+    return false;
+}
 
-static int change_access(struct slot s, int chosen)
+SA_HOT void slot_hold_again(struct slot s, uintptr_t thread)
+{
+    /* It may be about to change the access, for all that we know. */
+    const uint64_t held = WORD_BUSY | WORD_TOUCHED | WORD_ACCESS | word_holder(thread);
+    for (unsigned turn = 0;; os_wait(turn++)) {
+        uint64_t h = atomic_load(slot_word(s));
+        if (clear_to_own(h) && atomic_compare_exchange_strong(slot_word(s), &h, h | held))
+            return;
+    }
+}
+
+/* What the word becomes when its holder gives it back. */
+static uint64_t given_back(uint64_t h, enum os_access access, bool refused)
+{
+    enum os_access has = refused || h & WORD_DROPPED ? word_access(h) : access;
+    return word_with(h & ~HELD, has, refused ? word_wanted(h) : access);
+}
+
+/* Change the access of a slot that is held, and give it back with that; `h` is its word. Anew, if
+ * a handler on this thread had it meanwhile. False: a wiper has given us up. */
+static bool change_held(struct slot s, uint64_t h, enum os_access access, int *error)
+{
+    _Atomic uint64_t *word = slot_word(s);
+    const uint64_t held = h & HELD;
+    while ((h & HELD) == held) {
+        *error = 0;
+        if (!(h & WORD_DROPPED) && word_access(h) != access)
+            *error = os_protect(slot_data(s), s.region->data, access);
+        if (atomic_compare_exchange_strong(word, &h, given_back(h, access, *error)))
+            return true;
+        h = atomic_fetch_and(word, ~(uint64_t)WORD_TOUCHED) & ~(uint64_t)WORD_TOUCHED;
+    }
+    return false;
+}
+
+int slot_set_access(struct slot s, enum os_access access)
+{
+    const uint64_t held = WORD_BUSY | word_holder(os_thread());
+    int error;
+    let_wipers_pass();
+    for (unsigned turn = 0;; os_wait(turn++)) {
+        uint64_t h = atomic_load(slot_word(s));
+        if (clear_to_own(h) && atomic_compare_exchange_strong(slot_word(s), &h, h | held) &&
+            change_held(s, h | held, access, &error))
+            return error;
+    }
+}
+
+/* Give the pages back the access that their owner chose last, after a wiper lifted it. Signals are
+ * masked: the owner may retire the slot as soon as nobody holds it. Refused, noise stays open. */
+static void restore_access(struct slot s)
 {
     _Atomic uint64_t *word = slot_word(s);
     for (unsigned turn = 0;; os_wait(turn++)) {
         sigset_t mask;
         os_mask_all(&mask);
         uint64_t h = atomic_load(word);
-        if (chosen == OS_AS_WANTED && word_state(h) != SLOT_LIVE) {
-            os_unmask(&mask);
-            return 0; /* its owner retired it */
+        bool live = word_state(h) == SLOT_LIVE;
+        bool held = clear_to_own(h) && atomic_compare_exchange_strong(word, &h, h | WORD_BUSY);
+        int error;
+        if (held && !change_held(s, h | WORD_BUSY, word_wanted(h), &error)) {
+            /* never: nobody gives up a thread that is not interrupted */
         }
-        if (!clear_to_own(h) || !atomic_compare_exchange_strong(word, &h, h | WORD_BUSY)) {
-            os_unmask(&mask);
-            continue;
-        }
-        int error = 0;
-        enum os_access access = chosen == OS_AS_WANTED ? word_wanted(h) : (enum os_access)chosen;
-        if (!(h & WORD_DROPPED) && word_access(h) != access)
-            error = os_protect(slot_data(s), s.region->data, access);
-        if (!error)
-            h = word_with(h, h & WORD_DROPPED ? word_access(h) : access, access);
-        atomic_store(word, h); /* busy: nobody else writes the word */
         os_unmask(&mask);
-        return error;
+        if (held || !live)
+            return;
     }
-}
-
-int slot_set_access(struct slot s, enum os_access access)
-{
-    let_wipers_pass();
-    return change_access(s, (int)access);
 }
 
 bool slot_wipe_and_restore(struct slot s)
 {
-    if (!slot_wipe(s))
+    if (!wipe(s, true))
         return false;
     uint64_t h = atomic_load(slot_word(s));
     if (word_access(h) != word_wanted(h))
-        (void)change_access(s, OS_AS_WANTED); /* refused: noise stays open */
+        restore_access(s);
     return true;
 }
 
@@ -236,7 +287,8 @@ static bool take_busy(struct slot s, enum os_access least)
 {
     _Atomic uint64_t *word = slot_word(s);
     uint64_t h = atomic_load(word);
-    return clear_to_own(h) && word_access(h) >= least && !(h & WORD_DROPPED) &&
+    enum os_access has = word_access(h);
+    return clear_to_own(h) && has >= least && has <= OS_WRITE && !(h & WORD_DROPPED) &&
            atomic_compare_exchange_strong(word, &h, h | WORD_BUSY);
 }
 

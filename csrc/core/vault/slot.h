@@ -6,7 +6,10 @@
  * unpins; while pinned it is neither unmapped nor made inaccessible. The owner
  * takes it out of LIVE, or marks it busy, only by compare-and-swap from live,
  * unpinned and not busy. Wipers wait for busy slots, so a thread that holds one never
- * waits, masks all signals, and touches nothing but vault memory meanwhile.
+ * waits and touches nothing but vault memory meanwhile. While it copies it masks all
+ * signals. While it changes the pages' access it does not, as that would cost more than
+ * the change: it leaves its name in the word, so that a handler on its own thread can let go
+ * of the slot as long as its pass lasts.
  */
 #ifndef SECALLOC_SLOT_H
 #define SECALLOC_SLOT_H
@@ -69,13 +72,14 @@ enum slot_holds { HOLDS_NOISE, HOLDS_ZEROS, HOLDS_CANARY };
 
 /* The slot word, from the lowest bit: state, busy, the pages' access, protections
  * granted, dropped, gone, pins, the access that the owner wants, pooled and, of a parked one,
- * whether it holds canary; of a free slot, from WORD_NEXT_SHIFT on, the name of the next one. A
+ * whether it holds canary; of a free slot, from WORD_NEXT_SHIFT on, the name of the next one; of
+ * one that is busy and may be let go of, in place of the pins and at the end, whose it is. A
  * wiper lifts the access and leaves what is wanted as it is, so that putting it back never undoes
  * what the owner did meanwhile. */
 #define WORD_STATE 0x7u
 #define WORD_BUSY 0x8u
 #define WORD_ACCESS_SHIFT 4
-#define WORD_ACCESS (0x3u << WORD_ACCESS_SHIFT)
+#define WORD_ACCESS (0x3u << WORD_ACCESS_SHIFT) /* all of it: nobody knows */
 #define WORD_GRANTED_SHIFT 5 /* SA_LOCK, SA_SECRETMEM, SA_NODUMP at bits 6 to 8 */
 #define WORD_GRANTED ((uint64_t)(SA_LOCK | SA_SECRETMEM | SA_NODUMP) << WORD_GRANTED_SHIFT)
 #define WORD_DROPPED 0x200u /* a wiper has to replace the pages by inaccessible ones */
@@ -86,7 +90,10 @@ enum slot_holds { HOLDS_NOISE, HOLDS_ZEROS, HOLDS_CANARY };
 #define WORD_WANTED (0x3u << WORD_WANTED_SHIFT)
 #define WORD_POOLED 0x800000u /* a pool cut it into cells; while live */
 #define WORD_CANARY 0x1000000u
+#define WORD_TOUCHED 0x1000000u /* of a busy one: a handler let go of it, and holds it again */
 #define WORD_NEXT_SHIFT 24
+#define WORD_HOLDER (WORD_PINS | ~(uint64_t)0 << WORD_HOLDER_SHIFT)
+#define WORD_HOLDER_SHIFT 25
 
 static inline uint64_t word_of(enum slot_state state, enum os_access access, unsigned granted)
 {
@@ -110,6 +117,13 @@ static inline uint64_t word_with(uint64_t h, enum os_access access, enum os_acce
 static inline unsigned word_granted(uint64_t h)
 {
     return (unsigned)((h & WORD_GRANTED) >> WORD_GRANTED_SHIFT);
+}
+
+/* What a thread leaves in a word: no two lie within 64 bytes, or above 2^55. */
+static inline uint64_t word_holder(uintptr_t thread)
+{
+    return ((uint64_t)(thread >> 6) * WORD_PIN & WORD_PINS) | (uint64_t)(thread >> 16)
+                                                                  << WORD_HOLDER_SHIFT;
 }
 
 static inline _Atomic uint64_t *slot_word(struct slot s) { return &s.region->words[s.index].word; }
@@ -164,15 +178,23 @@ struct slot_pages {
  * [signal] */
 bool slot_next_touched(struct slot_pages *p, size_t *offset);
 
+/* Around the pass of a handler: let go of a slot that the thread of that number, the caller's, held
+ * when it was interrupted, since another handler may wait for it, and we for one of that handler's
+ * thread. True: it was held, and is to be held again, so that the thread can go on. [signal] */
+SA_MUST_USE bool slot_let_go(struct slot s, uintptr_t thread);
+void slot_hold_again(struct slot s, uintptr_t thread);
+
 /* Overwrite a live slot whole, whatever its access; it is left writable. False:
- * it was not live. Waits for a busy slot. [signal] */
+ * it was not live. Waits for a busy slot; but if its access is being changed, for a second, and
+ * then its pages are dropped: who changes it may be kept by a handler that waits for us. [signal] */
 bool slot_wipe(struct slot s);
 
-/* The same, and give the pages back the access that their owner wants. [any] */
+/* The same, however long it takes, and give the pages back the access that their owner wants.
+ * [any] */
 bool slot_wipe_and_restore(struct slot s);
 
-/* Change the access of a live slot of ours; waits for wipers and other owners.
- * Returns 0 or an errno with the access as it was. [any] */
+/* Change the access of a live slot of ours, which nobody else retires meanwhile; waits for wipers
+ * and other owners. Returns 0 or an errno with the access as it was. [any] */
 SA_MUST_USE int slot_set_access(struct slot s, enum os_access access);
 
 /* Why the access of a slot's pages was refused, and what would help. [any] */

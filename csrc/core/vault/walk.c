@@ -91,10 +91,38 @@ SA_HOT static size_t wipe_region(struct sa_region *r, bool restore)
     return wiped;
 }
 
+SA_HOT static bool let_go_in(struct sa_region *r, uintptr_t thread, struct slot *out)
+{
+    uint32_t used = atomic_load(&r->base) ? atomic_load(&r->used) : 0;
+    for (uint32_t i = 0; i < used; i++) {
+        *out = (struct slot){r, i};
+        if (slot_let_go(*out, thread))
+            return true;
+    }
+    return false;
+}
+
+/* Let go of the slot that a thread holds which a handler has interrupted: one at most. */
+SA_HOT static bool let_go(uintptr_t thread, struct slot *out)
+{
+    uint32_t count = atomic_load(&vault.segment_count);
+    for (uint32_t i = 0; i < count; i++)
+        if (let_go_in(&segments[i], thread, out))
+            return true;
+    count = atomic_load(&vault.large_count);
+    for (uint32_t i = 0; i < count; i++)
+        if (let_go_in(&larges[i], thread, out))
+            return true;
+    return false;
+}
+
 SA_HOT size_t vault_wipe_all(bool restore)
 {
     size_t wiped = 0;
+    struct slot ours;
+    uintptr_t thread = os_thread();
     prekey_wipe(); /* first: what is encrypted is noise by that alone */
+    bool held = !restore && let_go(thread, &ours); /* a lockdown interrupts nobody */
     uint32_t count = atomic_load(&vault.segment_count);
     for (uint32_t i = 0; i < count; i++)
         wiped += wipe_region(&segments[i], restore);
@@ -102,6 +130,8 @@ SA_HOT size_t vault_wipe_all(bool restore)
     for (uint32_t i = 0; i < count; i++)
         wiped += wipe_region(&larges[i], restore);
     scratch_wipe();
+    if (held)
+        slot_hold_again(ours, thread);
     return wiped;
 }
 

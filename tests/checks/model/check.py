@@ -15,6 +15,7 @@ SOUND = (
     "OPS=1 LOCKS_DOWN ON_OWNER",
     "OPS=1 LOCKS_DOWN ON_LOCKDOWN FAILS",
     "OPS=1 LOCKS_DOWN ON_ANOTHER",
+    "OPS=1 ON_OWNER ON_ANOTHER GIVES_UP",
     "COPY ON_OWNER ON_ANOTHER",
     "COPY ON_OWNER LOCKS_DOWN",
     "COPY ON_LOCKDOWN LOCKS_DOWN",
@@ -22,6 +23,7 @@ SOUND = (
 
 FAULT = "assertion violated (mapped"
 LEFT = "assertion violated ((content"
+OPEN = "assertion violated (( !(got)"  # pages that have another access than their word says
 STUCK = "invalid end state"
 
 # One rule left out each, and what must come of it.
@@ -29,7 +31,11 @@ MUTANTS = (
     ("the pin check removed", "OPS=1 ON_ANOTHER NO_PIN_CHECK", FAULT),
     ("the busy bit removed", "OPS=1 ON_ANOTHER NO_BUSY", FAULT),
     ("the busy bit removed, copying", "COPY ON_ANOTHER NO_BUSY", LEFT),
-    ("busy without the signal mask", "OPS=1 ON_OWNER NO_MASK", STUCK),
+    ("a rotation without the signal mask", "OPS=1 ON_OWNER NO_MASK", STUCK),
+    ("a handler that lets go of nothing", "OPS=1 ON_OWNER NO_LET_GO", STUCK),
+    ("letting go without a word of the access", "OPS=1 ON_OWNER KNOWN_STILL", FAULT),
+    ("letting go for good", "OPS=1 ON_OWNER ON_ANOTHER LET_GO_FOR_GOOD", FAULT),
+    ("an owner that is not told that its slot was let go of", "OPS=1 ON_OWNER UNTOUCHED", OPEN),
     ("busy without the signal mask, copying", "COPY ON_OWNER NO_MASK", STUCK),
     ("an owner that waits while busy", "OPS=1 ON_ANOTHER BUSY_WAITS", STUCK),
     ("a copier that waits while busy", "COPY ON_ANOTHER BUSY_WAITS", STUCK),

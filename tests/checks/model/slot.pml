@@ -28,6 +28,7 @@ mtype = { PARKED, OWNED, LIVE };         /* slot.h: enum slot_state */
 #define NONE 0                           /* os.h: enum os_access */
 #define READ 1
 #define WRITE 2
+#define UNKNOWN 3                        /* slot.h: all bits of WORD_ACCESS */
 #define NOTHING 0                        /* what is on a slot's pages */
 #define NOISE 1
 #define SECRET 2
@@ -35,6 +36,8 @@ mtype = { PARKED, OWNED, LIVE };         /* slot.h: enum slot_state */
 /* slot.h: the slot word */
 mtype state[SLOTS] = PARKED;
 bit busy[SLOTS];
+byte holder[SLOTS];                      /* of a busy one that may be let go of, the thread + 1 */
+bit touched[SLOTS];                      /* it was, and is held again */
 byte access[SLOTS];                      /* what the pages have */
 byte wanted[SLOTS];                      /* what the owner chose; a wiper lifts the other */
 bit dropped[SLOTS];
@@ -74,6 +77,11 @@ bit masked[4], interrupted[4];
 #else
 #define MASK(t, value) masked[t] = value /* slot.c: mask_all, pthread_sigmask */
 #endif
+#ifdef GIVES_UP /* slot.c: pin, after a second */
+#define GIVEN_UP(s) (busy[s] && holder[s])
+#else
+#define GIVEN_UP(s) false
+#endif
 
 /* ---- wipers ------------------------------------------------------------------- */
 
@@ -87,6 +95,10 @@ inline wipe(s)
             pins[s]++;
             pinned = 1;
             writable = access[s] == WRITE && !dropped[s]
+        :: state[s] == LIVE && GIVEN_UP(s) ->
+            busy[s] = 0; holder[s] = 0; dropped[s] = 1;
+            pins[s]++;
+            pinned = 1
         fi
     }
     if
@@ -166,17 +178,107 @@ inline leave(w)
 
 /* ---- owners ------------------------------------------------------------------- */
 
-/* slot.c: change_access; slot_set_access, or `again` for what a wiper lifted */
-inline set_access(t, s, chosen, again)
+#define HELD(t, s) (busy[s] && holder[s] == t + 1)
+
+/* slot.c: slot_let_go, slot_hold_again: around the pass of a handler */
+inline let_go(t, s)
+{
+    atomic {
+        if
+        :: HELD(t, s) ->
+            busy[s] = 0; holder[s] = 0; mine = s + 1;
+#ifndef KNOWN_STILL
+            access[s] = UNKNOWN
+#endif
+        :: else
+        fi
+    }
+}
+inline hold_again(t)
+{
+    if
+    :: mine ->
+#ifndef LET_GO_FOR_GOOD
+        atomic {
+            CLEAR(mine - 1) ->
+            SET_BUSY(mine - 1);
+            holder[mine - 1] = t + 1; access[mine - 1] = UNKNOWN;
+#ifndef UNTOUCHED
+            touched[mine - 1] = 1
+#endif
+        };
+#endif
+        mine = 0
+    :: else
+    fi
+}
+
+/* slot.c: slot_set_access */
+inline set_access(t, s, chosen)
+{
+    do
+    :: skip;
+        atomic {
+            CLEAR(s) ->
+            SET_BUSY(s);
+            holder[s] = t + 1;
+            a_has = access[s]; a_dropped = dropped[s]
+        }
+        do
+        :: got = 1;
+            if
+            :: !a_dropped && a_has != chosen ->
+                if
+                :: atomic { assert(mapped[s]); prot[s] = chosen } /* os_protect */
+#ifdef FAILS
+                :: got = 0
+#endif
+                fi
+            :: else
+            fi;
+#ifdef NO_BUSY
+            access[s] = chosen; wanted[s] = chosen; over = 1; break
+#else
+            atomic {
+                if
+                :: HELD(t, s) && !touched[s] ->
+                    assert(!got || dropped[s] || prot[s] == chosen);
+                    if
+                    :: got -> access[s] = (a_dropped -> a_has : chosen); wanted[s] = chosen
+                    :: else
+                    fi;
+                    busy[s] = 0; holder[s] = 0; over = 1
+                :: HELD(t, s) && touched[s] ->
+                    touched[s] = 0; a_has = access[s]; a_dropped = dropped[s]
+                :: else -> over = 2 /* a wiper gave us up */
+                fi
+            }
+            if
+            :: over -> break
+            :: else
+            fi
+#endif
+        od;
+        if
+        :: over == 1 -> break
+        :: else -> over = 0
+        fi
+    od;
+    atomic { got = 0; over = 0; a_has = 0; a_dropped = 0 }
+}
+
+/* slot.c: restore_access: what a wiper lifted; its owner may retire the slot as soon as nobody
+ * holds it */
+inline restore(t, s)
 {
     do
     :: MASK(t, 1);
         atomic {
             if
-            :: again && state[s] != LIVE -> got = 0; over = 1
-            :: (!again || state[s] == LIVE) && CLEAR(s) ->
+            :: state[s] != LIVE -> got = 0; over = 1
+            :: state[s] == LIVE && CLEAR(s) ->
                 SET_BUSY(s);
-                a_access = (again -> wanted[s] : chosen);
+                a_access = wanted[s];
                 got = 1; over = 1
             :: else -> got = 0; over = 0
             fi
@@ -194,14 +296,14 @@ inline set_access(t, s, chosen, again)
             :: else
             fi;
 #ifdef NO_BUSY
-            access[s] = a_access; wanted[s] = a_access
-#else /* busy: nobody else writes the word */
+            access[s] = a_access
+#else
             atomic {
                 if
-                :: got -> access[s] = (dropped[s] -> access[s] : a_access); wanted[s] = a_access
+                :: got && !dropped[s] -> access[s] = a_access
                 :: else
                 fi;
-                busy[s] = 0; pins[s] = 0
+                busy[s] = 0
             }
 #endif
         :: else
@@ -209,7 +311,7 @@ inline set_access(t, s, chosen, again)
         MASK(t, 0);
         if
         :: over -> break
-        :: else -> (CLEAR(s) || (again && state[s] != LIVE))
+        :: else -> (CLEAR(s) || state[s] != LIVE)
         fi
     od;
     atomic { got = 0; over = 0; a_access = 0 }
@@ -284,7 +386,8 @@ inline move()
         MASK(OWNER, 1);
         atomic { /* take_busy */
             if
-            :: CLEAR(cur) && access[cur] >= READ && !dropped[cur] -> SET_BUSY(cur); got = 1
+            :: CLEAR(cur) && (access[cur] == READ || access[cur] == WRITE) && !dropped[cur] ->
+                SET_BUSY(cur); got = 1
             :: else -> got = 0
             fi
         }
@@ -333,7 +436,7 @@ inline move()
 
 #define WIPER_LOCALS                                                                  \
     bit pinned, writable, w_dropped, failed; byte w_access, w_pins
-#define ACCESS_LOCALS bit got, over; byte a_access
+#define ACCESS_LOCALS bit got, a_dropped; byte over, a_access, a_has
 
 /* arena/make.c, arena.c, fill.c, rotate.c: one thread that uses one arena */
 proctype owner() provided (!interrupted[OWNER])
@@ -362,9 +465,9 @@ proctype owner() provided (!interrupted[OWNER])
         assert(!WHOLE || content[cur] == SECRET);
         if
         :: wanted[cur] == WRITE -> store()
-        :: set_access(OWNER, cur, NONE, 0)  /* sa_seal */
-        :: set_access(OWNER, cur, READ, 0)  /* sa_open, to read */
-        :: set_access(OWNER, cur, WRITE, 0) /* sa_open, to write */
+        :: set_access(OWNER, cur, NONE)  /* sa_seal */
+        :: set_access(OWNER, cur, READ)  /* sa_open, to read */
+        :: set_access(OWNER, cur, WRITE) /* sa_open, to write */
         :: wipe(cur)                           /* sa_wipe */
         :: wanted[cur] != NONE && WHOLE ->     /* sa_rotate; sealed, it opens first */
             take(to);
@@ -463,9 +566,13 @@ proctype copier(byte t; byte from; byte into) provided (!interrupted[t])
 proctype handler(byte t; byte w)
 {
     WIPER_LOCALS;
-    byte i;
+    byte i, mine; /* the slot that was let go of, + 1: there is one at most */
     atomic { !masked[t] && !interrupted[t] -> interrupted[t] = 1 }
     enter(w);
+#ifndef NO_LET_GO
+    let_go(t, 0);
+    let_go(t, 1);
+#endif
     do
     :: i < SLOTS ->
         if
@@ -475,6 +582,7 @@ proctype handler(byte t; byte w)
         i++
     :: else -> break
     od;
+    hold_again(t);
     leave(w);
     interrupted[t] = 0
 }
@@ -491,7 +599,7 @@ proctype lockdown(byte w) provided (!interrupted[LOCKDOWN])
         :: state[i] == LIVE ->
             wipe(i);
             if
-            :: pinned && access[i] != wanted[i] -> set_access(LOCKDOWN, i, NONE, 1)
+            :: pinned && access[i] != wanted[i] -> restore(LOCKDOWN, i)
             :: else
             fi
         :: else
