@@ -126,30 +126,43 @@ TEST(a_handler_on_its_own_thread)
     sa_close(&arena);
 }
 
+/* A thread that waits to be told, since a handler makes none. */
 static pthread_t other;
-static _Atomic bool passed;
+static _Atomic bool told, done;
 
-static void *passes_elsewhere(void *unused)
+static void *passes_when_told(void *unused)
 {
+    while (!atomic_load(&told))
+        os_wait(100);
     whole_pass();
-    atomic_store(&passed, true);
+    atomic_store(&done, true);
+    return unused;
+}
+
+static void *locks_down_when_told(void *unused)
+{
+    while (!atomic_load(&told))
+        os_wait(100);
+    (void)lockdown();
+    atomic_store(&done, true);
     return unused;
 }
 
 /* Another thread's handler comes first, and waits for the slot; that of its own thread lets go. */
 static void pass_beside_another(void)
 {
+    atomic_store(&told, true);
+    for (int i = 0; traps == 1 && i < 50; i++)
+        os_wait(100);
     if (traps > 1)
         return;
-    SAME(pthread_create(&other, NULL, passes_elsewhere, NULL), 0);
-    for (int i = 0; i < 50; i++)
-        os_wait(100);
-    CHECK(!atomic_load(&passed));
+    CHECK(!atomic_load(&done));
     whole_pass();
 }
 
 TEST(a_handler_elsewhere_waits_for_that_on_its_own_thread)
 {
+    SAME(pthread_create(&other, NULL, passes_when_told, NULL), 0);
     open_interrupted(pass_beside_another, SA_NO_MEMORY);
     SAME(pthread_join(other, NULL), 0);
     CHECK(sa_is_wiped(&arena));
@@ -160,46 +173,37 @@ TEST(a_handler_elsewhere_waits_for_that_on_its_own_thread)
 /* It is kept by a handler of somebody else's that waits for the one that makes a pass. */
 static void wait_for_a_pass(void)
 {
-    if (traps > 1)
-        return;
-    SAME(pthread_create(&other, NULL, passes_elsewhere, NULL), 0);
-    SAME(pthread_join(other, NULL), 0);
+    atomic_store(&told, true);
+    while (!atomic_load(&done))
+        os_wait(100);
 }
 
 TEST(a_pass_gives_up_a_thread_that_does_not_go_on)
 {
+    SAME(pthread_create(&other, NULL, passes_when_told, NULL), 0);
     int64_t begun = os_now_ms();
     open_interrupted(wait_for_a_pass, SA_WIPED);
     CHECK(os_now_ms() - begun >= 1000);
+    SAME(pthread_join(other, NULL), 0);
     SAME(traps, 1); /* there is nothing to be opened any more */
     CHECK(atomic_load(slot_word(arena_slot(&arena))) & WORD_GONE);
     CHECK(pages_have(OS_NONE));
     sa_close(&arena);
 }
 
-static _Atomic bool locked_down;
-
-static void *locks_down_elsewhere(void *unused)
-{
-    (void)lockdown();
-    atomic_store(&locked_down, true);
-    return unused;
-}
-
 static void lock_down_beside(void)
 {
-    if (traps > 1)
-        return;
-    SAME(pthread_create(&other, NULL, locks_down_elsewhere, NULL), 0);
-    for (int i = 0; i < 1500; i++)
+    atomic_store(&told, true);
+    for (int i = 0; traps == 1 && i < 1500; i++)
         os_wait(100);
-    CHECK(!atomic_load(&locked_down));
+    CHECK(traps > 1 || !atomic_load(&done));
 }
 
-/* A lockdown goes on, so that its pages are still wanted. */
+/* A lockdown goes on afterwards, so that the pages are still wanted. */
 TEST(a_lockdown_waits_for_it)
 {
     no_marker();
+    SAME(pthread_create(&other, NULL, locks_down_when_told, NULL), 0);
     open_interrupted(lock_down_beside, SA_NO_MEMORY);
     SAME(pthread_join(other, NULL), 0);
     CHECK(!(atomic_load(slot_word(arena_slot(&arena))) & WORD_DROPPED));
