@@ -348,7 +348,7 @@ SA_MUST_USE int os_write_quietly(int fd, const struct stat *what, char byte);
  * SIGTTOU; likewise. [signal] */
 int os_write_byte(int fd, const struct stat *what, char byte);
 
-/* The calling thread's alternate signal stack, as sigaltstack() tells it. False: that was refused;
+/* The calling thread's alternate signal stack, as sigaltstack tells it. False: that was refused;
  * errno may be changed. [signal] */
 bool os_alt_stack(stack_t *now);
 
