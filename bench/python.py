@@ -63,7 +63,7 @@ def rows(limits: ModuleType) -> dict[str, Row]:
     message = b"m" * 64
     found = {
         "py_pair": Row("f(n)", PAIRS, f=limits.pairs, n=PAIRS),
-        "py_masked_pair": Row("f(n)", PAIRS, f=limits.masked_pairs, n=PAIRS),
+        "py_careful_pair": Row("f(n)", PAIRS, f=limits.careful_pairs, n=PAIRS),
         "py_bare": Row("A(b).close()", A=limits.Bare, b=plain_small),
         "py_careful": Row("A(b).close()", A=limits.Careful, b=plain_small),
         "py_isolated": Row("A(b).close()", A=secalloc.Arena, b=plain_small),

@@ -101,17 +101,17 @@ def table(f: Figures) -> list[Row]:
     ]  # fmt: skip
     isolated = [
         ratio("isolated, make, write, close; C : two mprotects", "isolated", PAIR, pair),
+        limit("limit: another page of secretmem each time, a look at the signal stack, copy, check "
+              "and wipe; C : two mprotects", "py_careful_pair", PY_PAIR),
         ratio("isolated, make, write, close from Python : two mprotects", "py_isolated",
               PY_PAIR, 1.6),
         limit("limit: the least object of two mprotects, from Python : two mprotects", "py_bare",
               PY_PAIR),
-        limit("limit: it looks at the signal stack, checks its page and wipes, too : two mprotects",
+        limit("limit: the least object that does what the C limit does : two mprotects",
               "py_careful", PY_PAIR),
         ratio("with sealed.open('r'): pass : two mprotects", "py_block", PY_PAIR, 1.5),
-        limit("limit: two mprotects, signals masked; C : two mprotects", "py_masked_pair",
-              PY_PAIR),
-        limit("limit: the least block of these, from Python : two mprotects", "py_bare_block",
-              PY_PAIR),
+        limit("limit: the least block of two mprotects of secretmem : two mprotects",
+              "py_bare_block", PY_PAIR),
         ratio("rotate, its rekey kept : make and close, isolated", "py_rotate", "py_isolated", 2),
         ratio("make, close with 30,000 live : with 10", "isolated_30000", "isolated_10", 1.5),
         Row("isolated arenas before failure, lock limit lifted", f"{f['most_isolated']:.0f}",

@@ -72,34 +72,23 @@ static enum sa_code look_inside(struct sa_arena *a, struct sa_why *why)
     return code ? code : arena_whole(a) ? SA_OK : SA_WIPED;
 }
 
-/* The same before it is counted. */
-static enum sa_code begin_block(struct sa_arena *a, struct sa_block *block, struct sa_why *why)
-{
-    struct sa_why unused;
-    uint64_t one = block->change ? USE_EDIT : USE_READ, all = block->change ? USE_EDITS : USE_READS;
-    if ((atomic_load(&a->use) & all) == all)
-        return SA_CROWDED;
-    atomic_fetch_add(&a->use, one);
-    block->generation = atomic_load(&a->good); /* before the look: a wipe from now on shows */
-    enum sa_code code = look_inside(a, why);
-    if (!code) {
-        list(block, a);
-        return SA_OK;
-    }
-    atomic_fetch_sub(&a->use, one);
-    if (arena_apply_access(a, &unused)) {
-        /* refused: a little more open than it was */
-    }
-    return code;
-}
-
 enum sa_code sa_open(struct sa_arena *a, bool change, struct sa_block *block, struct sa_why *why)
 {
+    struct sa_why unused;
+    uint64_t one = change ? USE_EDIT : USE_READ, all = change ? USE_EDITS : USE_READS;
     enum sa_code code = arena_alive(a);
-    if (code || (code = arena_begin_moving(a, USE_FILL)))
+    if (code || (code = arena_begin_moving_with(a, USE_FILL, one, all)))
         return code == SA_FILLING ? SA_WIPED : code;
     block->change = change;
-    code = begin_block(a, block, why);
+    block->generation = atomic_load(&a->good); /* before the look: a wipe from now on shows */
+    if (!(code = look_inside(a, why))) {
+        list(block, a);
+    } else {
+        atomic_fetch_sub(&a->use, one);
+        if (arena_apply_access(a, &unused)) {
+            /* refused: a little more open than it was */
+        }
+    }
     use_note(a, atomic_load(&a->use));
     arena_leave(a, USE_MOVING);
     return code;
@@ -112,11 +101,10 @@ enum sa_code sa_open_end(struct sa_block *block, struct sa_why *why)
     if (code) /* of the parent, whose list is gone, closed there or not */
         return code;
     unlist(block);
-    if ((code = arena_begin_moving(a, 0)))
+    if ((code = arena_begin_moving_with(a, 0, 0 - (block->change ? USE_EDIT : USE_READ), 0)))
         return code;
     bool wiped = arena_generation(a) != block->generation;
     use_note(a, atomic_load(&a->use));
-    atomic_fetch_sub(&a->use, block->change ? USE_EDIT : USE_READ);
     code = arena_apply_access(a, why);
     arena_leave(a, USE_MOVING);
     return wiped ? SA_WIPED : code;

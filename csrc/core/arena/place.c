@@ -106,7 +106,8 @@ enum sa_code arena_apply_access(struct sa_arena *a, struct sa_why *why)
         while (u & USE_EXPORTS)
             if (atomic_compare_exchange_weak(&a->use, &u, u | USE_LATER))
                 return SA_BUSY;
-    atomic_fetch_and(&a->use, ~USE_LATER);
+    if (u & USE_LATER) /* which nobody else sets or clears while we move it */
+        atomic_fetch_and(&a->use, ~USE_LATER);
     return place_apply(a, u, why);
 }
 

@@ -109,6 +109,12 @@ void arena_leave_slowly(struct sa_arena *a, uint64_t what)
 
 enum sa_code arena_begin_moving(struct sa_arena *a, uint64_t against)
 {
+    return arena_begin_moving_with(a, against, 0, 0);
+}
+
+enum sa_code arena_begin_moving_with(struct sa_arena *a, uint64_t against, uint64_t added,
+                                     uint64_t full)
+{
     for (unsigned turn = 0;; os_wait(turn++)) {
         uint64_t u = atomic_load(&a->use);
         if (u & USE_CLOSED)
@@ -119,7 +125,9 @@ enum sa_code arena_begin_moving(struct sa_arena *a, uint64_t against)
             return SA_FILLING;
         if (u & against & USE_EXPORTS)
             return SA_BUSY;
-        if (atomic_compare_exchange_strong(&a->use, &u, u | USE_MOVING))
+        if (full && (u & full) == full)
+            return SA_CROWDED;
+        if (atomic_compare_exchange_strong(&a->use, &u, (u | USE_MOVING) + added))
             return SA_OK;
     }
 }

@@ -59,6 +59,11 @@ bool arena_is_last_out(struct sa_arena *a, uint64_t what);
  * readers. SA_FILLING, SA_BUSY: `against` names the fill, blocks or exports that last. [any] */
 SA_MUST_USE enum sa_code arena_begin_moving(struct sa_arena *a, uint64_t against);
 
+/* The same, and add to the word in the same step, which saves a locked instruction; SA_CROWDED
+ * where all the bits of `full`, unless that is 0, are set already. [any] */
+SA_MUST_USE enum sa_code arena_begin_moving_with(struct sa_arena *a, uint64_t against,
+                                                 uint64_t added, uint64_t full);
+
 /* Whether the content may be replaced. While it is usable, exports forbid it: SA_BUSY; and open
  * blocks: SA_FILLING. Of a wiped arena there is nothing to read, and a buffer that is held for life
  * must not keep it wiped. The arena is moving. [any] */

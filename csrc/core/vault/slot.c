@@ -182,7 +182,7 @@ static uint64_t given_back(uint64_t h, enum os_access access, bool refused)
 
 /* Change the access of a slot that is held, and give it back with that; `h` is its word. Anew, if
  * a handler on this thread had it meanwhile. False: a wiper has given us up. */
-static bool change_held(struct slot s, uint64_t h, enum os_access access, int *error)
+static inline bool change_held(struct slot s, uint64_t h, enum os_access access, int *error)
 {
     _Atomic uint64_t *word = slot_word(s);
     const uint64_t held = h & HELD;
