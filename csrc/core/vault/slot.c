@@ -151,6 +151,14 @@ static void let_wipers_pass(void)
         os_wait(turn);
 }
 
+bool slot_is_kept(struct slot s)
+{
+    for (unsigned turn = 0; turn < 64 + 20; os_wait(turn++))
+        if (!(atomic_load(slot_word(s)) & WORD_BUSY))
+            return false;
+    return true;
+}
+
 SA_HOT bool slot_let_go(struct slot s, uintptr_t thread)
 {
     _Atomic uint64_t *word = slot_word(s);
@@ -173,10 +181,18 @@ SA_HOT void slot_hold_again(struct slot s, uintptr_t thread)
     }
 }
 
-/* What the word becomes when its holder gives it back. */
-static uint64_t given_back(uint64_t h, enum os_access access, bool refused)
+/* What pages have that were refused an access. After a pass nobody knows, and nothing could be
+ * copied from them any more: so they are opened, as the pass left them. */
+static enum os_access left_with(struct slot s, uint64_t h)
 {
-    enum os_access has = refused || h & WORD_DROPPED ? word_access(h) : access;
+    bool known = word_access(h) <= OS_WRITE || h & WORD_DROPPED;
+    return known || os_protect(slot_data(s), s.region->data, OS_WRITE) ? word_access(h) : OS_WRITE;
+}
+
+/* What the word becomes when its holder gives it back. */
+static uint64_t given_back(struct slot s, uint64_t h, enum os_access access, bool refused)
+{
+    enum os_access has = refused ? left_with(s, h) : h & WORD_DROPPED ? word_access(h) : access;
     return word_with(h & ~HELD, has, refused ? word_wanted(h) : access);
 }
 
@@ -190,7 +206,7 @@ static inline bool change_held(struct slot s, uint64_t h, enum os_access access,
         *error = 0;
         if (!(h & WORD_DROPPED) && word_access(h) != access)
             *error = os_protect(slot_data(s), s.region->data, access);
-        if (atomic_compare_exchange_strong(word, &h, given_back(h, access, *error)))
+        if (atomic_compare_exchange_strong(word, &h, given_back(s, h, access, *error)))
             return true;
         h = atomic_fetch_and(word, ~(uint64_t)WORD_TOUCHED) & ~(uint64_t)WORD_TOUCHED;
     }
@@ -204,9 +220,14 @@ int slot_set_access(struct slot s, enum os_access access)
     let_wipers_pass();
     for (unsigned turn = 0;; os_wait(turn++)) {
         uint64_t h = atomic_load(slot_word(s));
-        if (clear_to_own(h) && atomic_compare_exchange_strong(slot_word(s), &h, h | held) &&
-            change_held(s, h | held, access, &error))
+        if (clear_to_own(h) && h == word_with(h, access, access))
+            return 0; /* not held, no wiper gives pages up that others are at work on */
+        if (!clear_to_own(h) || !atomic_compare_exchange_strong(slot_word(s), &h, h | held))
+            continue;
+        if (change_held(s, h | held, access, &error))
             return error;
+        /* Our call may have opened what the wiper had put there before. Refused, it is gone. */
+        (void)os_protect(slot_data(s), s.region->data, OS_NONE);
     }
 }
 
@@ -248,7 +269,8 @@ struct sa_why slot_refused(int error)
                            .hint = "raise the data limit (ulimit -d) or vm.max_map_count"};
 }
 
-/* Not while an owner is busy with it, which writes the word back as it was. */
+/* Not while an owner copies, which writes the word back as it was. One that changes the access finds
+ * out, and may be kept for long, while our caller holds a lock that everybody wants. */
 bool slot_set_locked(struct slot s, bool locked)
 {
     const uint64_t lock = (uint64_t)SA_LOCK << WORD_GRANTED_SHIFT;
@@ -257,7 +279,7 @@ bool slot_set_locked(struct slot s, bool locked)
         uint64_t h = atomic_load(word);
         if (word_state(h) != SLOT_LIVE)
             return false;
-        if (!(h & WORD_BUSY) &&
+        if ((!(h & WORD_BUSY) || h & WORD_HOLDER) &&
             atomic_compare_exchange_strong(word, &h, locked ? h | lock : h & ~lock))
             return true;
     }

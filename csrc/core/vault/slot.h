@@ -189,7 +189,10 @@ void slot_hold_again(struct slot s, uintptr_t thread);
  * then its pages are dropped: who changes it may be kept by a handler that waits for us. [signal] */
 bool slot_wipe(struct slot s);
 
-/* The same, however long it takes, and give the pages back the access that their owner wants.
+/* Whether somebody has changed a slot's access for a while already, rather than just now. [any] */
+bool slot_is_kept(struct slot s);
+
+/* The same as slot_wipe, however long it takes, and give the pages back the access that their owner wants.
  * [any] */
 bool slot_wipe_and_restore(struct slot s);
 

@@ -79,15 +79,44 @@ bool vault_reserved(uintptr_t at, uintptr_t *start, uintptr_t *end)
     return *start != UINTPTR_MAX;
 }
 
-SA_HOT static size_t wipe_region(struct sa_region *r, bool restore)
+/* Slots that a lockdown comes back to when all others are wiped, as their holders may be kept for
+ * long, or for ever. */
+struct late {
+    struct slot slots[16];
+    unsigned count;
+};
+
+static bool put_off(struct late *late, struct slot s)
+{
+    bool room = late->count < sizeof late->slots / sizeof late->slots[0];
+    if (!room || !slot_is_kept(s))
+        return false;
+    late->slots[late->count++] = s;
+    return true;
+}
+
+/* With `late`, where the access is put back. */
+SA_HOT static size_t wipe_region(struct sa_region *r, struct late *late)
 {
     size_t wiped = 0;
     uint32_t used = atomic_load(&r->base) ? atomic_load(&r->used) : 0;
     for (uint32_t i = 0; i < used; i++) {
         struct slot s = {r, i};
-        if (word_state(atomic_load(slot_word(s))) == SLOT_LIVE)
-            wiped += restore ? slot_wipe_and_restore(s) : slot_wipe(s);
+        if (word_state(atomic_load(slot_word(s))) != SLOT_LIVE)
+            continue;
+        if (!late)
+            wiped += slot_wipe(s);
+        else if (!put_off(late, s))
+            wiped += slot_wipe_and_restore(s);
     }
+    return wiped;
+}
+
+static size_t wipe_late(const struct late *late)
+{
+    size_t wiped = 0;
+    for (unsigned i = 0; i < late->count; i++)
+        wiped += slot_wipe_and_restore(late->slots[i]);
     return wiped;
 }
 
@@ -120,35 +149,38 @@ SA_HOT size_t vault_wipe_all(bool restore)
 {
     size_t wiped = 0;
     struct slot ours;
+    struct late late = {.count = 0};
     uintptr_t thread = os_thread();
     prekey_wipe(); /* first: what is encrypted is noise by that alone */
     bool held = !restore && let_go(thread, &ours); /* a lockdown interrupts nobody */
     uint32_t count = atomic_load(&vault.segment_count);
     for (uint32_t i = 0; i < count; i++)
-        wiped += wipe_region(&segments[i], restore);
+        wiped += wipe_region(&segments[i], restore ? &late : NULL);
     count = atomic_load(&vault.large_count);
     for (uint32_t i = 0; i < count; i++)
-        wiped += wipe_region(&larges[i], restore);
+        wiped += wipe_region(&larges[i], restore ? &late : NULL);
+    wiped += wipe_late(&late);
     scratch_wipe();
     if (held)
         slot_hold_again(ours, thread);
     return wiped;
 }
 
-static size_t wipe_sized(struct sa_region *r, size_t least, size_t most)
+static size_t wipe_sized(struct sa_region *r, size_t least, size_t most, struct late *late)
 {
     size_t data = atomic_load(&r->data);
-    return data >= least && data <= most ? wipe_region(r, true) : 0;
+    return data >= least && data <= most ? wipe_region(r, late) : 0;
 }
 
 size_t vault_wipe_sized(size_t least, size_t most)
 {
     size_t wiped = 0;
+    struct late late = {.count = 0};
     uint32_t count = atomic_load(&vault.segment_count);
     for (uint32_t i = 0; i < count; i++)
-        wiped += wipe_sized(&segments[i], least, most);
+        wiped += wipe_sized(&segments[i], least, most, &late);
     count = atomic_load(&vault.large_count);
     for (uint32_t i = 0; i < count; i++)
-        wiped += wipe_sized(&larges[i], least, most);
-    return wiped;
+        wiped += wipe_sized(&larges[i], least, most, &late);
+    return wiped + wipe_late(&late);
 }

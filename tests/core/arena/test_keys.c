@@ -253,13 +253,13 @@ static size_t look_at_each(size_t *found, size_t room)
         if (poll(&told, 1, 10) != 1 || !(told.revents & POLLIN))
             continue;
         struct seccomp_notif call = {0};
-        if (ioctl(fd, SECCOMP_IOCTL_NOTIF_RECV, &call))
+        if (syscall(SYS_ioctl, fd, SECCOMP_IOCTL_NOTIF_RECV, &call))
             continue;
         CHECK(looks < room);
         found[looks++] = words_in(watched.top - BELOW_CALLS, watched.top);
         struct seccomp_notif_resp go_on = {.id = call.id,
                                            .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
-        SAME(ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, &go_on), 0);
+        SAME(syscall(SYS_ioctl, fd, SECCOMP_IOCTL_NOTIF_SEND, &go_on), 0);
     }
     return looks;
 }

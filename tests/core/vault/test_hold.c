@@ -33,9 +33,7 @@ static bool pages_have(enum os_access access)
     int ends[2];
     uint8_t *at = slot_data(arena_slot(&arena)), byte = 0;
     SAME(pipe(ends), 0);
-    bool readable = write(ends[1], at, 1) == 1;
-    if (!readable)
-        SAME(write(ends[1], &byte, 1), 1);
+    bool readable = write(ends[1], at, 1) == 1 || write(ends[1], &byte, 1) != 1;
     bool writable = read(ends[0], at, 1) == 1;
     close(ends[0]);
     close(ends[1]);
@@ -49,14 +47,18 @@ static bool has_filters;
 static unsigned traps;
 static void (*in_the_middle)(void);
 
-/* mprotect() is not made where it asks for reading alone; a pass asks for more. */
-static void trap_reading(void)
+/* mprotect() is not made where it asks for just that; a pass asks for more. One with a further
+ * argument is made. */
+enum { LATE_CALL = 1 };
+static void trap_access(unsigned access)
 {
     struct sock_filter lines[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mprotect, 0, 3),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mprotect, 0, 5),
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PROT_READ, 0, 1),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, access, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[3])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, LATE_CALL, 1, 0),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
@@ -65,18 +67,23 @@ static void trap_reading(void)
                   prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
-static void on_trap(int sig, siginfo_t *info, void *context)
+static void comes_to(void *context, long result)
 {
     ucontext_t *frame = context;
+#ifdef __x86_64__
+    frame->uc_mcontext.gregs[REG_RAX] = result;
+#else
+    frame->uc_mcontext.regs[0] = (uint64_t)result;
+#endif
+}
+
+static void on_trap(int sig, siginfo_t *info, void *context)
+{
     (void)sig, (void)info;
     CHECK(is_held());
     traps++;
     in_the_middle();
-#ifdef __x86_64__
-    frame->uc_mcontext.gregs[REG_RAX] = -ENOMEM;
-#else
-    frame->uc_mcontext.regs[0] = (uint64_t)-ENOMEM;
-#endif
+    comes_to(context, -ENOMEM);
 }
 
 /* A sealed arena, whose opening to read is interrupted by that. */
@@ -89,7 +96,7 @@ static void open_interrupted(void (*by)(void), enum sa_code comes_to)
     in_the_middle = by;
     sigfillset(&act.sa_mask);
     SAME(sigaction(SIGSYS, &act, NULL), 0);
-    trap_reading();
+    trap_access(PROT_READ);
     if (!has_filters)
         SKIP("filters cannot be had");
     SAME(sa_open(&arena, false, &block, &why), comes_to);
@@ -178,28 +185,91 @@ static void wait_for_a_pass(void)
         os_wait(100);
 }
 
-TEST(a_pass_gives_up_a_thread_that_does_not_go_on)
+/* There is nothing to be opened any more. */
+static void open_given_up(void (*by)(void))
 {
     SAME(pthread_create(&other, NULL, passes_when_told, NULL), 0);
-    int64_t begun = os_now_ms();
-    open_interrupted(wait_for_a_pass, SA_WIPED);
-    CHECK(os_now_ms() - begun >= 1000);
+    open_interrupted(by, SA_WIPED);
     SAME(pthread_join(other, NULL), 0);
-    SAME(traps, 1); /* there is nothing to be opened any more */
+    SAME(traps, 1);
     CHECK(atomic_load(slot_word(arena_slot(&arena))) & WORD_GONE);
     CHECK(pages_have(OS_NONE));
     sa_close(&arena);
 }
 
-static void lock_down_beside(void)
+TEST(a_pass_gives_up_a_thread_that_does_not_go_on)
 {
-    atomic_store(&told, true);
-    for (int i = 0; traps == 1 && i < 1500; i++)
-        os_wait(100);
-    CHECK(traps > 1 || !atomic_load(&done));
+    int64_t begun = os_now_ms();
+    open_given_up(wait_for_a_pass);
+    CHECK(os_now_ms() - begun >= 1000);
 }
 
-/* A lockdown goes on afterwards, so that the pages are still wanted. */
+/* The same, but that then it goes on with the call. */
+static void wait_and_open(void)
+{
+    struct slot s = arena_slot(&arena);
+    wait_for_a_pass();
+    if (traps == 1)
+        SAME(syscall(SYS_mprotect, slot_data(s), s.region->data, PROT_READ, LATE_CALL), 0);
+}
+
+TEST(a_call_that_comes_late_opens_nothing) { open_given_up(wait_and_open); }
+
+static void pass_and_refuse(int sig, siginfo_t *info, void *context)
+{
+    (void)sig, (void)info;
+    if (!traps++)
+        whole_pass();
+    comes_to(context, -ENOMEM);
+}
+
+/* What is refused after a pass leaves pages whose access is known: or nothing could be copied. */
+TEST(pages_that_stay_open_can_be_copied_from)
+{
+    struct sigaction act = {.sa_sigaction = pass_and_refuse, .sa_flags = SA_SIGINFO};
+    struct sa_pool *pool;
+    uint64_t generation;
+    uint8_t fresh[32];
+    NEEDS_LOCKED(1 << 16);
+    put_content(fresh, sizeof fresh, 4);
+    OK(sa_pool_make(&pool, &why));
+    OK(sa_pool_alloc(pool, &arena, 32, &why));
+    OK(sa_fill_end(&arena, true));
+    sigfillset(&act.sa_mask);
+    SAME(sigaction(SIGSYS, &act, NULL), 0);
+    trap_access(PROT_NONE);
+    if (!has_filters)
+        SKIP("filters cannot be had");
+    OK(sa_pool_seal(pool, &why));
+    CHECK(traps > 1);
+    OK(sa_pool_open(pool, true, &generation, &why));
+    OK(sa_fill_begin(&arena, &why));
+    OK(sa_store(&arena, 0, fresh, sizeof fresh));
+    OK(sa_fill_end(&arena, true));
+    OK(sa_rotate(&arena, 0, &why));
+    CHECK(is_content(raw(&arena), sizeof fresh, 4));
+    OK(sa_pool_open_end(pool, true, generation, &why));
+    sa_close(&arena);
+    sa_pool_free(pool);
+}
+
+static struct sa_arena others[8];
+
+static void lock_down_beside(void)
+{
+    if (traps > 1)
+        return;
+    for (int i = 0; i < 8; i++)
+        make(&others[i], 32, 1, 1); /* behind it, where the lockdown comes later */
+    atomic_store(&told, true);
+    for (int i = 0; i < 1500; i++)
+        os_wait(100);
+    CHECK(!atomic_load(&done));
+    for (int i = 0; i < 8; i++)
+        CHECK(sa_is_wiped(&others[i]));
+}
+
+/* The process goes on, so that its pages are still wanted. But the rest does not wait. */
 TEST(a_lockdown_waits_for_it)
 {
     no_marker();
@@ -208,6 +278,47 @@ TEST(a_lockdown_waits_for_it)
     SAME(pthread_join(other, NULL), 0);
     CHECK(!(atomic_load(slot_word(arena_slot(&arena))) & WORD_DROPPED));
     CHECK(sa_is_wiped(&arena));
+    sa_close(&arena);
+}
+#endif
+
+/* ---- step by step ------------------------------------------------------------------------------ */
+
+#if defined(__linux__) && defined(__x86_64__)
+/* Below what the compiler may keep under the stack's end. */
+static inline void single_step(bool on)
+{
+    uint64_t flags;
+    __asm__ volatile("subq $128, %%rsp; pushfq; popq %0; addq $128, %%rsp" : "=r"(flags));
+    flags = on ? flags | 0x100 : flags & ~UINT64_C(0x100);
+    __asm__ volatile("subq $128, %%rsp; pushq %0; popfq; addq $128, %%rsp" : : "r"(flags) : "cc");
+}
+
+static unsigned steps, held;
+
+static void on_step(int sig)
+{
+    (void)sig;
+    steps++;
+    held += is_held();
+}
+
+/* Its pages could be given up meanwhile, and others may be at work on them. */
+TEST(what_changes_nothing_holds_nothing)
+{
+    struct sigaction act = {.sa_handler = on_step};
+    struct sa_block block;
+    if (under_tool() || under_valgrind())
+        SKIP("a step is none there");
+    make(&arena, 32, 1, 1);
+    SAME(sigaction(SIGTRAP, &act, NULL), 0); /* on top of ours, which would make a pass */
+    single_step(true);
+    enum sa_code code = sa_open(&arena, true, &block, &why);
+    single_step(false);
+    OK(code);
+    CHECK(steps);
+    SAME(held, 0);
+    OK(sa_open_end(&block, &why));
     sa_close(&arena);
 }
 #endif
@@ -292,7 +403,12 @@ int main(int argc, char **argv)
     RUN(a_handler_on_its_own_thread);
     RUN(a_handler_elsewhere_waits_for_that_on_its_own_thread);
     RUN(a_pass_gives_up_a_thread_that_does_not_go_on);
+    RUN(a_call_that_comes_late_opens_nothing);
+    RUN(pages_that_stay_open_can_be_copied_from);
     RUN(a_lockdown_waits_for_it);
+#endif
+#if defined(__linux__) && defined(__x86_64__)
+    RUN(what_changes_nothing_holds_nothing);
 #endif
     RUN(handlers_anywhere);
     return check_end();

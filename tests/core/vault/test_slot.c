@@ -375,6 +375,18 @@ TEST(access_waits_for_busy)
     may_go_on(thread);
 }
 
+/* Who changes the access may be kept for long. */
+TEST(a_lock_is_noted_beside_a_change_of_access)
+{
+    begin(1);
+    uint64_t held = word(0) | WORD_BUSY | word_holder(os_thread());
+    atomic_store(&words[0].word, held);
+    CHECK(slot_set_locked(slot(0), false));
+    SAME(word(0), held & ~((uint64_t)SA_LOCK << WORD_GRANTED_SHIFT));
+    CHECK(slot_set_locked(slot(0), true));
+    SAME(word(0), held);
+}
+
 /* Else it would take the slot again and again before a pass that waits for it does.
  * In the end it goes on: its caller may hold what the wiper wants. */
 TEST(access_lets_wipers_pass)
@@ -782,6 +794,7 @@ int main(int argc, char **argv)
     RUN(retire_waits_for_busy);
     RUN(access_waits_for_pin);
     RUN(access_waits_for_busy);
+    RUN(a_lock_is_noted_beside_a_change_of_access);
     RUN(access_lets_wipers_pass);
     RUN(makers_wait_for_all_wipers);
     RUN(pins_are_counted);
