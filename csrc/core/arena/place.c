@@ -83,11 +83,6 @@ static enum sa_code refused(int error, struct sa_why *why)
     return SA_NO_MEMORY;
 }
 
-enum sa_code place_set_access(struct cell place, enum os_access access, struct sa_why *why)
-{
-    return place.slab ? SA_OK : refused(slot_set_access(place.slot, access), why);
-}
-
 enum sa_code place_apply(struct sa_arena *a, uint64_t use, struct sa_why *why)
 {
     if (cipher_concerns(a))

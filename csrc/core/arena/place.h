@@ -89,10 +89,6 @@ SA_MUST_USE enum sa_code arena_close_fill(struct sa_arena *a);
 SA_MUST_USE enum sa_code arena_lift(struct sa_arena *a, struct sa_why *why);
 void arena_unlift(struct sa_arena *a);
 
-/* Give pages that are an arena's own, and it is moving, that access; a pool's keep theirs. [any] */
-SA_MUST_USE enum sa_code place_set_access(struct cell place, enum os_access access,
-                                          struct sa_why *why);
-
 /* What LATER waits for, in a word that somebody is about to leave by `what`: pages of its own get
  * their access before the last export ends, while it is still counted. */
 static inline bool place_waits_for(struct sa_slab *slab, uint64_t use, uint64_t what)
