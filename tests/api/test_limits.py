@@ -317,16 +317,22 @@ def test_a_sparse_unlocked_arena_stays_sparse(before: str, end: str, code: int) 
         pid = os.fork()
         if pid == 0:
             secalloc.set_lockdown_fd(None)
-            a = Arena(2**29); a[2**28] = 1
+            try: a = Arena(2**29)
+            except MemoryError: os._exit(77)
+            a[2**28] = 1
             assert not a.protection & Protection.LOCK
             {end}
             os._exit(0)
         _, status, used = os.wait4(pid, 0)
+        if os.waitstatus_to_exitcode(status) == 77:
+            print("less"); sys.exit()
         assert os.waitstatus_to_exitcode(status) == {code}, status
         kib = used.ru_maxrss
         print("skip" if {before!r} != "pass" and swap else kib)
         """
     )
+    if text == "less":
+        pytest.skip("512 MiB are more than this machine promises anybody")
     if text == "skip":
         pytest.skip("with swap, and not dumpable, nobody can tell what was touched")
     assert int(text) < 2**18, text
