@@ -308,7 +308,7 @@ $(BUILD)/bench-channel.so: bench/channel.c
 WHOLE = $(shell echo 'int main(void) { return 0; }' | $(CC) -flto -x c - -o /dev/null 2>/dev/null && echo -flto)
 $(BUILD)/bench-core.so: bench/core.c $(CORE) $(wildcard csrc/core/*.h csrc/core/*/*.h csrc/core/os/*/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(STANDARD) $(WARNINGS) -O3 $(WHOLE) -shared -fPIC -o $@ bench/core.c $(CORE) $(if $(filter linux,$(SYSTEM)),-ldl)
+	$(CC) $(STANDARD) $(WARNINGS) -O3 $(WHOLE) -fvisibility=hidden -shared -fPIC -o $@ bench/core.c $(CORE) $(if $(filter linux,$(SYSTEM)),-ldl)
 
 # ---- tables ---------------------------------------------------------------------
 

@@ -282,7 +282,7 @@ static size_t make_until_failure(struct sa_arena *many, size_t limit)
     return n;
 }
 
-int main(void)
+__attribute__((visibility("default"))) int main(void)
 {
     enum { MANY = 40000, SECRETS = 87000 };
     open_libraries();
