@@ -84,7 +84,7 @@ enum sa_code sa_arena_make_of(struct sa_arena *a, size_t size, size_t align,
 {
     if (align == 0 || align & (align - 1) || align > os_page_size())
         return SA_BAD_ALIGN;
-    uint16_t own = (uint16_t)required;
+    uint8_t own = (uint8_t)required;
     enum sa_code code = arena_prepare(&required, true, why);
     if (code)
         return code;

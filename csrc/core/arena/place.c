@@ -16,8 +16,8 @@ void arena_set_place(struct sa_arena *a, struct cell place)
     atomic_store(&a->slot, place.slot.index);
     if (place.slab) { /* else none of it changes, and a census may be reading */
         a->slab = place.slab;
-        a->cell = place.index;
-        a->tail = place.tail;
+        a->cell = (uint16_t)place.index;
+        a->tail = (uint32_t)place.tail;
     }
 }
 
@@ -263,8 +263,8 @@ static void set_new(struct sa_arena *a, const struct cell *place, size_t size, u
 {
     a->epoch = vault_epoch();
     a->size = size;
-    a->tail = place->tail;
-    a->cell = place->index;
+    a->tail = (uint32_t)place->tail; /* less than a slab has, or a page */
+    a->cell = (uint16_t)place->index;
     atomic_store_explicit(&a->slab, place->slab, memory_order_relaxed);
     atomic_store_explicit(&a->wipes, 0, memory_order_relaxed);
     atomic_store_explicit(&a->good, generation, memory_order_relaxed);

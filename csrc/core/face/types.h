@@ -73,15 +73,16 @@ struct sa_arena {
     _Atomic uint32_t slot;
     uint32_t epoch;                    /* process identity that made it */
     size_t size;
-    size_t tail;                       /* from the last byte to the end of the slot's data */
     _Atomic uint64_t wipes;            /* added to its slot's count: moving changes neither sum */
     _Atomic(struct sa_slab *) slab;    /* of a pooled arena; else NULL */
-    uint32_t cell;                     /* its place there */
-    _Atomic int64_t used;              /* when it was used last, where that is noted */
-    uint16_t required;                 /* sa_protection bits that it was made with */
+    uint32_t tail;                     /* from the last byte to the end of the slot's data */
+    uint16_t cell;                     /* its place in the slab */
+    uint8_t required;                  /* sa_protection bits that it was made with */
     _Atomic bool encrypts;             /* while it is sealed its content is encrypted */
+    _Atomic int64_t used;              /* when it was used last, where that is noted */
     _Atomic(char *) name;              /* what sa_set_name put there, or NULL */
 };
+_Static_assert(sizeof(struct sa_arena) == 80, "a million of them are to be had cheaply");
 
 /* What a name has room for, its end included. */
 #define SA_NAME_ROOM 64

@@ -21,6 +21,8 @@ enum {
     SLAB_PAGES = 16,               /* at most, but for those alone */
     SLAB_ANY_SHARD = SHARDS,
 };
+_Static_assert(SLAB_PAGES * 65536 / CELL_STEP <= UINT16_MAX + 1,
+               "an arena keeps 16 bits of a cell");
 
 struct sa_slab {
     _Alignas(64) struct sa_slab *next; /* of its class; never changes once linked */

@@ -38,7 +38,7 @@ static enum sa_code make_shared(struct sa_arena *a, size_t size, unsigned requir
     enum slot_holds holds;
     bool lost = false;
     int fd = -1;
-    uint16_t own = (uint16_t)required;
+    uint8_t own = (uint8_t)required;
     enum sa_code code = arena_prepare(&required, true, why);
     if (code || (code = place_take_own(size, 0, required, &place, &holds, why)))
         return code;
