@@ -192,8 +192,8 @@ bool slot_wipe(struct slot s);
 /* Whether somebody has changed a slot's access for a while already, rather than just now. [any] */
 bool slot_is_kept(struct slot s);
 
-/* The same as slot_wipe, however long it takes, and give the pages back the access that their owner wants.
- * [any] */
+/* The same as slot_wipe, however long it takes, and give the pages back the access that their
+ * owner wants. [any] */
 bool slot_wipe_and_restore(struct slot s);
 
 /* Change the access of a live slot of ours, which nobody else retires meanwhile; waits for wipers
