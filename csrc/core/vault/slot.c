@@ -176,8 +176,8 @@ SA_HOT void slot_hold_again(struct slot s, uintptr_t thread)
     const uint64_t held = WORD_BUSY | WORD_TOUCHED | WORD_ACCESS | word_holder(thread);
     for (unsigned turn = 0;; os_wait(turn++)) {
         uint64_t h = atomic_load(slot_word(s));
-        if (word_state(h) != SLOT_LIVE) /* never, as its owner is below us; but nothing is to hang */
-            return;
+        if (word_state(h) != SLOT_LIVE)
+            return; /* never, as its owner is below us; but nothing is to hang */
         if (clear_to_own(h) && atomic_compare_exchange_strong(slot_word(s), &h, h | held))
             return;
     }
