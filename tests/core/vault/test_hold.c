@@ -43,6 +43,12 @@ static bool pages_have(enum os_access access)
 /* ---- interrupted at the very call, by a filter that traps it ---------------------------------- */
 
 #ifdef __linux__
+#define NEEDS_TRAPS() \
+    do { \
+        if (under_valgrind()) \
+            SKIP("valgrind ends where a call is trapped"); \
+    } while (0)
+
 static bool has_filters;
 static unsigned traps;
 static void (*in_the_middle)(void);
@@ -117,6 +123,7 @@ static void pass_once(void)
  * has to make its call anew. What is wiped cannot be read, and is sealed as before. */
 TEST(a_handler_on_its_own_thread)
 {
+    NEEDS_TRAPS();
     open_interrupted(pass_once, SA_NO_MEMORY);
     SAME(traps, 2);
     SAME(why.error, ENOMEM);
@@ -169,6 +176,7 @@ static void pass_beside_another(void)
 
 TEST(a_handler_elsewhere_waits_for_that_on_its_own_thread)
 {
+    NEEDS_TRAPS();
     SAME(pthread_create(&other, NULL, passes_when_told, NULL), 0);
     open_interrupted(pass_beside_another, SA_NO_MEMORY);
     SAME(pthread_join(other, NULL), 0);
@@ -199,6 +207,7 @@ static void open_given_up(void (*by)(void))
 
 TEST(a_pass_gives_up_a_thread_that_does_not_go_on)
 {
+    NEEDS_TRAPS();
     int64_t begun = os_now_ms();
     open_given_up(wait_for_a_pass);
     CHECK(os_now_ms() - begun >= 1000);
@@ -213,7 +222,11 @@ static void wait_and_open(void)
         SAME(syscall(SYS_mprotect, slot_data(s), s.region->data, PROT_READ, LATE_CALL), 0);
 }
 
-TEST(a_call_that_comes_late_opens_nothing) { open_given_up(wait_and_open); }
+TEST(a_call_that_comes_late_opens_nothing)
+{
+    NEEDS_TRAPS();
+    open_given_up(wait_and_open);
+}
 
 static void pass_and_refuse(int sig, siginfo_t *info, void *context)
 {
@@ -274,6 +287,7 @@ static void lock_down_beside(void)
 /* The process goes on, so that its pages are still wanted. But the rest does not wait. */
 TEST(a_lockdown_waits_for_it)
 {
+    NEEDS_TRAPS();
     no_marker();
     SAME(pthread_create(&other, NULL, locks_down_when_told, NULL), 0);
     open_interrupted(lock_down_beside, SA_NO_MEMORY);
