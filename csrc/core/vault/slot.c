@@ -174,7 +174,7 @@ SA_HOT void slot_hold_again(struct slot s, uintptr_t thread)
 {
     /* It may be about to change the access, for all that we know. */
     const uint64_t held = WORD_BUSY | WORD_TOUCHED | WORD_ACCESS | word_holder(thread);
-    for (unsigned turn = 0;; os_wait(turn++)) {
+    for (unsigned turn = 0; turn <= LATE; os_wait(turn++)) {
         uint64_t h = atomic_load(slot_word(s));
         if (word_state(h) != SLOT_LIVE)
             return; /* never, as its owner is below us; but nothing is to hang */

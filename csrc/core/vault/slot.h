@@ -180,7 +180,8 @@ bool slot_next_touched(struct slot_pages *p, size_t *offset);
 
 /* Around the pass of a handler: let go of a slot that the thread of that number, the caller's, held
  * when it was interrupted, since another handler may wait for it, and we for one of that handler's
- * thread. True: it was held, and is to be held again, so that the thread can go on. [signal] */
+ * thread. True: it was held, and is to be held again, so that the thread can go on; but a wiper that
+ * is kept in the middle is waited for for a second alone, as it may wait for us. [signal] */
 SA_MUST_USE bool slot_let_go(struct slot s, uintptr_t thread);
 void slot_hold_again(struct slot s, uintptr_t thread);
 

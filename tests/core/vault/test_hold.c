@@ -270,6 +270,22 @@ TEST(pages_that_stay_open_can_be_copied_from)
 
 static struct sa_arena others[8];
 
+/* A lockdown's thread may be kept in the middle of its wipe, too. */
+TEST(a_handler_does_not_wait_for_ever_to_hold_again)
+{
+    make(&arena, 32, 1, 1);
+    struct slot s = arena_slot(&arena);
+    atomic_fetch_add(slot_word(s), WORD_PIN);
+    int64_t begun = os_now_ms();
+    slot_hold_again(s, os_thread());
+    CHECK(os_now_ms() - begun >= 1000);
+    CHECK(!is_held());
+    atomic_fetch_sub(slot_word(s), WORD_PIN);
+    slot_hold_again(s, os_thread());
+    CHECK(is_held() && slot_let_go(s, os_thread()));
+    sa_close(&arena);
+}
+
 static void lock_down_beside(void)
 {
     if (traps > 1)
@@ -421,6 +437,7 @@ int main(int argc, char **argv)
     RUN(a_pass_gives_up_a_thread_that_does_not_go_on);
     RUN(a_call_that_comes_late_opens_nothing);
     RUN(pages_that_stay_open_can_be_copied_from);
+    RUN(a_handler_does_not_wait_for_ever_to_hold_again);
     RUN(a_lockdown_waits_for_it);
 #endif
 #if defined(__linux__) && defined(__x86_64__)
