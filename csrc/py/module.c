@@ -79,6 +79,8 @@ static int module_exec(PyObject *module)
     look_for_standard_error();
     if (add_functions(module) < 0 || py_errors_init(module, state) < 0)
         return -1;
+    if (!(state->read_mode = PyUnicode_InternFromString("r")))
+        return -1;
     if (!(state->arena_type = add_type(module, &py_arena_spec)) ||
         !(state->view_type = add_type(module, &py_view_spec)) ||
         !(state->block_type = add_type(module, &py_block_spec)) ||
@@ -138,6 +140,7 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->forked_error);
     Py_CLEAR(state->protection_error);
     Py_CLEAR(state->protection_warning);
+    Py_CLEAR(state->read_mode);
     Py_XDECREF(atomic_exchange(&state->late_warning, NULL));
     for (int i = 0; i < PY_ANSWERS; i++)
         Py_XDECREF(atomic_exchange(&state->answers[i], NULL));

@@ -144,6 +144,14 @@ bool arena_close_cell(struct sa_arena *a)
 
 /* ---- what it is -------------------------------------------------------------------------- */
 
+enum sa_code sa_reachable(struct sa_arena *a)
+{
+    enum sa_code code = arena_alive(a);
+    if (!code && atomic_load(&a->use) & USE_CLOSED)
+        return SA_CLOSED;
+    return code;
+}
+
 enum sa_state sa_state_of(struct sa_arena *a)
 {
     enum sa_code code = arena_alive(a);

@@ -75,12 +75,15 @@ bool arena_check_lifted(struct sa_arena *a, bool moving)
 
 /* ---- access -------------------------------------------------------------------------------- */
 
-static enum sa_code refused(int error, struct sa_why *why)
+SA_COLD enum sa_code place_refused(int error, struct sa_why *why)
 {
-    if (!error)
-        return SA_OK;
     *why = slot_refused(error);
     return SA_NO_MEMORY;
+}
+
+static enum sa_code refused(int error, struct sa_why *why)
+{
+    return error ? place_refused(error, why) : SA_OK;
 }
 
 enum sa_code place_apply(struct sa_arena *a, uint64_t use, struct sa_why *why)

@@ -66,6 +66,9 @@ static inline enum os_access arena_pool_access(struct sa_arena *a)
     return slab ? slab_access(slab) : OS_WRITE;
 }
 
+/* What it comes to that the system refused to change the access: SA_NO_MEMORY. [any] */
+SA_MUST_USE enum sa_code place_refused(int error, struct sa_why *why);
+
 /* Give pages of its own the access that the word asks for, at once or, while exports need
  * more, LATER: SA_BUSY. A pool's stay as they are. SA_NO_MEMORY: it was refused, and they are as
  * they were. The arena is moving. [any] */

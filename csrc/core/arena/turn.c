@@ -81,12 +81,15 @@ void sa_turn_end(struct sa_arena *a, struct sa_turn *turn)
     turn->place = 0;
 }
 
-bool sa_held_off(struct sa_arena *a)
+SA_COLD static bool is_held_off(struct sa_arena *a)
 {
-    if (!(atomic_load_explicit(&a->use, memory_order_relaxed) & USE_WAITING))
-        return false;
     unsigned i = turn_of(a, os_now_ms());
     return i < TURNS && atomic_load(&turns[i].thread) != os_thread() && !block_is_open_here(a);
+}
+
+bool sa_held_off(struct sa_arena *a)
+{
+    return atomic_load_explicit(&a->use, memory_order_relaxed) & USE_WAITING && is_held_off(a);
 }
 
 void sa_stand_by(struct sa_arena *a, uint32_t ms)

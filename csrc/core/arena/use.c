@@ -109,11 +109,12 @@ void arena_leave_slowly(struct sa_arena *a, uint64_t what)
 
 enum sa_code arena_begin_moving(struct sa_arena *a, uint64_t against)
 {
-    return arena_begin_moving_with(a, against, 0, 0);
+    uint64_t unused;
+    return arena_begin_moving_with(a, against, 0, 0, &unused);
 }
 
-enum sa_code arena_begin_moving_with(struct sa_arena *a, uint64_t against, uint64_t added,
-                                     uint64_t full)
+enum sa_code arena_begin_moving_slowly(struct sa_arena *a, uint64_t against, uint64_t added,
+                                       uint64_t full, uint64_t *use)
 {
     for (unsigned turn = 0;; os_wait(turn++)) {
         uint64_t u = atomic_load(&a->use);
@@ -127,7 +128,8 @@ enum sa_code arena_begin_moving_with(struct sa_arena *a, uint64_t against, uint6
             return SA_BUSY;
         if (full && (u & full) == full)
             return SA_CROWDED;
-        if (atomic_compare_exchange_strong(&a->use, &u, (u | USE_MOVING) + added))
+        *use = (u | USE_MOVING) + added;
+        if (atomic_compare_exchange_strong(&a->use, &u, *use))
             return SA_OK;
     }
 }

@@ -60,9 +60,21 @@ bool arena_is_last_out(struct sa_arena *a, uint64_t what);
 SA_MUST_USE enum sa_code arena_begin_moving(struct sa_arena *a, uint64_t against);
 
 /* The same, and add to the word in the same step, which saves a locked instruction; SA_CROWDED
- * where all the bits of `full`, unless that is 0, are set already. [any] */
-SA_MUST_USE enum sa_code arena_begin_moving_with(struct sa_arena *a, uint64_t against,
-                                                 uint64_t added, uint64_t full);
+ * where all the bits of `full`, unless that is 0, are set already. *use: the word from then on, but
+ * that exports may end. [any] */
+SA_MUST_USE enum sa_code arena_begin_moving_slowly(struct sa_arena *a, uint64_t against,
+                                                   uint64_t added, uint64_t full, uint64_t *use);
+SA_MUST_USE static inline enum sa_code arena_begin_moving_with(struct sa_arena *a, uint64_t against,
+                                                               uint64_t added, uint64_t full,
+                                                               uint64_t *use)
+{
+    uint64_t u = atomic_load_explicit(&a->use, memory_order_relaxed);
+    *use = (u | USE_MOVING) + added;
+    if (!(u & (USE_CLOSED | USE_MOVING | USE_READERS | against)) && (!full || (u & full) != full) &&
+        atomic_compare_exchange_strong(&a->use, &u, *use))
+        return SA_OK;
+    return arena_begin_moving_slowly(a, against, added, full, use);
+}
 
 /* Whether the content may be replaced. While it is usable, exports forbid it: SA_BUSY; and open
  * blocks: SA_FILLING. Of a wiped arena there is nothing to read, and a buffer that is held for life

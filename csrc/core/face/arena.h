@@ -95,6 +95,9 @@ SA_MUST_USE enum sa_code sa_seal_as(struct sa_arena *a, enum sa_encryption how, 
 /* Whether the content is ciphertext just now. [any] */
 bool sa_is_encrypted(struct sa_arena *a);
 
+/* Whether it is, or is to be, while the arena is sealed. [any] */
+bool sa_may_encrypt(struct sa_arena *a);
+
 /* One open block. Its memory is the caller's: the block ends before that or the arena goes. All in
  * it is private to the core. */
 struct sa_block {
@@ -185,6 +188,9 @@ SA_MUST_USE enum sa_code sa_check(struct sa_arena *a);
 void sa_close(struct sa_arena *a);
 
 /* ---- what an arena is ---------------------------------------------------- */
+
+/* SA_CLOSED or SA_FORKED, where nothing else can be asked of it; else SA_OK. [any] */
+SA_MUST_USE enum sa_code sa_reachable(struct sa_arena *a);
 
 enum sa_state { SA_USABLE, SA_IS_WIPED, SA_IS_SEALED, SA_IS_CLOSED, SA_IS_FORKED };
 enum sa_state sa_state_of(struct sa_arena *a);          /* [any] */

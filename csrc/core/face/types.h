@@ -18,6 +18,13 @@
  * microsecond. */
 #define SA_HOT __attribute__((hot))
 
+/* What changes pages' access: after a system call every return is mispredicted on some
+ * processors. */
+#define SA_INLINE static inline __attribute__((always_inline))
+
+/* What hardly ever runs: compilers lay it, and the branches to it, out of the way. */
+#define SA_COLD __attribute__((cold))
+
 /* What a call came to. Everything but SA_OK left things as they were. */
 enum sa_code {
     SA_OK = 0,

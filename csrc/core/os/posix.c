@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -18,7 +17,7 @@ SA_HOT size_t os_page_size(void)
 {
     static _Atomic size_t known;
     size_t size = atomic_load_explicit(&known, memory_order_relaxed);
-    if (!size) {
+    if (__builtin_expect(!size, 0)) {
         size = (size_t)sysconf(_SC_PAGESIZE);
         atomic_store_explicit(&known, size, memory_order_relaxed);
     }
@@ -107,8 +106,6 @@ void os_wait(unsigned turn)
         (void)poll(NULL, 0, 1);
     errno = before;
 }
-
-uintptr_t os_thread(void) { return (uintptr_t)pthread_self(); }
 
 static int64_t ms_by(clockid_t clock)
 {

@@ -3,25 +3,25 @@
 
 #include "vault/noise.h"
 
-static _Atomic unsigned wipers;
+_Atomic unsigned wipers_running;
 static _Atomic uint64_t passes;
 
 SA_HOT void wipers_enter(void)
 {
     atomic_fetch_add(&passes, 1);
-    atomic_fetch_add(&wipers, 1);
+    atomic_fetch_add(&wipers_running, 1);
 }
 
 uint64_t wipers_passes(void) { return atomic_load(&passes); }
 
-void wipers_leave(void) { atomic_fetch_sub(&wipers, 1); }
+void wipers_leave(void) { atomic_fetch_sub(&wipers_running, 1); }
 void wipers_wait(void)
 {
-    for (unsigned turn = 0; atomic_load(&wipers); turn++)
+    for (unsigned turn = 0; atomic_load(&wipers_running); turn++)
         os_wait(turn);
 }
 
-void wipers_forked(void) { atomic_store(&wipers, 0); }
+void wipers_forked(void) { atomic_store(&wipers_running, 0); }
 
 /* ---- wiping ------------------------------------------------------------------ */
 
@@ -138,16 +138,11 @@ SA_HOT bool slot_wipe(struct slot s) { return wipe(s, false); }
 
 /* ---- owning -------------------------------------------------------------------- */
 
-static bool clear_to_own(uint64_t h)
-{
-    return word_state(h) == SLOT_LIVE && !(h & (WORD_BUSY | WORD_PINS));
-}
-
 /* A thread that changes a slot's access over and over would keep a pass from it: 300 ms were
  * seen. Not for ever, as our caller may hold a lock that a lockdown wants. */
 static void let_wipers_pass(void)
 {
-    for (unsigned turn = 0; turn < 64 + 20 && atomic_load(&wipers); turn++)
+    for (unsigned turn = 0; turn < 64 + 20 && atomic_load(&wipers_running); turn++)
         os_wait(turn);
 }
 
@@ -178,7 +173,7 @@ SA_HOT void slot_hold_again(struct slot s, uintptr_t thread)
         uint64_t h = atomic_load(slot_word(s));
         if (word_state(h) != SLOT_LIVE)
             return; /* never, as its owner is below us; but nothing is to hang */
-        if (clear_to_own(h) && atomic_compare_exchange_strong(slot_word(s), &h, h | held))
+        if (word_is_quiet(h) && atomic_compare_exchange_strong(slot_word(s), &h, h | held))
             return;
     }
 }
@@ -198,35 +193,44 @@ static uint64_t given_back(struct slot s, uint64_t h, enum os_access access, boo
     return word_with(h & ~HELD, has, refused ? word_wanted(h) : access);
 }
 
-/* Change the access of a slot that is held, and give it back with that; `h` is its word. Anew, if
- * a handler on this thread had it meanwhile. False: a wiper has given us up. */
-static inline bool change_held(struct slot s, uint64_t h, enum os_access access, int *error)
+/* 0 or an errno; nothing is asked for that the word says they have, or of pages that are gone. */
+static int ask_for(struct slot s, uint64_t h, enum os_access access)
+{
+    bool asks = !(h & WORD_DROPPED) && word_access(h) != access;
+    return asks ? os_protect(slot_data(s), s.region->data, access) : 0;
+}
+
+/* Give a slot back that was held, as the word `h`, while its access was asked for, which came to
+ * *error. Both anew, if a handler on this thread had it meanwhile. False: a wiper has given us up. */
+static bool give_held_back(struct slot s, uint64_t h, enum os_access access, int *error)
 {
     _Atomic uint64_t *word = slot_word(s);
     const uint64_t held = h & HELD;
-    while ((h & HELD) == held) {
-        *error = 0;
-        if (!(h & WORD_DROPPED) && word_access(h) != access)
-            *error = os_protect(slot_data(s), s.region->data, access);
-        if (atomic_compare_exchange_strong(word, &h, given_back(s, h, access, *error)))
-            return true;
+    while (!atomic_compare_exchange_strong(word, &h, given_back(s, h, access, *error))) {
         h = atomic_fetch_and(word, ~(uint64_t)WORD_TOUCHED) & ~(uint64_t)WORD_TOUCHED;
+        if ((h & HELD) != held)
+            return false;
+        *error = ask_for(s, h, access);
     }
-    return false;
+    return true;
 }
 
-int slot_set_access(struct slot s, enum os_access access)
+SA_COLD int slot_set_access_slowly(struct slot s, enum os_access access, uint64_t h, int error)
 {
-    const uint64_t held = WORD_BUSY | word_holder(os_thread());
-    int error;
-    let_wipers_pass();
-    for (unsigned turn = 0;; os_wait(turn++)) {
-        uint64_t h = atomic_load(slot_word(s));
-        if (clear_to_own(h) && h == word_with(h, access, access))
-            return 0; /* not held, no wiper gives pages up that others are at work on */
-        if (!clear_to_own(h) || !atomic_compare_exchange_strong(slot_word(s), &h, h | held))
-            continue;
-        if (change_held(s, h | held, access, &error))
+    const uint64_t mine = WORD_BUSY | word_holder(os_thread());
+    bool held = h;
+    if (!held)
+        let_wipers_pass();
+    for (unsigned turn = 0;; os_wait(turn++), held = false) {
+        if (!held) {
+            h = atomic_load(slot_word(s));
+            if (word_is_quiet(h) && h == word_with(h, access, access))
+                return 0; /* not held, no wiper gives pages up that others are at work on */
+            if (!word_is_quiet(h) || !atomic_compare_exchange_strong(slot_word(s), &h, h | mine))
+                continue;
+            error = ask_for(s, h |= mine, access);
+        }
+        if (give_held_back(s, h, access, &error))
             return error;
         /* Our call may have opened what the wiper had put there before. Refused, it is gone. */
         (void)os_protect(slot_data(s), s.region->data, OS_NONE);
@@ -243,9 +247,9 @@ static void restore_access(struct slot s)
         os_mask_all(&mask);
         uint64_t h = atomic_load(word);
         bool live = word_state(h) == SLOT_LIVE;
-        bool held = clear_to_own(h) && atomic_compare_exchange_strong(word, &h, h | WORD_BUSY);
-        int error;
-        if (held && !change_held(s, h | WORD_BUSY, word_wanted(h), &error)) {
+        bool held = word_is_quiet(h) && atomic_compare_exchange_strong(word, &h, h | WORD_BUSY);
+        int error = held ? ask_for(s, h | WORD_BUSY, word_wanted(h)) : 0;
+        if (held && !give_held_back(s, h | WORD_BUSY, word_wanted(h), &error)) {
             /* never: nobody gives up a thread that is not interrupted */
         }
         os_unmask(&mask);
@@ -300,7 +304,7 @@ bool slot_retire(struct slot s)
     for (unsigned turn = 0;; os_wait(turn++)) {
         uint64_t h = atomic_load(word);
         uint64_t owned = (h & ~(uint64_t)(WORD_STATE | WORD_POOLED)) | SLOT_OWNED;
-        if (clear_to_own(h) && atomic_compare_exchange_strong(word, &h, owned))
+        if (word_is_quiet(h) && atomic_compare_exchange_strong(word, &h, owned))
             return !(h & WORD_DROPPED);
     }
 }
@@ -312,7 +316,7 @@ static bool take_busy(struct slot s, enum os_access least)
     _Atomic uint64_t *word = slot_word(s);
     uint64_t h = atomic_load(word);
     enum os_access has = word_access(h);
-    return clear_to_own(h) && has >= least && has <= OS_WRITE && !(h & WORD_DROPPED) &&
+    return word_is_quiet(h) && has >= least && has <= OS_WRITE && !(h & WORD_DROPPED) &&
            atomic_compare_exchange_strong(word, &h, h | WORD_BUSY);
 }
 
@@ -331,7 +335,7 @@ bool slot_lock_pair(struct slot from, struct slot to, sigset_t *mask)
             /* A wiper that passes over all counts itself first and looks at each
              * slot then; we do it the other way round. So either we see it here
              * and step back, or it sees both slots busy and waits. */
-            if (atomic_load(&wipers) == 0)
+            if (atomic_load(&wipers_running) == 0)
                 return true;
             slot_unlock_pair(from, to, !fresh, mask);
             return false;
@@ -358,7 +362,7 @@ bool slot_lock_one(struct slot s, sigset_t *mask)
 {
     os_mask_all(mask);
     if (take_busy(s, OS_READ)) {
-        if (atomic_load(&wipers) == 0) /* as above */
+        if (atomic_load(&wipers_running) == 0) /* as above */
             return true;
         drop_busy(s);
     }

@@ -53,6 +53,9 @@ struct slot_cipher {
     _Atomic bool may_unlock;   /* the lock may be given back; see relock.h */
 };
 
+/* Wipers that pass over all slots just now. */
+extern _Atomic unsigned wipers_running;
+
 struct slot {
     struct sa_region *region;
     uint32_t index;
@@ -117,6 +120,12 @@ static inline uint64_t word_with(uint64_t h, enum os_access access, enum os_acce
 static inline unsigned word_granted(uint64_t h)
 {
     return (unsigned)((h & WORD_GRANTED) >> WORD_GRANTED_SHIFT);
+}
+
+/* Of a live one that nobody holds or pins. */
+static inline bool word_is_quiet(uint64_t h)
+{
+    return word_state(h) == SLOT_LIVE && !(h & (WORD_BUSY | WORD_PINS));
 }
 
 /* What a thread leaves in a word: no two lie within 64 bytes, or above 2^55. */
@@ -197,9 +206,26 @@ bool slot_is_kept(struct slot s);
  * owner wants. [any] */
 bool slot_wipe_and_restore(struct slot s);
 
+/* The next where others are at the slot, or the system refuses. `held`: the word, if the slot is held
+ * and the access was asked for already, which came to `error`; else 0. [any] */
+SA_MUST_USE int slot_set_access_slowly(struct slot s, enum os_access access, uint64_t held,
+                                       int error);
+
 /* Change the access of a live slot of ours, which nobody else retires meanwhile; waits for wipers
  * and other owners. Returns 0 or an errno with the access as it was. [any] */
-SA_MUST_USE int slot_set_access(struct slot s, enum os_access access);
+SA_MUST_USE SA_INLINE int slot_set_access(struct slot s, enum os_access access)
+{
+    _Atomic uint64_t *word = slot_word(s);
+    uint64_t h = atomic_load(word), now, held = h | WORD_BUSY | word_holder(os_thread());
+    if (!word_is_quiet(h) || h & WORD_DROPPED || word_access(h) == access ||
+        atomic_load(&wipers_running) || !atomic_compare_exchange_strong(word, &h, held))
+        return slot_set_access_slowly(s, access, 0, 0);
+    now = held;
+    int error = os_protect(slot_data(s), s.region->data, access);
+    if (error || !atomic_compare_exchange_strong(word, &now, word_with(h, access, access)))
+        return slot_set_access_slowly(s, access, held, error);
+    return 0;
+}
 
 /* Why the access of a slot's pages was refused, and what would help. [any] */
 struct sa_why slot_refused(int error);

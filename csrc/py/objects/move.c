@@ -100,11 +100,13 @@ PyObject *py_arena_rotate(PyObject *self, PyObject *timeout)
     Py_RETURN_NONE;
 }
 
-int py_stand_by(struct sa_arena *core)
+SA_COLD static int stand_by(struct sa_arena *core)
 {
-    while (sa_held_off(core)) {
+    do {
         Py_BEGIN_ALLOW_THREADS sa_stand_by(core, ROUND_MS);
         Py_END_ALLOW_THREADS if (PyErr_CheckSignals() < 0) return -1;
-    }
+    } while (sa_held_off(core));
     return 0;
 }
+
+int py_stand_by(struct sa_arena *core) { return sa_held_off(core) ? stand_by(core) : 0; }

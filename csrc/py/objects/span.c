@@ -48,14 +48,8 @@ void py_span_close(struct py_span *span)
 
 enum sa_code py_span_reachable(const struct py_span *span)
 {
-    switch (sa_state_of(py_core_of(span->arena))) {
-    case SA_IS_CLOSED: return SA_CLOSED;
-    case SA_IS_FORKED: return SA_FORKED;
-    case SA_USABLE:
-    case SA_IS_WIPED:
-    case SA_IS_SEALED: break;
-    }
-    return span->block && !py_block_is_open(span->block) ? SA_SEALED : SA_OK;
+    enum sa_code code = sa_reachable(py_core_of(span->arena));
+    return !code && span->block && !py_block_is_open(span->block) ? SA_SEALED : code;
 }
 
 enum sa_code py_span_lend(struct py_span *span)

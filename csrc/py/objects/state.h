@@ -25,6 +25,7 @@ struct py_state {
     PyObject *forked_error;
     PyObject *protection_error;
     PyObject *protection_warning;
+    PyObject *read_mode; /* "r", which is one object wherever it is written */
     _Atomic(PyObject *) late_warning; /* strong; a str to be given at the first arena, or NULL */
     _Atomic(PyObject *) answers[PY_ANSWERS]; /* strong; NULL until _values is imported */
     _Atomic(PyObject *) import;              /* strong; see imports.c */

@@ -7,13 +7,6 @@
 #include "objects/reveal.h"
 #include "objects/span.h"
 
-enum sa_code py_arena_reachable(PyObject *self)
-{
-    struct py_span span;
-    py_span_of_arena(self, &span);
-    return py_span_reachable(&span);
-}
-
 static PyObject *arena_size(PyObject *self, void *Py_UNUSED(closure))
 {
     return PyLong_FromSize_t(py_core_of(self)->size);
@@ -43,7 +36,7 @@ static PyObject *arena_encrypted(PyObject *self, void *Py_UNUSED(closure))
 
 static PyObject *arena_protection(PyObject *self, void *Py_UNUSED(closure))
 {
-    enum sa_code code = py_arena_reachable(self);
+    enum sa_code code = sa_reachable(py_core_of(self));
     if (code != SA_OK)
         return py_fail_of(self, code, NULL);
     unsigned bits = sa_protection_of(py_core_of(self));
@@ -53,7 +46,7 @@ static PyObject *arena_protection(PyObject *self, void *Py_UNUSED(closure))
 
 static PyObject *arena_address(PyObject *self, void *Py_UNUSED(closure))
 {
-    enum sa_code code = py_arena_reachable(self);
+    enum sa_code code = sa_reachable(py_core_of(self));
     if (code != SA_OK)
         return py_fail_of(self, code, NULL);
     return PyLong_FromSize_t((size_t)sa_address_of(py_core_of(self)));
@@ -61,7 +54,7 @@ static PyObject *arena_address(PyObject *self, void *Py_UNUSED(closure))
 
 static PyObject *arena_pool(PyObject *self, void *Py_UNUSED(closure))
 {
-    enum sa_code code = py_arena_reachable(self);
+    enum sa_code code = sa_reachable(py_core_of(self));
     if (code != SA_OK)
         return py_fail_of(self, code, NULL);
     PyObject *pool = arena_data(self)->pool;

@@ -9,7 +9,4 @@ extern PyGetSetDef py_arena_properties[];
 /* Size, state, name and protections, never content. NULL with an exception. */
 PyObject *py_arena_repr(PyObject *self);
 
-/* SA_OK unless the arena is closed or of another process, where nothing else can be asked. */
-enum sa_code py_arena_reachable(PyObject *self);
-
 #endif

@@ -40,7 +40,7 @@ static PyObject *arena_close(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 static PyObject *arena_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    enum sa_code code = py_arena_reachable(self);
+    enum sa_code code = sa_reachable(py_core_of(self));
     return code == SA_OK ? Py_NewRef(self) : py_fail_of(self, code, NULL);
 }
 
@@ -160,7 +160,7 @@ static PyObject *arena_open(PyObject *self, PyObject *const *args, Py_ssize_t co
     }
     if (keywords && timeout_of(args + 1, keywords, &ms) < 0)
         return NULL;
-    enum sa_code code = py_arena_reachable(self);
+    enum sa_code code = sa_reachable(py_core_of(self));
     if (code != SA_OK && PyUnicode_Check(args[0]))
         return py_fail_of(self, code, NULL);
     return py_block_new(py_state_of(self), self, true, args[0], ms);
@@ -174,7 +174,7 @@ static PyObject *arena_expire(PyObject *self, PyObject *args, PyObject *kwargs)
     int idle = 0;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pO:expire", names, &after, &idle, &grace))
         return NULL;
-    enum sa_code code = py_arena_reachable(self);
+    enum sa_code code = sa_reachable(py_core_of(self));
     if (code != SA_OK)
         return py_fail_of(self, code, NULL);
     grace = grace ? Py_NewRef(grace) : PyFloat_FromDouble(1.0);

@@ -28,8 +28,8 @@ static int mode_of(PyObject *text, enum block_mode *mode)
 PyObject *py_block_new(struct py_state *state, PyObject *target, bool of_arena, PyObject *mode,
                        double timeout_ms)
 {
-    enum block_mode chosen;
-    if (mode_of(mode, &chosen) < 0)
+    enum block_mode chosen = MODE_READ;
+    if (mode != state->read_mode && mode_of(mode, &chosen) < 0)
         return NULL;
     if (timeout_ms > 0.0 && chosen != MODE_FILL) {
         PyErr_SetString(PyExc_ValueError, "a timeout is for 'w': 'r' and 'rw' wait for nobody");
@@ -79,7 +79,7 @@ static int begin(struct block_data *block, enum sa_code *code, struct sa_why *wh
     return 0;
 }
 
-static enum sa_code end(struct block_data *block, bool whole, struct sa_why *why)
+static inline enum sa_code end(struct block_data *block, bool whole, struct sa_why *why)
 {
     bool change = block->mode != MODE_READ;
     if (!block->of_arena)
@@ -89,33 +89,48 @@ static enum sa_code end(struct block_data *block, bool whole, struct sa_why *why
     return sa_open_end(&block->core, why);
 }
 
+/* A block that nobody is to leave. */
+SA_COLD static void give_up(struct block_data *block)
+{
+    struct sa_why unused;
+    atomic_store(&block->phase, BLOCK_ENDED);
+    if (end(block, false, &unused)) {
+        /* there is nobody to be told */
+    }
+}
+
 static void block_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     struct block_data *block = block_data(self);
-    struct sa_why unused;
-    if (atomic_load(&block->phase) == BLOCK_OPEN && end(block, false, &unused) != SA_OK) {
-        /* entered and never left: nobody is there to be told */
-    }
+    if (atomic_load(&block->phase) == BLOCK_OPEN)
+        give_up(block);
     Py_DECREF(block->target);
     PyObject_Free(self);
     Py_DECREF(type);
 }
 
-static void *fail(PyObject *self, enum sa_code code, const struct sa_why *why)
+SA_COLD static void *fail(PyObject *self, enum sa_code code, const struct sa_why *why)
 {
     PyObject *target = block_data(self)->target;
     return block_data(self)->of_arena ? py_fail_of(target, code, why)
                                       : py_pool_fail(py_state_of(self), code, why, NULL);
 }
 
-static void *complain(PyObject *self, PyObject *exception, const char *message)
+SA_COLD static void *complain(PyObject *self, PyObject *exception, const char *message)
 {
     PyObject *target = block_data(self)->target;
     if (block_data(self)->of_arena)
         return py_complain_of(target, exception, message);
     PyErr_SetString(exception, message);
     return NULL;
+}
+
+/* What was encrypted may be without a lock from here on. -1: the warning is an exception. */
+static int warn_unlocked(const struct block_data *block)
+{
+    bool may_be = block->of_arena && sa_may_encrypt(py_core_of(block->target));
+    return may_be ? py_warn_shortfall(block->state, NULL) : 0;
 }
 
 static PyObject *block_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -137,15 +152,11 @@ static PyObject *block_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
     int raised = begin(block, &code, &why);
     bool open = raised == 0 && code == SA_OK;
     atomic_store_explicit(&block->phase, open ? BLOCK_OPEN : BLOCK_ENDED, memory_order_release);
-    /* What was encrypted may be without a lock from here on. */
-    if (open && py_warn_shortfall(block->state, NULL) == 0)
+    if (open && warn_unlocked(block) == 0)
         return inside;
     if (open) {
         raised = -1;
-        atomic_store(&block->phase, BLOCK_ENDED);
-        if (end(block, false, &why)) {
-            /* the warning is told instead */
-        }
+        give_up(block);
     }
     Py_DECREF(inside);
     return raised < 0 ? NULL : fail(self, code, &why);

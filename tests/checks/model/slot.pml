@@ -65,7 +65,7 @@ bit masked[4], interrupted[4];
 #ifdef NO_PIN_CHECK
 #define CLEAR(s) (state[s] == LIVE && !busy[s])
 #else
-#define CLEAR(s) (state[s] == LIVE && !busy[s] && pins[s] == 0) /* slot.c: clear_to_own */
+#define CLEAR(s) (state[s] == LIVE && !busy[s] && pins[s] == 0) /* slot.h: word_is_quiet */
 #endif
 #ifdef NO_BUSY
 #define SET_BUSY(s) skip
@@ -213,7 +213,7 @@ inline hold_again(t)
     fi
 }
 
-/* slot.c: slot_set_access */
+/* slot.h: slot_set_access, and slot.c: slot_set_access_slowly */
 inline set_access(t, s, chosen)
 {
     do
