@@ -157,6 +157,23 @@ def test_a_memoryview_kept_past_the_block(mode: Any) -> None:
     arena.seal()
 
 
+def test_a_memoryview_from_before_the_block() -> None:
+    """It was lent to be written, and is until it is released; the block's own view is not."""
+    arena = Arena(SECRET)
+    lent = memoryview(arena)
+    with arena.open("r") as view:
+        assert view == SECRET
+        lent[0] ^= 1
+        with pytest.raises(SealedError, match="reading"):
+            view[0] = 1
+        lent[0] ^= 1
+        lent.release()
+        assert view == SECRET
+        with pytest.raises(SealedError):
+            arena[0] = 1
+    arena[0] = 1
+
+
 def test_a_memoryview_kept_past_a_pool_s_block() -> None:
     with Pool() as pool:
         arena, other = pool.alloc(SECRET), pool.random(5)
@@ -294,6 +311,18 @@ def test_what_a_consumer_gets() -> None:
 
 
 # ---- a pool ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["r", "rw"])
+def test_a_block_of_its_arena_does_not_open_a_sealed_pool(mode: Any) -> None:
+    with Pool() as pool:
+        arena = pool.alloc(SECRET)
+        pool.seal()
+        with pytest.raises(SealedError), arena.open(mode):
+            pass
+        assert not readable(arena.address)
+        with pool.open("r"), arena.open("r") as view:
+            assert view == SECRET
 
 
 def test_a_sealed_pool_makes_no_arenas() -> None:

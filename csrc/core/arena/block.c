@@ -69,7 +69,7 @@ bool block_is_open_here(struct sa_arena *a)
  * moves, there is less to ask. */
 static inline enum sa_code apply(struct sa_arena *a, uint64_t use, struct sa_why *why)
 {
-    if (use & (USE_EXPORTS | USE_LATER) || arena_shares(a) || cipher_concerns(a))
+    if (use & USE_EXPORTS || arena_shares(a) || cipher_concerns(a))
         return arena_apply_access(a, why);
     int error = slot_set_access(arena_slot(a), use_wants(use));
     return error ? place_refused(error, why) : SA_OK;

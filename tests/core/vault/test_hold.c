@@ -52,6 +52,7 @@ static bool pages_have(enum os_access access)
 static bool has_filters;
 static unsigned traps;
 static void (*in_the_middle)(void);
+static long call_came_to = -ENOMEM;
 
 /* mprotect() is not made where it asks for just that; a pass asks for more. One with a further
  * argument is made. */
@@ -89,7 +90,7 @@ static void on_trap(int sig, siginfo_t *info, void *context)
     CHECK(is_held());
     traps++;
     in_the_middle();
-    comes_to(context, -ENOMEM);
+    comes_to(context, call_came_to);
 }
 
 /* A sealed arena, whose opening to read is interrupted by that. */
@@ -135,6 +136,27 @@ TEST(a_handler_on_its_own_thread)
     OK(sa_fill_begin(&arena, &why));
     OK(sa_store(&arena, 0, fresh, sizeof fresh));
     OK(sa_fill_end(&arena, true));
+    SAME(noted(), OS_NONE);
+    CHECK(pages_have(OS_NONE));
+    sa_close(&arena);
+}
+
+/* The same just after the call. */
+static void open_and_pass(void)
+{
+    struct slot s = arena_slot(&arena);
+    call_came_to = syscall(SYS_mprotect, slot_data(s), s.region->data, PROT_READ, LATE_CALL);
+    SAME(call_came_to, 0);
+    if (traps == 1)
+        whole_pass();
+}
+
+TEST(a_handler_on_its_own_thread_after_the_call)
+{
+    NEEDS_TRAPS();
+    open_interrupted(open_and_pass, SA_WIPED);
+    SAME(traps, 2);
+    CHECK(!(atomic_load(slot_word(arena_slot(&arena))) & WORD_TOUCHED));
     SAME(noted(), OS_NONE);
     CHECK(pages_have(OS_NONE));
     sa_close(&arena);
@@ -433,6 +455,7 @@ int main(int argc, char **argv)
     check_begin("test_hold", argc, argv);
 #ifdef __linux__
     RUN(a_handler_on_its_own_thread);
+    RUN(a_handler_on_its_own_thread_after_the_call);
     RUN(a_handler_elsewhere_waits_for_that_on_its_own_thread);
     RUN(a_pass_gives_up_a_thread_that_does_not_go_on);
     RUN(a_call_that_comes_late_opens_nothing);
