@@ -34,8 +34,7 @@ enum sa_code sa_export(struct sa_arena *a, bool filling, uint8_t **bytes)
     enum sa_code code = arena_alive(a);
     if (code || (code = arena_enter(a, USE_EXPORT, filling ? NEED_FILL : NEED_READ)))
         return code;
-    uint64_t u = atomic_load(&a->use);
-    if ((filling && !(u & USE_FILL)) || !arena_whole(a)) {
+    if ((filling && !(atomic_load(&a->use) & USE_FILL)) || !arena_whole(a)) {
         arena_leave(a, USE_EXPORT);
         return SA_WIPED;
     }

@@ -13,15 +13,19 @@
 #include <time.h>
 #include <unistd.h>
 
+static _Atomic size_t page_size;
+
+SA_COLD static size_t ask_page_size(void)
+{
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    atomic_store_explicit(&page_size, size, memory_order_relaxed);
+    return size;
+}
+
 SA_HOT size_t os_page_size(void)
 {
-    static _Atomic size_t known;
-    size_t size = atomic_load_explicit(&known, memory_order_relaxed);
-    if (__builtin_expect(!size, 0)) {
-        size = (size_t)sysconf(_SC_PAGESIZE);
-        atomic_store_explicit(&known, size, memory_order_relaxed);
-    }
-    return size;
+    size_t size = atomic_load_explicit(&page_size, memory_order_relaxed);
+    return size ? size : ask_page_size();
 }
 
 bool os_held_run(const unsigned char *held, size_t count, uintptr_t from, uintptr_t *start,

@@ -9,18 +9,18 @@
 int py_errors_init(PyObject *module, struct py_state *state);
 
 /* Raise what `code` stands for. `why` may be NULL. Always NULL. */
-void *py_fail(struct py_state *state, enum sa_code code, const struct sa_why *why);
+SA_COLD void *py_fail(struct py_state *state, enum sa_code code, const struct sa_why *why);
 
 /* The same, and say of which arena: `name` may be NULL or empty. Always NULL. */
-void *py_fail_named(struct py_state *state, enum sa_code code, const struct sa_why *why,
-                    const char *name);
+SA_COLD void *py_fail_named(struct py_state *state, enum sa_code code, const struct sa_why *why,
+                            const char *name);
 
 /* What a sa_why tells, as text, with a hint where it has none. New reference. */
 PyObject *py_reason(const struct sa_why *why, const char *hint);
 
 /* The same of an Arena, by its name; and another exception. Always NULL. */
-void *py_fail_of(PyObject *arena, enum sa_code code, const struct sa_why *why);
-void *py_complain_of(PyObject *arena, PyObject *exception, const char *message);
+SA_COLD void *py_fail_of(PyObject *arena, enum sa_code code, const struct sa_why *why);
+SA_COLD void *py_complain_of(PyObject *arena, PyObject *exception, const char *message);
 
 /* Warn once a process that a protection was not granted, the arena with that name, if it has
  * one, being the first; and of what py_warn_later kept. -1: the warning was turned into an
@@ -28,7 +28,7 @@ void *py_complain_of(PyObject *arena, PyObject *exception, const char *message);
 int py_warn_shortfall(struct py_state *state, const char *name);
 
 /* py_fail_named for what a Pool was asked. Always NULL. */
-void *py_pool_fail(struct py_state *state, enum sa_code code, const struct sa_why *why,
-                   const char *name);
+SA_COLD void *py_pool_fail(struct py_state *state, enum sa_code code, const struct sa_why *why,
+                           const char *name);
 
 #endif

@@ -143,51 +143,61 @@ int py_ass_subscript(PyObject *self, PyObject *key, PyObject *value)
 
 /* ---- buffer protocol: each type has slots of its own, as no others are called more ---- */
 
-static int lend(PyObject *self, const struct py_span *span, Py_buffer *buffer, int flags)
+SA_COLD static int refuse(PyObject *arena, enum sa_code code)
 {
-    if (!buffer) {
+    py_fail_of(arena, code, NULL);
+    return -1;
+}
+
+static bool is_there(Py_buffer *buffer)
+{
+    if (buffer)
+        buffer->obj = NULL;
+    else
         PyErr_SetString(PyExc_BufferError, "no Py_buffer to fill in");
-        return -1;
-    }
-    buffer->obj = NULL;
-    uint8_t *base = NULL;
-    struct sa_arena *core = py_core_of(span->arena);
-    if (!span->block && py_stand_by(core) < 0)
-        return -1;
-    enum sa_code code = span->block ? py_span_reachable(span) : SA_OK;
-    if (code == SA_OK)
-        code = sa_export(core, py_span_fills(span), &base);
-    bool readonly = code == SA_OK && (py_span_reads(span) || !sa_may_store(core));
-    if (readonly && (flags & PyBUF_WRITABLE) == PyBUF_WRITABLE) {
-        sa_unexport(core);
-        code = SA_READ_ONLY;
-    }
-    if (code != SA_OK) {
-        py_fail_of(span->arena, code, NULL);
-        return -1;
-    }
-    /* The buffer names `self`, which for a view is the view: a consumer that asks the exporter
-     * for its release slot must find the one that ends this export. */
-    if (PyBuffer_FillInfo(buffer, self, base + span->start, (Py_ssize_t)span->size, readonly,
-                          flags) < 0) {
-        sa_unexport(core);
-        return -1;
-    }
-    return 0;
+    return buffer;
+}
+
+/* Of bytes that were exported. The buffer names `self`, which for a view is the view: a consumer that
+ * asks the exporter for its release slot must find the one that ends this export. */
+static int fill_in(PyObject *self, PyObject *arena, uint8_t *bytes, size_t size, bool readonly,
+                   Py_buffer *buffer, int flags)
+{
+    bool to_write = (flags & PyBUF_WRITABLE) == PyBUF_WRITABLE;
+    if (!(readonly && to_write) &&
+        PyBuffer_FillInfo(buffer, self, bytes, (Py_ssize_t)size, readonly, flags) == 0)
+        return 0;
+    sa_unexport(py_core_of(arena));
+    return readonly && to_write ? refuse(arena, SA_READ_ONLY) : -1;
 }
 
 int py_arena_getbuffer(PyObject *self, Py_buffer *buffer, int flags)
 {
-    struct py_span span;
-    py_span_of_arena(self, &span);
-    return lend(self, &span, buffer, flags);
+    struct sa_arena *core = py_core_of(self);
+    uint8_t *bytes = NULL;
+    if (!is_there(buffer) || py_stand_by(core) < 0)
+        return -1;
+    enum sa_code code = sa_export(core, false, &bytes);
+    if (code != SA_OK)
+        return refuse(self, code);
+    return fill_in(self, self, bytes, core->size, !sa_may_store(core), buffer, flags);
 }
 
 int py_view_getbuffer(PyObject *self, Py_buffer *buffer, int flags)
 {
     struct py_span span;
     py_span_of_view(self, &span);
-    return lend(self, &span, buffer, flags);
+    struct sa_arena *core = py_core_of(span.arena);
+    uint8_t *bytes = NULL;
+    if (!is_there(buffer) || (!span.block && py_stand_by(core) < 0))
+        return -1;
+    enum sa_code code = span.block ? py_span_reachable(&span) : SA_OK;
+    if (code == SA_OK)
+        code = sa_export(core, py_span_fills(&span), &bytes);
+    if (code != SA_OK)
+        return refuse(span.arena, code);
+    bool readonly = py_span_reads(&span) || !sa_may_store(core);
+    return fill_in(self, span.arena, bytes + span.start, span.size, readonly, buffer, flags);
 }
 
 void py_arena_releasebuffer(PyObject *self, Py_buffer *Py_UNUSED(buffer))
