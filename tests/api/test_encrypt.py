@@ -279,6 +279,33 @@ def test_where_the_lock_limit_is_spent() -> None:
 
 
 @linux_only
+def test_a_seal_that_falls_short_says_so() -> None:
+    """It is plaintext again from then on, without the lock that others have got."""
+    check("""
+    limit(resource.RLIMIT_MEMLOCK, 64 << 10)
+    become_nobody()
+    secalloc.configure(secretmem=False)
+    log = collect_warnings()
+    a = Arena(SECRET, name="mine")
+    a.seal(encrypt=True)
+    others = []
+    try:
+        while True:
+            others.append(Arena(4096, require=Protection.LOCK))
+    except secalloc.ProtectionError:
+        pass
+    assert not log, log
+    a.seal(encrypt=False)
+    assert Protection.LOCK not in a.protection and not a.encrypted
+    assert [w.category for w in log] == [ProtectionWarning], log
+    assert "LOCK" in str(log[0].message) and "'mine'" in str(log[0].message), log[0].message
+    with a.open("r") as view:
+        assert view == SECRET
+    assert len(log) == 1
+    """)
+
+
+@linux_only
 def test_a_warning_that_is_an_error_ends_the_block() -> None:
     check("""
     limit(resource.RLIMIT_MEMLOCK, 64 << 10)

@@ -277,6 +277,29 @@ assert secalloc.status().lock_limit == 2**20
 
 
 @needs_lockable(1 << 19)
+@pytest.mark.parametrize("call", ["rotate()", "replace(bytes(100))"])
+def test_secretmem_refused_to_an_arena_that_moves(call: str) -> None:
+    dies(
+        f"""
+        caught = collect_warnings()
+        deny("memfd_secret", errno.EPERM)
+        secalloc.configure(secretmem=False)
+        arena = Arena(100, name="mine")
+        secalloc.configure(secretmem=True)
+        assert not caught, caught
+        arena.{call}
+        assert [w.category for w in caught] == [ProtectionWarning], caught
+        assert "SECRETMEM" in str(caught[0].message), caught[0].message
+        assert "'mine'" in str(caught[0].message), caught[0].message
+        arena.rotate()
+        secret(5)
+        assert len(caught) == 1, caught
+        fault("segv")
+        """,
+        11,
+    )
+
+
 @pytest.mark.parametrize("error", ["EPERM", "ENOSYS"])
 def test_secretmem_refused(error: str) -> None:
     """By a container's filter, or by a kernel that does not know it."""

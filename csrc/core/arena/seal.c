@@ -43,11 +43,6 @@ enum sa_code sa_seal(struct sa_arena *a, struct sa_why *why)
     return sa_seal_as(a, SA_SEAL_BY_DEFAULT, why);
 }
 
-bool sa_may_encrypt(struct sa_arena *a)
-{
-    return atomic_load_explicit(&a->encrypts, memory_order_relaxed);
-}
-
 bool sa_is_encrypted(struct sa_arena *a)
 {
     if (arena_alive(a) || arena_shares(a) || arena_enter(a, USE_READER, NEED_PAGES))

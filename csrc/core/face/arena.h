@@ -95,9 +95,6 @@ SA_MUST_USE enum sa_code sa_seal_as(struct sa_arena *a, enum sa_encryption how, 
 /* Whether the content is ciphertext just now. [any] */
 bool sa_is_encrypted(struct sa_arena *a);
 
-/* Whether it is, or is to be, while the arena is sealed. [any] */
-bool sa_may_encrypt(struct sa_arena *a);
-
 /* One open block. Its memory is the caller's: the block ends before that or the arena goes. All in
  * it is private to the core. */
 struct sa_block {

@@ -84,6 +84,7 @@ unsigned sa_required(void); /* [any] */
  * was told of those yet: *missing gets the sa_protection bits, each once, *why the call that
  * refused. [any] */
 bool sa_shortfall(unsigned *missing, struct sa_why *why);
+bool sa_falls_short(void); /* the same, and it stays untold [any] */
 
 /* A run of data pages between two guards, as a census finds it. */
 struct sa_live {

@@ -80,9 +80,11 @@ void budget_note_shortfall(unsigned refused, const struct sa_why *why)
     atomic_fetch_or(&vault.untold, news);
 }
 
+bool sa_falls_short(void) { return atomic_load_explicit(&vault.untold, memory_order_relaxed) != 0; }
+
 bool sa_shortfall(unsigned *missing, struct sa_why *why)
 {
-    if (!atomic_load_explicit(&vault.untold, memory_order_relaxed))
+    if (!sa_falls_short())
         return false; /* asked after every arena: no lock for that */
     lock_take(LOCK_VAULT);
     unsigned news = atomic_exchange(&vault.untold, 0);

@@ -234,13 +234,35 @@ static int warn(struct py_state *state, unsigned missing, const struct sa_why *w
     return result;
 }
 
-int py_warn_shortfall(struct py_state *state, const char *name)
+static bool is_all_told(struct py_state *state)
+{
+    return !atomic_load_explicit(&state->late_warning, memory_order_relaxed) && !sa_falls_short();
+}
+
+SA_COLD static int tell(struct py_state *state, const char *name)
 {
     unsigned missing;
     struct sa_why why;
-    if (atomic_load_explicit(&state->late_warning, memory_order_relaxed) && warn_late(state) < 0)
+    if (warn_late(state) < 0)
         return -1;
     return sa_shortfall(&missing, &why) ? warn(state, missing, &why, name) : 0;
+}
+
+int py_warn_shortfall(struct py_state *state, const char *name)
+{
+    return is_all_told(state) ? 0 : tell(state, name);
+}
+
+SA_COLD static int tell_of(PyObject *arena)
+{
+    char name[SA_NAME_ROOM];
+    sa_name(py_core_of(arena), name);
+    return tell(py_state_of(arena), name);
+}
+
+int py_warn_shortfall_of(struct py_state *state, PyObject *arena)
+{
+    return is_all_told(state) ? 0 : tell_of(arena);
 }
 
 /* A type whose signature can be asked: it is read from the head of the docstring that a type is

@@ -27,6 +27,9 @@ SA_COLD void *py_complain_of(PyObject *arena, PyObject *exception, const char *m
  * exception. Runs foreign code. */
 int py_warn_shortfall(struct py_state *state, const char *name);
 
+/* The same where an Arena got other pages, or a lock that it had given away. */
+int py_warn_shortfall_of(struct py_state *state, PyObject *arena);
+
 /* py_fail_named for what a Pool was asked. Always NULL. */
 SA_COLD void *py_pool_fail(struct py_state *state, enum sa_code code, const struct sa_why *why,
                            const char *name);

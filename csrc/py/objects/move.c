@@ -87,7 +87,7 @@ int py_arena_move(PyObject *self, const struct py_move *move, PyObject *timeout)
     if ((timeout && py_milliseconds_of(timeout, &ms) < 0) || py_move(move, ms, &code, &why) < 0)
         return -1;
     if (code == SA_OK)
-        return 0;
+        return py_warn_shortfall_of(py_state_of(self), self);
     py_fail_of(self, code, &why);
     return -1;
 }

@@ -129,8 +129,8 @@ SA_COLD static void *complain(PyObject *self, PyObject *exception, const char *m
 /* What was encrypted may be without a lock from here on. -1: the warning is an exception. */
 static int warn_unlocked(const struct block_data *block)
 {
-    bool may_be = block->of_arena && sa_may_encrypt(py_core_of(block->target));
-    return may_be ? py_warn_shortfall(block->state, NULL) : 0;
+    return block->of_arena ? py_warn_shortfall_of(block->state, block->target)
+                           : py_warn_shortfall(block->state, NULL);
 }
 
 static PyObject *block_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
