@@ -26,6 +26,16 @@ static bool has_to_wait(uint64_t u, uint64_t what, unsigned turn)
            ((u & USE_READERS) == USE_READERS || (u & USE_WAITING && turn < 8));
 }
 
+/* Counted in first, then the pool is looked at: a thread that seals it does so the other way
+ * round, so that one of the two sees the other. */
+enum sa_code arena_stay(struct sa_arena *a, uint64_t use, uint64_t what, enum arena_need need)
+{
+    enum sa_code code = use_permits(use, arena_pool_access(a), need);
+    if (code)
+        arena_leave(a, what);
+    return code;
+}
+
 enum sa_code arena_enter_slowly(struct sa_arena *a, uint64_t what, enum arena_need need)
 {
     uint64_t u = atomic_load(&a->use);
@@ -47,11 +57,7 @@ enum sa_code arena_enter_slowly(struct sa_arena *a, uint64_t what, enum arena_ne
     }
     if (need != NEED_PAGES)
         use_note(a, u);
-    /* Counted in first, then the pool is looked at: a thread that seals it does so the other way
-     * round, so that one of the two sees the other. */
-    if ((code = use_permits(u, arena_pool_access(a), need)))
-        arena_leave(a, what);
-    return code;
+    return arena_stay(a, u, what, need);
 }
 
 /* ---- out ------------------------------------------------------------------------------- */

@@ -9,7 +9,7 @@
 /* SA_FORKED where the process that this one was forked from made it, SA_CLOSED
  * where it never was made. Every call on an arena comes by here first, so that its
  * thread has a signal stack. [any] */
-SA_MUST_USE enum sa_code arena_elsewhere(struct sa_arena *a);
+SA_COLD SA_MUST_USE enum sa_code arena_elsewhere(struct sa_arena *a);
 SA_MUST_USE static inline enum sa_code arena_alive(struct sa_arena *a)
 {
     if (!atomic_load_explicit(&a->region, memory_order_acquire) || vault_here() != a->epoch)
@@ -31,14 +31,16 @@ static inline void use_note(struct sa_arena *a, uint64_t word)
  * The caller made sure that the arena is not forked. [any] */
 SA_MUST_USE enum sa_code arena_enter_slowly(struct sa_arena *a, uint64_t what,
                                             enum arena_need need);
+SA_MUST_USE enum sa_code arena_stay(struct sa_arena *a, uint64_t use, uint64_t what,
+                                    enum arena_need need); /* if the pool permits it */
 SA_MUST_USE static inline enum sa_code arena_enter(struct sa_arena *a, uint64_t what,
                                                    enum arena_need need)
 {
     uint64_t u = atomic_load_explicit(&a->use, memory_order_relaxed);
-    if (use_is_plain(u) && need != NEED_FILL && !arena_shares(a) &&
-        atomic_compare_exchange_strong(&a->use, &u, u + what))
-        return SA_OK;
-    return arena_enter_slowly(a, what, need);
+    if (!use_is_plain(u) || need == NEED_FILL ||
+        !atomic_compare_exchange_strong(&a->use, &u, u + what))
+        return arena_enter_slowly(a, what, need);
+    return arena_pool_access(a) == OS_WRITE ? SA_OK : arena_stay(a, u, what, need);
 }
 
 /* Take `what` from the word; the last to leave a closed arena gives its slot back. [any] */

@@ -234,7 +234,7 @@ bool os_is_process(long process);
 bool os_is_init(void); /* the first process of a PID namespace [signal] */
 
 /* Give up the processor: at once for small `turn`, then for a millisecond. [signal] */
-void os_wait(unsigned turn);
+SA_COLD void os_wait(unsigned turn);
 
 /* Whether a signal's default action ends the process, and it can be handled. Any number. [any] */
 bool os_ends_process(int sig);

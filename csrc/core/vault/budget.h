@@ -26,6 +26,6 @@ size_t budget_lock_room(void);
 bool budget_maps_left(size_t wanted);
 
 /* Pages were handed out that fell short: the first time is kept for sa_shortfall. */
-void budget_note_shortfall(unsigned refused, const struct sa_why *why);
+SA_COLD void budget_note_shortfall(unsigned refused, const struct sa_why *why);
 
 #endif

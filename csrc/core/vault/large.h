@@ -8,11 +8,12 @@
 /* Map a slot of `data` bytes; it is SLOT_OWNED and inaccessible, and has the protections in
  * `least`: else SA_UNPROTECTED. `given`: on these pages, which the caller mapped aside, and which
  * are unmapped where it fails; NULL: on new ones. [any] */
-SA_MUST_USE enum sa_code large_take(size_t data, unsigned least, const struct os_pages *given,
-                                    struct slot *out, struct sa_why *why);
+SA_COLD SA_MUST_USE enum sa_code large_take(size_t data, unsigned least,
+                                            const struct os_pages *given, struct slot *out,
+                                            struct sa_why *why);
 
 /* Unmap it: it holds noise, or nothing. [any] */
-void large_put(struct slot s);
+SA_COLD void large_put(struct slot s);
 
 /* Whether it is one of these. [any] */
 static inline bool large_is(struct slot s)

@@ -31,7 +31,7 @@ void locks_forked(void);
  * the epoch of who took it, and a child, whose epoch is another, passes over its parent's. 0 is
  * free. Never across a call that could wait. [any] */
 typedef _Atomic uint32_t brief_lock;
-void brief_wait(brief_lock *lock, uint32_t epoch); /* for the next alone */
+SA_COLD void brief_wait(brief_lock *lock, uint32_t epoch); /* for the next alone */
 static inline void brief_take(brief_lock *lock, uint32_t epoch)
 {
     uint32_t holder = 0;

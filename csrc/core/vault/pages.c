@@ -120,8 +120,8 @@ static enum sa_code place(struct class *c, size_t data, const struct os_pages *p
 
 /* Park a batch of fresh slots, or one that falls short; `giving` back what is parked, if need
  * be. */
-static enum sa_code grow(struct class *c, size_t data, unsigned least, bool giving,
-                         struct sa_why *why)
+SA_COLD static enum sa_code grow(struct class *c, size_t data, unsigned least, bool giving,
+                                 struct sa_why *why)
 {
     size_t count = batch_slots(data);
     while (count > 1 && !budget_maps_left(2 * count))

@@ -21,7 +21,7 @@ bool parked_is_latest_alone(const struct class *c);
 
 /* Turn a slot without secret, and in no ring, back into address space; a failure leaves it
  * SLOT_LOST, which is one less all the same. */
-void parked_give_back(struct slot s);
+SA_COLD void parked_give_back(struct slot s);
 
 /* The class has a slot that was given back; take it. False: it has none. */
 bool parked_take_free(struct class *c, struct slot *out);
@@ -30,10 +30,10 @@ bool parked_take_free(struct class *c, struct slot *out);
 void parked_add_free(struct class *c, struct slot s);
 
 /* Give back some parked slots, oldest first; false: none was left. */
-bool parked_give_some_back(void);
+SA_COLD bool parked_give_some_back(void);
 
 /* Give all parked slots back: what is mapped from now on is to be of another kind. */
-void parked_give_all_back(void);
+SA_COLD void parked_give_all_back(void);
 
 /* Park an inaccessible slot, or give its pages back where parking is of no use or
  * they are not `whole`. */

@@ -228,7 +228,7 @@ SA_MUST_USE SA_INLINE int slot_set_access(struct slot s, enum os_access access)
 }
 
 /* Why the access of a slot's pages was refused, and what would help. [any] */
-struct sa_why slot_refused(int error);
+SA_COLD struct sa_why slot_refused(int error);
 
 /* Whether the owner has at least that access, though a wiper may lift it just now. [any] */
 static inline bool slot_allows(struct slot s, enum os_access access)
