@@ -29,7 +29,7 @@ enum sa_code sa_return(struct sa_arena *a)
     return closed ? SA_CLOSED : whole ? SA_OK : SA_WIPED;
 }
 
-enum sa_code sa_export(struct sa_arena *a, bool filling, uint8_t **bytes)
+SA_INLINE enum sa_code lend(struct sa_arena *a, bool filling, uint8_t **bytes)
 {
     enum sa_code code = arena_alive(a);
     if (code || (code = arena_enter(a, USE_EXPORT, filling ? NEED_FILL : NEED_READ)))
@@ -39,6 +39,21 @@ enum sa_code sa_export(struct sa_arena *a, bool filling, uint8_t **bytes)
         return SA_WIPED;
     }
     *bytes = arena_bytes(a);
+    return SA_OK;
+}
+
+enum sa_code sa_export(struct sa_arena *a, bool filling, uint8_t **bytes)
+{
+    return lend(a, filling, bytes);
+}
+
+enum sa_code sa_export_whole(struct sa_arena *a, uint8_t **bytes, bool *to_write)
+{
+    enum sa_code code = lend(a, false, bytes);
+    if (code)
+        return code;
+    uint64_t u = atomic_load_explicit(&a->use, memory_order_relaxed);
+    *to_write = use_permits(u, arena_pool_access(a), NEED_WRITE) == SA_OK;
     return SA_OK;
 }
 

@@ -57,7 +57,7 @@ static inline enum os_access use_wants(uint64_t use)
  * its pages that access: SA_WIPED, SA_SEALED, SA_READ_ONLY. */
 static inline enum sa_code use_permits(uint64_t use, enum os_access pool, enum arena_need need)
 {
-    if (need == NEED_PAGES)
+    if (need == NEED_PAGES || (use_is_plain(use) && pool == OS_WRITE && need != NEED_FILL))
         return SA_OK;
     if (use & USE_FILL)
         return need == NEED_READ ? SA_WIPED : SA_OK;

@@ -70,6 +70,9 @@ SA_MUST_USE enum sa_code sa_return(struct sa_arena *a);
 SA_MUST_USE enum sa_code sa_export(struct sa_arena *a, bool filling, uint8_t **bytes);
 void sa_unexport(struct sa_arena *a);
 
+/* Lend them as to a thread that fills nothing; *to_write: as sa_may_store. [any] */
+SA_MUST_USE enum sa_code sa_export_whole(struct sa_arena *a, uint8_t **bytes, bool *to_write);
+
 /* Whether the one who exported it may store to it: not where it is open for reading
  * alone. [any] */
 bool sa_may_store(struct sa_arena *a);

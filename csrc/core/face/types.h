@@ -18,8 +18,8 @@
  * microsecond. */
 #define SA_HOT __attribute__((hot))
 
-/* What changes pages' access: after a system call every return is mispredicted on some
- * processors. */
+/* What runs after a system call, when every return is mispredicted on some processors; and what is
+ * most often called of all. */
 #define SA_INLINE static inline __attribute__((always_inline))
 
 /* What hardly ever runs: compilers lay it, and the branches to it, out of the way. */

@@ -27,7 +27,7 @@ extern _Atomic(_Atomic uint64_t *) vault_token;
 static inline uint64_t vault_here(void)
 {
     _Atomic uint64_t *token = atomic_load_explicit(&vault_token, memory_order_acquire);
-    return token ? atomic_load_explicit(token, memory_order_acquire) : 0;
+    return __builtin_expect(!token, 0) ? 0 : atomic_load_explicit(token, memory_order_acquire);
 }
 
 /* Whether the vault was started in this memory. [signal] */

@@ -177,10 +177,11 @@ int py_arena_getbuffer(PyObject *self, Py_buffer *buffer, int flags)
     uint8_t *bytes = NULL;
     if (!is_there(buffer) || py_stand_by(core) < 0)
         return -1;
-    enum sa_code code = sa_export(core, false, &bytes);
+    bool to_write;
+    enum sa_code code = sa_export_whole(core, &bytes, &to_write);
     if (code != SA_OK)
         return refuse(self, code);
-    return fill_in(self, self, bytes, core->size, !sa_may_store(core), buffer, flags);
+    return fill_in(self, self, bytes, core->size, !to_write, buffer, flags);
 }
 
 int py_view_getbuffer(PyObject *self, Py_buffer *buffer, int flags)
