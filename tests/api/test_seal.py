@@ -325,6 +325,30 @@ def test_a_block_of_its_arena_does_not_open_a_sealed_pool(mode: Any) -> None:
             assert view == SECRET
 
 
+def test_nothing_of_a_sealed_pool_is_lent() -> None:
+    with Pool() as pool:
+        arena = pool.alloc(SECRET)
+        pool.seal()
+        looks: tuple[Callable[[], object], ...] = (
+            lambda: memoryview(arena),
+            lambda: memoryview(arena[1:]),
+            lambda: arena[0],
+            lambda: arena < b"x",
+            lambda: secalloc.compare_digest(arena, SECRET),
+            arena.reveal,
+        )
+        for look in looks:
+            with pytest.raises(SealedError):
+                look()
+        with pool.open("r"):
+            assert memoryview(arena).readonly
+            assert memoryview(arena[1:]).readonly
+            with pytest.raises(SealedError, match="reading"):
+                arena[0] = 1
+        with pool.open("rw"):
+            assert not memoryview(arena).readonly
+
+
 def test_a_sealed_pool_makes_no_arenas() -> None:
     with Pool() as pool:
         first = pool.alloc(SECRET)
