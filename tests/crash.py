@@ -13,6 +13,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import secalloc
@@ -56,6 +57,7 @@ __all__ = [
     "struct",
     "sys",
     "syscall",
+    "take_all_locks",
     "tempfile",
     "threading",
     "time",
@@ -280,6 +282,15 @@ def collect_warnings() -> list[warnings.WarningMessage]:
     warnings.simplefilter("always")
     assert log is not None
     return log
+
+
+def take_all_locks() -> list[Arena]:
+    """Arenas, until no more memory may be locked."""
+    taken = []
+    with suppress(secalloc.ProtectionError):
+        while True:
+            taken.append(Arena(4096, require=Protection.LOCK))
+    return taken
 
 
 def missing(arena: Arena) -> Protection:

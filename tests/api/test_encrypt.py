@@ -247,12 +247,7 @@ def test_where_the_lock_limit_is_spent() -> None:
     many[-1].seal()
     free = Arena(SECRET)
     free.seal()
-    others = []
-    try:
-        while True:
-            others.append(Arena(4096, require=Protection.LOCK))
-    except secalloc.ProtectionError:
-        pass
+    others = take_all_locks()
     assert not log
     assert not any(Protection.LOCK in a.protection for a in (*many, free))
     with free.open("r") as view:
@@ -288,12 +283,7 @@ def test_a_seal_that_falls_short_says_so() -> None:
     log = collect_warnings()
     a = Arena(SECRET, name="mine")
     a.seal(encrypt=True)
-    others = []
-    try:
-        while True:
-            others.append(Arena(4096, require=Protection.LOCK))
-    except secalloc.ProtectionError:
-        pass
+    others = take_all_locks()
     assert not log, log
     a.seal(encrypt=False)
     assert Protection.LOCK not in a.protection and not a.encrypted
@@ -313,12 +303,7 @@ def test_a_warning_that_is_an_error_ends_the_block() -> None:
     secalloc.configure(secretmem=False)
     a = Arena(SECRET)
     a.seal(encrypt=True)
-    others = []
-    try:
-        while True:
-            others.append(Arena(4096, require=Protection.LOCK))
-    except secalloc.ProtectionError:
-        pass
+    others = take_all_locks()
     warnings.simplefilter("error")
     try:
         with a.open("r"):

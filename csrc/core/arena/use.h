@@ -25,14 +25,17 @@ static inline void use_note(struct sa_arena *a, uint64_t word)
         atomic_store_explicit(&a->used, os_since_boot_ms(), memory_order_relaxed);
 }
 
+/* The last step of arena_enter, `use` being the word before: the pool is asked, and if it does not permit it
+ * `what` is taken from the word again. [any] */
+SA_MUST_USE enum sa_code arena_stay(struct sa_arena *a, uint64_t use, uint64_t what,
+                                    enum arena_need need);
+
 /* Add `what`, a reader or an export, to the word, once nobody moves the arena;
  * SA_CLOSED, SA_CROWDED where there are too many, SA_WIPED, SA_SEALED or SA_READ_ONLY where
  * its state does not allow what is needed. Whether the content is whole is not looked at.
  * The caller made sure that the arena is not forked. [any] */
 SA_MUST_USE enum sa_code arena_enter_slowly(struct sa_arena *a, uint64_t what,
                                             enum arena_need need);
-SA_MUST_USE enum sa_code arena_stay(struct sa_arena *a, uint64_t use, uint64_t what,
-                                    enum arena_need need); /* if the pool permits it */
 SA_MUST_USE static inline enum sa_code arena_enter(struct sa_arena *a, uint64_t what,
                                                    enum arena_need need)
 {
