@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 from crash import SECRET, content, secret
-from support import check, linux_only
+from support import check, linux_only, needs_lockable
 
 import secalloc
 from secalloc import Arena, Pool, SealedError, WipedError
@@ -292,6 +292,34 @@ def test_a_seal_that_falls_short_says_so() -> None:
     with a.open("r") as view:
         assert view == SECRET
     assert len(log) == 1
+    """)
+
+
+@linux_only
+@needs_lockable(1 << 18)
+def test_configure_says_what_the_keys_lie_without() -> None:
+    """With the warning as an error it changes nothing. The control has secretmem switched off."""
+    for error in (False, True):
+        check(f"""
+        deny("memfd_secret", errno.EPERM)
+        log = collect_warnings()
+        if {error}:
+            warnings.simplefilter("error")
+            raises(ProtectionWarning, lambda s: s.configure(encrypt=True), of=secalloc)
+        else:
+            secalloc.configure(encrypt=True)
+            assert [w.category for w in log] == [ProtectionWarning], log
+            assert "SECRETMEM" in str(log[0].message), log[0].message
+            assert log[0].filename == "<string>", log[0].filename
+        a = Arena(SECRET)
+        a.seal()
+        assert a.encrypted is not {error}
+        assert len(log) == {int(not error)}, log
+        """)
+    check("""
+    log = collect_warnings()
+    secalloc.configure(secretmem=False, encrypt=True)
+    assert not log, log[0].message
     """)
 
 

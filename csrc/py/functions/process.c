@@ -135,6 +135,15 @@ static PyObject *configure(PyObject *module, PyObject *args, PyObject *kwargs)
             (void)sa_use_secretmem(was_secretmem);
         return py_fail(py_state_of_module(module), code, &why);
     }
+    /* That the keys lie without a protection. As an exception it leaves all as it was. */
+    if (encrypt && Py_IsTrue(encrypt) && py_warn_shortfall(py_state_of_module(module), NULL) < 0) {
+        if (!was_encrypt && sa_encrypt_by_default(false, &was_encrypt, &why)) {
+            /* it needs nothing that could be refused */
+        }
+        if (secretmem)
+            (void)sa_use_secretmem(was_secretmem);
+        return NULL;
+    }
     PyObject *before = PyBool_FromLong(secretmem ? was_secretmem : was_encrypt);
     return secretmem && encrypt ? Py_BuildValue("NO", before, was_encrypt ? Py_True : Py_False)
                                 : before;
