@@ -55,6 +55,7 @@ try:
         WipedError,
         _answer_with,
         _import_with,
+        _warn_in_child,
         arm,
         b64decode,
         b64encode,
@@ -221,6 +222,9 @@ def _import(module: str | None) -> None:
                 _import_one(each)
             except Exception:  # noqa: S110 - an arena can be had without; a later use tells
                 pass
+        # A handler that forks a copy of sheltered objects cannot warn. The program's code may run
+        # by this, so it comes after the hooks of those above, which make their locks anew.
+        _register_at_fork(after_in_child=_warn_in_child)
 
 
 def _before_fork() -> None:

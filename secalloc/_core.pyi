@@ -65,7 +65,8 @@ class ProtectionError(Error, OSError):
 class ProtectionWarning(RuntimeWarning):
     """Arenas work, but without a protection that this platform has.
 
-    It is given once in a process for each protection, at the first arena that lacks it.
+    It is given once in a process for each protection, at the first arena or sheltered call
+    that lacks it, and at the fork where the child's copy of sheltered objects is not locked.
     It says which protection is missing, which call refused it, and what mends it.
     """
 
@@ -643,6 +644,7 @@ def _serve_question(
     /,
 ) -> bool: ...
 def _take_lockdown_fd(fd: FileDescriptorLike, /) -> None: ...
+def _warn_in_child() -> None: ...
 def _warn_later(text: str, /) -> None: ...
 def _import_with(function: Callable[[str | None], None], /) -> None: ...
 def _answer_with(

@@ -395,6 +395,169 @@ beside.join()
     check(code)
 
 
+UNLOCKED = """
+become_nobody()
+limit(resource.RLIMIT_MEMLOCK, 65536)
+caught = collect_warnings()
+def told(): return [str(w.message) for w in caught if "for a forked child" in str(w.message)]
+kept = secalloc.shelter(lambda: [os.urandom(300) for _ in range(20)])
+def in_child():
+    assert len(told()) == 1 and "LOCK" in told()[0] and "ulimit -l" in told()[0], caught
+    assert all(map(secalloc.is_sheltered, kept))
+    Arena(1)
+    assert child_of(lambda: Arena(1)) == 0
+    assert len(told()) == 1, caught
+"""
+
+
+@linux_only
+@several
+@pytest.mark.parametrize("before", ["pass", "secalloc.require(Protection.LOCK)"])
+@pytest.mark.parametrize("limit", [65536, 0])
+def test_a_child_that_could_not_lock_its_copy_says_so(limit: int, before: str) -> None:
+    """Once, at the fork, of which its parent says nothing. A requirement changes nothing: the
+    fork is not to fail."""
+    check(
+        UNLOCKED
+        + f"""
+{before}
+limit(resource.RLIMIT_MEMLOCK, {limit})
+forks = child_of.__code__.co_filename, "<string>"
+def at_the_fork():
+    assert len(told()) == 1 and caught[-1].filename in forks, caught
+    secalloc.require(Protection(0))
+    in_child()
+for _ in range(3):
+    assert child_of(at_the_fork) == 0
+assert child_of(at_the_fork, fork=lambda: os.forkpty()[0]) == 0
+ends = []
+on_thread(lambda: ends.append(child_of(at_the_fork)))
+assert ends == [0] and not told(), caught
+"""
+    )
+
+
+@linux_only
+@several
+def test_a_child_of_multiprocessing_says_so() -> None:
+    check(
+        "import multiprocessing.popen_fork\n"  # which the other user may not find
+        + UNLOCKED
+        + """
+child = multiprocessing.get_context("fork").Process(target=in_child)
+child.start(); child.join()
+assert child.exitcode == 0 and not told(), caught
+"""
+    )
+
+
+@linux_only
+@several
+def test_a_child_forked_inside_says_so() -> None:
+    check(
+        UNLOCKED
+        + """
+def forks():
+    pid = os.fork()
+    if pid == 0: os._exit(7 if len(told()) == 1 else 9)
+    return os.waitpid(pid, 0)[1]
+assert secalloc.shelter(forks) == 7 << 8
+assert not told(), caught
+"""
+    )
+
+
+@linux_only
+@several
+def test_a_child_outlives_the_warning_as_an_error() -> None:
+    end = run(
+        UNLOCKED
+        + """
+warnings.simplefilter("error")
+assert child_of(lambda: os.write(1, b"lives")) == 0
+"""
+    )
+    assert end.fate == (0, b""), end
+    assert end.out == "lives", end
+    assert end.err.count("ProtectionWarning") == 1, end
+
+
+@linux_only
+@several
+def test_a_childs_warning_comes_after_the_locks_of_the_parents_threads() -> None:
+    """A program's own code shows it, and may use what another thread was using at the fork."""
+    check(
+        "import secalloc._expiry\n"  # what it imports the other user may not find
+        + UNLOCKED
+        + """
+begun, over = threading.Event(), threading.Event()
+def holds():
+    with secalloc._expiry._lock:
+        begun.set(); over.wait()
+shown = []
+def shows(*args, **kwargs):
+    signal.alarm(30)  # a deadlock shows as SIGALRM
+    Arena(1).expire(60)
+    shown.append(args)
+warnings.showwarning = shows
+thread = threading.Thread(target=holds)
+thread.start()
+assert begun.wait(60)
+end = child_of(lambda: os._exit(7 if shown else 9))
+over.set()
+thread.join()
+assert end == 7, end
+"""
+    )
+
+
+@linux_only
+@roomy
+def test_a_child_that_locked_its_copy_says_nothing() -> None:
+    """The control."""
+    check(
+        UNLOCKED.replace("65536", str(8 << 20))
+        + """
+def says_nothing():
+    assert all(map(secalloc.is_sheltered, kept)) and not told(), caught
+assert child_of(says_nothing) == 0
+"""
+    )
+
+
+@linux_only
+@several
+def test_a_child_says_nothing_of_what_its_parent_has_said() -> None:
+    check(
+        UNLOCKED
+        + """
+Arena(1 << 20)
+def said(): return [str(w.message) for w in caught if "LOCK" in str(w.message)]
+assert len(said()) == 1, caught
+assert child_of(lambda: os._exit(7 if len(said()) == 1 else 9)) == 7
+"""
+    )
+
+
+@linux_only
+def test_a_child_says_nothing_of_what_its_parent_has_to_say() -> None:
+    """Which the parent has not come to, as the call failed. The child says it of its own."""
+    check(
+        """
+caught = collect_warnings()
+deny("memfd_secret", errno.EPERM)
+raises(ZeroDivisionError, secalloc.shelter, of=lambda: 1 / 0)
+def says_its_own():
+    assert not caught, caught
+    Arena(1), Arena(1)
+    assert len(caught) == 1 and "SECRETMEM" in str(caught[0].message), caught
+assert child_of(says_its_own) == 0
+says_its_own()
+assert child_of(lambda: Arena(1)) == 0 and len(caught) == 1, caught
+"""
+    )
+
+
 def test_fork_may_be_refused() -> None:
     code = """
 import os, secalloc

@@ -63,6 +63,7 @@ static void forget_parent(void)
         memset(vault.classes, 0, sizeof vault.classes);
     vault.maps = vault.live = vault.live_bytes = vault.locked_bytes = 0;
     vault.secretmem_bytes = vault.may_unlock = 0;
+    vault.missing &= ~atomic_exchange(&vault.untold, 0); /* that is the parent's to tell */
     noise_forked();
     wipers_forked();
     scratch_forked();

@@ -1,5 +1,6 @@
 /* Functions by which the package tells the extension what it needs of Python. */
 #include "functions/functions.h"
+#include "objects/errors.h"
 
 /* Keep the object, unless one is kept already: that may be borrowed still. */
 static void keep(_Atomic(PyObject *) *place, PyObject *object)
@@ -44,10 +45,19 @@ static PyObject *warn_later(PyObject *module, PyObject *text)
     Py_RETURN_NONE;
 }
 
+static PyObject *warn_in_child(PyObject *module, PyObject *Py_UNUSED(none))
+{
+    if (py_warn_in_child(py_state_of_module(module)) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 PyMethodDef py_package_functions[] = {
     {"_answer_with", answer_with, METH_VARARGS, NULL},
     {"_import_with", import_with, METH_O, NULL},
     {"_warn_later", warn_later, METH_O,
      PyDoc_STR("Keep a text to be warned of, as a ProtectionWarning, at the first arena.")},
+    {"_warn_in_child", warn_in_child, METH_NOARGS,
+     PyDoc_STR("In a forked child: warn if its copy of sheltered objects could not be locked.")},
     {NULL, NULL, 0, NULL},
 };

@@ -239,13 +239,16 @@ static bool is_all_told(struct py_state *state)
     return !atomic_load_explicit(&state->late_warning, memory_order_relaxed) && !sa_falls_short();
 }
 
-SA_COLD static int tell(struct py_state *state, const char *name)
+static int warn_now(struct py_state *state, const char *name)
 {
     unsigned missing;
     struct sa_why why;
-    if (warn_late(state) < 0)
-        return -1;
     return sa_shortfall(&missing, &why) ? warn(state, missing, &why, name) : 0;
+}
+
+SA_COLD static int tell(struct py_state *state, const char *name)
+{
+    return warn_late(state) < 0 ? -1 : warn_now(state, name);
 }
 
 int py_warn_shortfall(struct py_state *state, const char *name)
@@ -264,6 +267,8 @@ int py_warn_shortfall_of(struct py_state *state, PyObject *arena)
 {
     return is_all_told(state) ? 0 : tell_of(arena);
 }
+
+int py_warn_in_child(struct py_state *state) { return warn_now(state, NULL); }
 
 /* A type whose signature can be asked: it is read from the head of the docstring that a type is
  * made with, which help() does not cut off. */
@@ -340,7 +345,9 @@ int py_errors_init(PyObject *module, struct py_state *state)
     return add_exception(
         module, &state->protection_warning, "ProtectionWarning",
         "Arenas work, but without a protection that this platform has.\n\n"
-        "It is given once in a process for each protection, at the first arena that lacks it.\n"
+        "It is given once in a process for each protection, at the first arena or sheltered call\n"
+        "that lacks it, and at the fork where the child's copy of sheltered objects is not "
+        "locked.\n"
         "It says which protection is missing, which call refused it, and what mends it.",
         NULL, PyExc_RuntimeWarning);
 }

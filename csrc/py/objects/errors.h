@@ -30,6 +30,10 @@ int py_warn_shortfall(struct py_state *state, const char *name);
 /* The same where an Arena got other pages, or a lock that it had given away. */
 int py_warn_shortfall_of(struct py_state *state, PyObject *arena);
 
+/* The same of what a fork's child fell short of by the fork itself. What is kept for the first
+ * arena stays kept. */
+int py_warn_in_child(struct py_state *state);
+
 /* py_fail_named for what a Pool was asked. Always NULL. */
 SA_COLD void *py_pool_fail(struct py_state *state, enum sa_code code, const struct sa_why *why,
                            const char *name);
