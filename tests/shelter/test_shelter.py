@@ -558,6 +558,38 @@ assert child_of(lambda: Arena(1)) == 0 and len(caught) == 1, caught
     )
 
 
+@linux_only
+def test_a_call_without_secretmem_says_so() -> None:
+    """When the outermost has ended; where that is an error there is no result."""
+    code = """
+caught = collect_warnings()
+deny("memfd_secret", errno.EPERM)
+def nested():
+    made = secalloc.shelter(os.urandom, 300)
+    assert not caught, caught
+    return made
+"""
+    check(
+        code
+        + """
+made = secalloc.shelter(nested)
+assert secalloc.is_sheltered(made)
+assert [w.category for w in caught] == [ProtectionWarning], caught
+assert "SECRETMEM" in str(caught[0].message) and caught[0].filename == "<string>", caught[0]
+secalloc.shelter(os.urandom, 300), Arena(1)
+assert len(caught) == 1, caught
+"""
+    )
+    check(
+        code
+        + """
+warnings.simplefilter("error")
+raises(ProtectionWarning, lambda f: secalloc.shelter(f, 300), of=os.urandom)
+assert len(secalloc.shelter(os.urandom, 300)) == 300
+"""
+    )
+
+
 def test_fork_may_be_refused() -> None:
     code = """
 import os, secalloc

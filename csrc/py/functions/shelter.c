@@ -141,8 +141,18 @@ static PyObject *call_inside(PyObject *f, PyObject *args, PyObject *kwargs)
     return result;
 }
 
+/* What the call gives when the memory that it took fell short: with the warning, or as an exception
+ * without a result. A failed call leaves that to the next. */
+static PyObject *tell(struct py_state *state, PyObject *result)
+{
+    if (result && !sa_shelter_inside() && py_warn_shortfall(state, NULL) < 0)
+        Py_CLEAR(result);
+    return result;
+}
+
 static PyObject *shelter(PyObject *module, PyObject *args, PyObject *kwargs)
 {
+    struct py_state *state = py_state_of_module(module);
     Py_ssize_t size = PyTuple_Size(args);
     PyObject *f = size > 0 ? PyTuple_GetItem(args, 0) : NULL;
     if (!f || !PyCallable_Check(f)) {
@@ -153,7 +163,7 @@ static PyObject *shelter(PyObject *module, PyObject *args, PyObject *kwargs)
     if (!sa_shelter_possible())
         return unavailable();
     /* What is imported inside would stay in the shelter. */
-    if (py_import_rest(py_state_of_module(module)) < 0)
+    if (py_import_rest(state) < 0)
         return NULL;
     PyObject *rest = PyTuple_GetSlice(args, 1, size);
     if (!rest)
@@ -162,7 +172,7 @@ static PyObject *shelter(PyObject *module, PyObject *args, PyObject *kwargs)
     enum sa_code code = begin(&why);
     if (code != SA_OK) {
         Py_DECREF(rest);
-        return py_fail(py_state_of_module(module), code, &why);
+        return py_fail(state, code, &why);
     }
     PyObject *result = NULL;
     if (takes_effect())
@@ -176,7 +186,7 @@ static PyObject *shelter(PyObject *module, PyObject *args, PyObject *kwargs)
         drop_floats(held, hold_floats(held, false));
     }
     Py_DECREF(rest);
-    return result && is_suspended(result) ? refuse_suspended(result) : result;
+    return result && is_suspended(result) ? refuse_suspended(result) : tell(state, result);
 }
 
 #else
