@@ -534,6 +534,7 @@ def test_a_child_says_nothing_of_what_its_parent_has_said() -> None:
 Arena(1 << 20)
 def said(): return [str(w.message) for w in caught if "LOCK" in str(w.message)]
 assert len(said()) == 1, caught
+limit(resource.RLIMIT_MEMLOCK, 0)
 assert child_of(lambda: os._exit(7 if len(said()) == 1 else 9)) == 7
 """
     )
