@@ -5,7 +5,7 @@ count: the core file by file, by gcc and clang, and the wheel's extension. That 
 as a whole, so that of what is marked only the entries are sure to be functions of their own there.
 Everything reachable from the entries and from each function that a header marks [signal]
 must be ours or on the list below, touch no thread-local, and call through no pointer.
-Then it plants what is forbidden in a copy of the core, and must find it.
+Then it plants what is forbidden in a copy of one file, and must find it.
 
     python tests/checks/purity.py BUILD_DIRECTORY COMPILER... [EXTENSION]
 """
@@ -20,7 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TREE = Path(__file__).resolve().parents[2]
+CORE = TREE / "csrc/core"
 ENTRIES = [f"enter_{level}" for level in range(8)]
+
+LEVELS = ("-O2", "-O3")
 
 # Async-signal-safe by POSIX.1-2024, section 2.4.3.
 POSIX = """
@@ -110,7 +113,7 @@ def ours(core: Path, suffix: str) -> list[Path]:
 def marked() -> list[str]:
     """The functions that headers mark as fit for a signal handler."""
     names: list[str] = []
-    for header in ours(TREE / "csrc/core", ".h"):
+    for header in ours(CORE, ".h"):
         for block in header.read_text().split("\n\n"):
             if "[signal" not in block or "static inline" in block:
                 continue
@@ -152,20 +155,24 @@ def faults(library: Path, roots: Iterable[str]) -> list[str]:
     return found
 
 
-def build(compiler: str, level: str, core: Path, out: Path) -> Path:
-    """The core as a shared object, compiled as setup.py does."""
+def compiled(compiler: str, level: str, source: Path, out: Path) -> Path:
+    """An object of a file of the core, compiled as setup.py does."""
     flags = [
         "-std=c11",
         level,
         "-fvisibility=hidden",
         "-fPIC",
-        "-shared",
         "-pthread",
         "-D_GNU_SOURCE",
-        f"-I{core}",
+        f"-I{CORE}",
     ]
-    sources = map(str, ours(core, ".c"))
-    subprocess.run([compiler, *flags, "-o", str(out), *sources], check=True)  # noqa: S603
+    subprocess.run([compiler, *flags, "-c", "-o", out, source], check=True)  # noqa: S603
+    return out
+
+
+def linked(compiler: str, objects: Iterable[Path], out: Path) -> Path:
+    """The core as a shared object."""
+    subprocess.run([compiler, "-shared", "-pthread", "-o", out, *objects], check=True)  # noqa: S603
     return out
 
 
@@ -192,26 +199,34 @@ def main() -> int:
     roots = [*ENTRIES, *marked()]
     compilers = [a for a in sys.argv[2:] if not a.endswith(".so")]
     libraries = [Path(a) for a in sys.argv[2:] if a.endswith(".so")]
+    objects: dict[str, dict[Path, Path]] = {}  # of each library, by their sources
     for compiler in compilers:
-        for level in ("-O2", "-O3"):
-            out = where / f"{Path(compiler).name}{level}.so"
-            libraries.append(build(compiler, level, TREE / "csrc/core", out))
+        for level in LEVELS:
+            name = Path(compiler).name + level
+            (where / name).mkdir()
+            objects[name] = {
+                source: compiled(compiler, level, source, where / name / f"{i}.o")
+                for i, source in enumerate(ours(CORE, ".c"))
+            }
+            libraries.append(linked(compiler, objects[name].values(), where / f"{name}.so"))
     bad = 0
     for library in libraries:
         found = faults(library, roots)
         bad += len(found)
         print(f"{library.name}: {len(roots)} functions to start from, {len(found)} faults")
         print("".join(f"    {line}\n" for line in found), end="")
+    # A plant is in one file: the others are the first compiler's of above.
+    first, level = compilers[0], LEVELS[-1]
+    (noise,) = CORE.rglob("noise.c")
+    text = noise.read_text()
+    assert PLACE in text
     for what, planted in PLANTS.items():
-        copy = where / "planted"
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(TREE / "csrc/core", copy)
-        (noise,) = copy.rglob("noise.c")
-        text = noise.read_text()
-        assert PLACE in text
         extra = "\nvoid (*volatile planted)(void);\n" if "pointer" in what else ""
-        noise.write_text(text.replace(PLACE, PLACE + planted) + extra)
-        found = faults(build(compilers[0], "-O3", copy, where / "planted.so"), ENTRIES)
+        copy = where / "noise.c"
+        copy.write_text(text.replace(PLACE, PLACE + planted) + extra)
+        one = compiled(first, level, copy, where / "noise.o")
+        others = {**objects[Path(first).name + level], noise: one}
+        found = faults(linked(first, others.values(), where / "planted.so"), ENTRIES)
         seen = any(what in line for line in found)
         bad += not seen
         print(f"planted, {what}: {'found' if seen else 'NOT FOUND'}")
