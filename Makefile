@@ -428,8 +428,9 @@ check-tsan: ## the C tests under ThreadSanitizer
 	TSAN_OPTIONS=$(SIGNALS):use_sigaltstack=0:halt_on_error=1 $(MAKE) run-c VARIANT=tsan CC=$(CLANG) \
 	    CFLAGS='-O1 -g -fsanitize=thread' $(if $(filter linux,$(SYSTEM)),RUN='setarch -R')
 
+# The programs are those of `make test`.
 check-valgrind: ## the C tests under valgrind
-	$(MAKE) run-c VARIANT=valgrind TOGETHER=$(CORES) RUN='valgrind --quiet --suppressions=tests/core/valgrind.supp --error-exitcode=9 --leak-check=full'
+	$(MAKE) run-c VARIANT=valgrind C=$(C) TOGETHER=$(CORES) RUN='valgrind --quiet --suppressions=tests/core/valgrind.supp --error-exitcode=9 --leak-check=full'
 
 # Transfers between lockdowns take long in small pieces: test_os.c sends them. The frame of a signal stays Linux's; the file for macOS is compiled into a test of its own.
 XNU := $(wildcard csrc/core/*/*.c) $(filter-out %/frame.c %/code.c,$(wildcard csrc/core/os/macos/*.c)) \
@@ -550,6 +551,9 @@ check-lint: install $(VENV)/.lint ## ruff, mypy --strict and stubtest
 	MYPYPATH=tests:tests/checks $(VENV)/bin/mypy --strict --python-version 3.14 tests/api/test_typing.py
 	$(PY) -P tests/checks/stubs.py
 	cd $(BUILD) && $(VENV)/bin/stubtest --mypy-config-file $(CURDIR)/pyproject.toml --allowlist $(CURDIR)/tests/stubtest.txt secalloc
+
+.PHONY: tools
+tools: $(VENV)/.lint $(VENV)/.docs $(VENV)/.cross ## what checks install into the venv, so that no two of them do at once
 
 .PHONY: stubs
 stubs: install $(VENV)/.lint ## write the extension's docstrings into secalloc/_core.pyi, for editors
