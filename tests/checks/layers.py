@@ -174,15 +174,16 @@ def symbols(objects: Mapping[str, Path]) -> Iterator[Arrow]:
     """What each object wants, and another of them defines."""
     defined: dict[str, str] = {}
     wanted: dict[str, set[str]] = {}
-    for source, object_file in objects.items():
-        command = ["nm", str(object_file)]
-        told = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
-        for line in told.stdout.splitlines():
-            kind, name = line.split()[-2:]
-            if kind == "U":
-                wanted.setdefault(source, set()).add(name)
-            elif kind.isupper():
-                defined[name] = source
+    sources = {str(file): source for source, file in objects.items()}
+    command = ["nm", "-A", *sources]  # one for all, as it takes long to begin
+    told = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    for line in told.stdout.splitlines():
+        source = sources[line.partition(":")[0]]
+        kind, name = line.split()[-2:]
+        if kind == "U":
+            wanted.setdefault(source, set()).add(name)
+        elif kind.isupper():
+            defined[name] = source
     for source, names in wanted.items():
         for name in sorted(names & defined.keys()):
             if defined[name] != source:
