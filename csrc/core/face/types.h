@@ -25,6 +25,9 @@
 /* What hardly ever runs: compilers lay it, and the branches to it, out of the way. */
 #define SA_COLD __attribute__((cold))
 
+/* What looks at memory that is not its own: nothing of that may be told to the sanitizers. */
+#define SA_BARE __attribute__((no_sanitize_address, no_sanitize_thread))
+
 /* What a call came to. Everything but SA_OK left things as they were. */
 enum sa_code {
     SA_OK = 0,

@@ -8,12 +8,9 @@
 /* What the frames of this file take, and what is wiped below the first by hand. */
 enum { FRAMES = 512, ROOM = FRAMES + 512 };
 
-/* Nothing here may be told to the sanitizers, whose own frames have no room. */
-#define BARE __attribute__((no_sanitize_address, no_sanitize_thread))
-
 /* Zero [low, high), both whole words, but write only where something is: a page never
  * touched stays so. False: it may not be written. */
-BARE static bool zero(uintptr_t low, uintptr_t high)
+SA_BARE static bool zero(uintptr_t low, uintptr_t high)
 {
     volatile uint64_t *word = (volatile uint64_t *)low, *end = (volatile uint64_t *)high;
     while (word < end && *word == 0)
@@ -30,7 +27,7 @@ BARE static bool zero(uintptr_t low, uintptr_t high)
 /* Page by page from `top` down, to the guard, to where nothing is mapped, or to
  * `bottom`. Whether something is mapped is asked first: to look at the page below a
  * main thread's stack would make the stack grow. */
-BARE static void zero_down(uintptr_t top, uintptr_t bottom)
+SA_BARE static void zero_down(uintptr_t top, uintptr_t bottom)
 {
     uintptr_t page = os_page_size();
     while (top > bottom) {
@@ -42,13 +39,13 @@ BARE static void zero_down(uintptr_t top, uintptr_t bottom)
     }
 }
 
-BARE __attribute__((noinline)) static void zero_own(void)
+SA_BARE __attribute__((noinline)) static void zero_own(void)
 {
     uint8_t room[ROOM];
     wipe_scratch(room, sizeof room);
 }
 
-BARE __attribute__((noinline)) void stack_scrub(void *context)
+SA_BARE __attribute__((noinline)) void stack_scrub(void *context)
 {
     const uintptr_t word = sizeof(uint64_t);
     uintptr_t here = (uintptr_t)__builtin_frame_address(0) / word * word;

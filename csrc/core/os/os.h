@@ -126,6 +126,7 @@ enum os_map_kind { OS_MAP_MEMORY, OS_MAP_STACK, OS_MAP_HEAP, OS_MAP_FILE };
 struct os_map {
     uintptr_t start, end;
     bool readable, shared;
+    bool plain; /* private, of no file or device: reading it changes nothing */
     enum os_map_kind kind;
     char name[256]; /* a path, or as the system calls it; cut short; "": none */
 };
@@ -161,6 +162,12 @@ bool os_held_run(const unsigned char *held, size_t count, uintptr_t from, uintpt
 /* Copy from any address, which may be gone by then. Returns how many bytes came, up to
  * the first page that cannot be read. Any alignment and size. [any] */
 size_t os_maps_read(struct os_maps *walk, uintptr_t from, void *to, size_t bytes);
+
+/* Run `work` in a process of its own that has all of this one's memory, on a stack of `bytes`
+ * bytes, while the calling thread stands still. `work` takes no lock and allocates nothing. 0: it
+ * came to its end; EFAULT: it was ended, by a fault of its own for one, and what it stored
+ * until then is there. Another errno: it was not begun, and never is. [any] */
+SA_MUST_USE int os_run_apart(void *stack, size_t bytes, void (*work)(void *), void *context);
 
 /* ---- memory of our own ----------------------------------------------------- */
 

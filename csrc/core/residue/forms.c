@@ -273,7 +273,7 @@ void forms_build(struct forms *f, uint8_t *room)
 
 /* ---- looking ---------------------------------------------------------------------------------- */
 
-static inline uint64_t word_at(const uint8_t *chunk, size_t width, size_t i)
+SA_BARE static inline uint64_t word_at(const uint8_t *chunk, size_t width, size_t i)
 {
     uint64_t wide;
     uint32_t narrow;
@@ -286,14 +286,15 @@ static inline uint64_t word_at(const uint8_t *chunk, size_t width, size_t i)
 }
 
 /* 0: it is of no form. */
-static inline unsigned may_be(const uint8_t *filter, const uint8_t *chunk, size_t width, size_t i)
+SA_BARE static inline unsigned may_be(const uint8_t *filter, const uint8_t *chunk, size_t width,
+                                      size_t i)
 {
     return filter[place_in_filter(word_at(chunk, width, i))];
 }
 
 /* Four words at a time, as nearly none of them passes the filter. */
-static inline size_t next(const uint8_t *filter, const uint8_t *chunk, size_t count, size_t width,
-                          size_t from)
+SA_BARE static inline size_t next(const uint8_t *filter, const uint8_t *chunk, size_t count,
+                                  size_t width, size_t from)
 {
     for (; from < count; from++) {
         while (count - from >= 4 &&
@@ -306,8 +307,8 @@ static inline size_t next(const uint8_t *filter, const uint8_t *chunk, size_t co
     return from;
 }
 
-size_t forms_next(const struct forms *f, const uint8_t *chunk, size_t count, size_t width,
-                  size_t from)
+SA_BARE size_t forms_next(const struct forms *f, const uint8_t *chunk, size_t count, size_t width,
+                          size_t from)
 {
     const uint8_t *filter = (const uint8_t *)f->filter + filter_at(f, width);
     return width == 8 ? next(filter, chunk, count, 8, from) : next(filter, chunk, count, 4, from);

@@ -91,7 +91,7 @@ static void verify(struct search *s, uintptr_t at, const struct form *form, size
     keep(s, &copy);
 }
 
-static void look_for_words(struct search *s, uintptr_t at, size_t bytes, size_t width)
+SA_BARE static void look_for_words(struct search *s, uintptr_t at, size_t bytes, size_t width)
 {
     const struct forms *f = &s->forms;
     const uint8_t *chunk = s->walk.chunk;
@@ -127,7 +127,7 @@ static enum sa_code prepare(struct search *s, struct sa_arena *secret, const uin
     if (!code && forms_room(&s->forms) + WALK_ROOM > work->size)
         code = SA_WIPED;
     if (!code) {
-        s->walk.chunk = room;
+        s->walk.room = room;
         forms_build(&s->forms, room + WALK_ROOM);
     }
     os_unmask(&before);

@@ -9,9 +9,13 @@
 #include "base/wipe.h"
 #include "vault/vault.h"
 
+#include <errno.h>
+
 enum {
-    TELL = 64 << 20, /* how often progress is told */
-    STACK = 8192,    /* more than the frames of this folder take */
+    TELL = 64 << 20,         /* how often progress is told */
+    STACK = 8192,            /* more than the frames of this folder take */
+    APART_STACK = 65536,     /* with a signal's frame besides */
+    APART_LEAST = 1 << 20,   /* less is copied before the process is there */
 };
 
 /* ---- progress --------------------------------------------------------------------------- */
@@ -33,13 +37,26 @@ static void tell(struct walk *w, size_t more)
     w->ended = !report(w, false);
 }
 
+/* The first of our reservations that ends after `at`, and the stack apart is one: it holds words
+ * of what was found. */
+static bool ours_from(const struct walk *w, uintptr_t at, uintptr_t *start, uintptr_t *end)
+{
+    uintptr_t stack = (uintptr_t)w->stack;
+    bool any = vault_reserved(at, start, end);
+    if (!stack || at >= stack + APART_STACK || (any && *start < stack))
+        return any;
+    *start = stack;
+    *end = stack + APART_STACK;
+    return true;
+}
+
 /* The part of the mapping at *from or later that is outside of our reservations, up to *to;
  * false: no more. *next: where to go on. */
 static bool next_part(const struct walk *w, uintptr_t *from, uintptr_t *to, uintptr_t *next)
 {
     uintptr_t start, end;
     while (*from < w->map.end) {
-        bool ours = vault_reserved(*from, &start, &end);
+        bool ours = ours_from(w, *from, &start, &end);
         *to = ours && start < w->map.end ? start : w->map.end;
         *next = ours && end > *to ? end : *to;
         if (*from < *to)
@@ -47,6 +64,13 @@ static bool next_part(const struct walk *w, uintptr_t *from, uintptr_t *to, uint
         *from = *next;
     }
     return false;
+}
+
+static void drop_stack(struct walk *w)
+{
+    if (w->stack)
+        os_unmap_stack(w->stack, APART_STACK);
+    w->stack = NULL;
 }
 
 static enum sa_code end_maps(struct walk *w, struct sa_why *why)
@@ -75,14 +99,16 @@ static enum sa_code measure(struct walk *w, struct sa_why *why)
 
 /* ---- walking ---------------------------------------------------------------------------- */
 
-static void look_at(struct walk *w, uintptr_t from, uintptr_t to)
+/* By a copy of it, which the kernel makes and which ends at what has gone. */
+static void look_at_copy(struct walk *w, uintptr_t from, uintptr_t to)
 {
     uintptr_t page = os_page_size();
+    w->chunk = w->room;
     while (from < to && !w->ended) {
         sigset_t before;
         size_t want = to - from < WALK_CHUNK ? to - from : WALK_CHUNK;
         os_mask_sent(&before);
-        size_t got = os_maps_read(&w->maps, from, w->chunk, want) / 8 * 8;
+        size_t got = os_maps_read(&w->maps, from, w->room, want) / 8 * 8;
         w->chunk_at = from;
         w->chunk_bytes = got;
         w->peek_bytes = 0;
@@ -93,6 +119,50 @@ static void look_at(struct walk *w, uintptr_t from, uintptr_t to)
         step = step < to - from ? step : to - from;
         from += step; /* past what could not be read */
         tell(w, step);
+    }
+}
+
+struct part {
+    struct walk *walk;
+    uintptr_t from, to;
+};
+
+/* In a process apart, which may end in the middle of it. */
+static void look_at_part(void *context)
+{
+    struct part *part = context;
+    struct walk *w = part->walk;
+    while (part->from < part->to && !w->ended) {
+        size_t bytes = part->to - part->from < WALK_CHUNK ? part->to - part->from : WALK_CHUNK;
+        w->chunk = (const uint8_t *)part->from;
+        w->chunk_at = part->from;
+        w->chunk_bytes = bytes;
+        w->peek_bytes = 0;
+        w->look(w, part->from, bytes);
+        part->from += bytes;
+    }
+}
+
+/* Where it stands; up to where, `to` or a chunk with what has gone. */
+static uintptr_t look_in_place(struct walk *w, uintptr_t from, uintptr_t to)
+{
+    struct part part = {w, from, to};
+    if (!w->stack || !w->map.plain || to - from < APART_LEAST)
+        return from;
+    int error = os_run_apart(w->stack, APART_STACK, look_at_part, &part);
+    wipe_scratch(w->stack, APART_STACK);
+    if (error && error != EFAULT)
+        drop_stack(w);
+    tell(w, part.from - from);
+    return part.from;
+}
+
+static void look_at(struct walk *w, uintptr_t from, uintptr_t to)
+{
+    while (from < to && !w->ended) {
+        uintptr_t end = to - from < TELL ? to : from + TELL;
+        look_at_copy(w, look_in_place(w, from, end), end);
+        from = end;
     }
 }
 
@@ -119,19 +189,21 @@ enum sa_code walk_all(struct walk *w, struct sa_why *why)
         return code;
     if (os_maps_begin(&w->maps, why))
         return SA_OS_ERROR;
+    w->stack = os_map_stack(APART_STACK);
     uintptr_t to, next;
     while (!w->ended && os_maps_next(&w->maps, &w->map))
         if (w->map.readable)
             for (uintptr_t from = w->map.start; !w->ended && next_part(w, &from, &to, &next);
                  from = next)
                 look_in(w, from, to);
+    drop_stack(w);
     code = end_maps(w, why);
     if (!code && !w->ended)
         (void)report(w, true); /* over as it is */
     return code;
 }
 
-bool walk_byte(struct walk *w, uintptr_t at, uint8_t *out)
+SA_BARE bool walk_byte(struct walk *w, uintptr_t at, uint8_t *out)
 {
     if (at - w->chunk_at < w->chunk_bytes) {
         *out = w->chunk[at - w->chunk_at];
@@ -139,11 +211,11 @@ bool walk_byte(struct walk *w, uintptr_t at, uint8_t *out)
     }
     if (at - w->peek_at >= w->peek_bytes) {
         w->peek_at = at / WALK_PEEK * WALK_PEEK;
-        w->peek_bytes = os_maps_read(&w->maps, w->peek_at, w->chunk + WALK_CHUNK, WALK_PEEK);
+        w->peek_bytes = os_maps_read(&w->maps, w->peek_at, w->room + WALK_CHUNK, WALK_PEEK);
         if (at - w->peek_at >= w->peek_bytes)
             return false;
     }
-    *out = w->chunk[WALK_CHUNK + (at - w->peek_at)];
+    *out = w->room[WALK_CHUNK + (at - w->peek_at)];
     return true;
 }
 

@@ -14,14 +14,18 @@ enum {
 struct walk;
 
 /* Looks at the chunk: `bytes` of memory, a multiple of 8, that stand at `at`. Signals but faults
- * are blocked meanwhile. Setting `ended` ends the walk. */
+ * are blocked meanwhile. Setting `ended` ends the walk. It may run in a process apart, on the memory
+ * itself, and may fault there: it takes no lock, allocates nothing, and what it keeps is whole
+ * whenever it looks at the chunk. */
 typedef void walk_look(struct walk *w, uintptr_t at, size_t bytes);
 
 /* The caller fills in the first three. */
 struct walk {
-    uint8_t *chunk; /* WALK_ROOM bytes of the work arena */
+    uint8_t *room; /* WALK_ROOM bytes of the work arena */
     walk_look *look;
     const struct sa_progress *progress; /* NULL: nobody to tell */
+    const uint8_t *chunk; /* in the room, or where it stands */
+    void *stack; /* of a process apart; NULL: there is none */
     struct os_maps maps;
     struct os_map map; /* that the chunk is of */
     uintptr_t chunk_at, peek_at;

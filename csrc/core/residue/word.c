@@ -13,7 +13,7 @@ struct word_search {
     void *context;
 };
 
-static void look_for_word(struct walk *w, uintptr_t at, size_t bytes)
+SA_BARE static void look_for_word(struct walk *w, uintptr_t at, size_t bytes)
 {
     struct word_search *s = (struct word_search *)w;
     for (size_t i = 0; i < bytes; i += 8) {
@@ -33,7 +33,7 @@ enum sa_code sa_find_word(struct sa_arena *work, uint64_t word, sa_visit visit, 
                             .word = word,
                             .visit = visit,
                             .context = context};
-    enum sa_code code = sa_export(work, false, &s.walk.chunk);
+    enum sa_code code = sa_export(work, false, &s.walk.room);
     if (code)
         return code;
     code = walk_all(&s.walk, why);

@@ -10,7 +10,7 @@
 enum { NEAR = 64 << 10, PAIR = 16, OWN = 128, BETWEEN = 768 };
 
 /* Nothing here may be told to the sanitizers, whose own frames lie there. */
-#define BARE __attribute__((no_sanitize_address, no_sanitize_thread, noinline))
+#define BARE SA_BARE __attribute__((noinline))
 
 struct bounds {
     uintptr_t low, high;

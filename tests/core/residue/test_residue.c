@@ -2,10 +2,15 @@
 #include "check.h"
 
 #include "arenas.h"
+#include "os/os.h"
 #include "residue/forms.h"
 
 #include <pthread.h>
 #include <sys/mman.h>
+#ifdef __linux__
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#endif
 
 /* Frames that the sanitizer keeps elsewhere are not on the stack that is wiped. */
 const char *__asan_default_options(void);
@@ -556,6 +561,107 @@ TEST(untouched)
     }
 }
 
+#ifdef __linux__
+static double spent_by_children(void)
+{
+    struct rusage use;
+    SAME(getrusage(RUSAGE_CHILDREN, &use), 0);
+    return (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
+           (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
+}
+
+/* Much memory is looked at where it stands, by a process of its own, and what that faults on by a
+ * copy: over the edges of all that is looked at at once. */
+TEST(in_place)
+{
+    size_t bytes = (size_t)130 << 20, page = sa_page_size(), half = (size_t)64 << 20;
+    size_t places[] = {5,
+                       (1 << 20) - 7,
+                       half - 16,
+                       half + 65536 - 16,
+                       half + (9 << 20) - 3 * page,
+                       half + (9 << 20) + page,
+                       bytes - 33};
+    enum { PLACES = sizeof places / sizeof places[0], GUARD_INSTALL = 102 };
+    uint8_t *region = map(bytes);
+    memset(region, 1, bytes);
+    make_secret(32);
+    for (size_t i = 0; i < PLACES; i++)
+        put(region + places[i], SA_PLAIN, 0, 32);
+    double before = spent_by_children();
+    find(true);
+    SAME(count, PLACES);
+    if (!under_tool() && !getenv("SECALLOC_PART"))
+        CHECK(spent_by_children() > before);
+    long key = syscall(SYS_pkey_alloc, 0, 1); /* pages that a load faults on, but not a copy */
+    int access = PROT_READ | PROT_WRITE;
+    if (key < 0 || syscall(SYS_pkey_mprotect, region + half, 4 * page, access, key) ||
+        syscall(SYS_pkey_mprotect, region + half + (9 << 20), 2 << 20, access, key))
+        fprintf(stderr, "in_place: no protection keys here\n");
+    find(true);
+    SAME(count, PLACES);
+    for (size_t i = 0; i < PLACES; i++)
+        SAME(copies[i].address, region + places[i]);
+    SAME(munmap(region, bytes), 0);
+}
+
+/* A load from a device's memory, or the kernel's own, may do anything. */
+TEST(what_is_looked_at_in_place)
+{
+    int access = PROT_READ | PROT_WRITE, private = MAP_PRIVATE | MAP_ANONYMOUS;
+    FILE *file = tmpfile();
+    CHECK(file);
+    SAME(ftruncate(fileno(file), 4096), 0);
+    const void *shared = mmap(NULL, 4096, access, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    const void *of_file = mmap(NULL, 4096, access, MAP_PRIVATE, fileno(file), 0);
+    const void *plain = mmap(NULL, 4096, access, private, -1, 0);
+    CHECK(shared != MAP_FAILED && of_file != MAP_FAILED && plain != MAP_FAILED);
+    struct os_maps maps;
+    struct os_map map;
+    unsigned seen = 0;
+    SAME(os_maps_begin(&maps, &why), 0);
+    while (os_maps_next(&maps, &map)) {
+        bool found = map.start <= (uintptr_t)plain && (uintptr_t)plain < map.end;
+        CHECK(!found || map.plain);
+        seen += found;
+        found = (map.start <= (uintptr_t)shared && (uintptr_t)shared < map.end) ||
+                (map.start <= (uintptr_t)of_file && (uintptr_t)of_file < map.end) ||
+                !strncmp(map.name, "[v", 2) || map.name[0] == '/';
+        CHECK(!found || !map.plain);
+        seen += 10 * found;
+    }
+    SAME(os_maps_end(&maps), 0);
+    SAME(seen % 10, 1);
+    CHECK(seen > 40); /* the program, its library, and those two */
+    fclose(file);
+}
+#endif
+
+static void *maps_much_and_unmaps(void *unused)
+{
+    while (goes_on(&over)) {
+        uint8_t *at = map(8 << 20);
+        memset(at, 5, 8 << 20);
+        munmap(at, 8 << 20);
+    }
+    return unused;
+}
+
+TEST(much_that_vanishes)
+{
+    pthread_t thread;
+    uint8_t *region = map(4 << 20);
+    make_secret(24);
+    put(region + (3 << 20), SA_PLAIN, 0, 24);
+    SAME(pthread_create(&thread, NULL, maps_much_and_unmaps, NULL), 0);
+    for (int i = 0; i < rounds(40); i++) {
+        find(true);
+        only(region + (3 << 20), 24, 24, SA_PLAIN);
+    }
+    atomic_store(&over, true);
+    SAME(pthread_join(thread, NULL), 0);
+}
+
 int main(int argc, char **argv)
 {
     if (UNDER_TSAN || under_valgrind()) { /* their own memory would be searched, too: minutes */
@@ -584,5 +690,10 @@ int main(int argc, char **argv)
     RUN(words);
     RUN(a_list_cut_short);
     RUN(untouched);
+#ifdef __linux__
+    RUN(in_place);
+    RUN(what_is_looked_at_in_place);
+#endif
+    RUN(much_that_vanishes);
     return check_end();
 }

@@ -1,7 +1,7 @@
 /* What a signal does, on Linux. The raw call is used here: musl's sigaction(), and glibc's since
  * 2.41, take a lock for SIGABRT, against abort(). Another thread may hold that lock. In the
  * child of a raw clone that thread is missing, so nobody gives the lock back. */
-#include "os/os.h"
+#include "os/linux/action.h"
 #include "os/linux/syscall.h"
 
 #include <errno.h>
@@ -57,12 +57,8 @@ static void from_kernels(struct sigaction *action, const struct kernels_action *
     action->sa_flags = (int)raw->flags;
 }
 
-/* The others by the C library: what stands between it and the program, a sanitizer or a JVM's
- * libjsig, is to know of them. */
-SA_HOT int os_action(int sig, const struct sigaction *next, struct sigaction *before)
+SA_HOT int os_action_raw(int sig, const struct sigaction *next, struct sigaction *before)
 {
-    if (sig != SIGABRT)
-        return sigaction(sig, next, before) ? errno : 0;
     struct kernels_action raw = {0}, was = {0};
     if (next)
         raw = to_kernels(next);
@@ -73,4 +69,13 @@ SA_HOT int os_action(int sig, const struct sigaction *next, struct sigaction *be
     if (before)
         from_kernels(before, &was);
     return 0;
+}
+
+/* The others by the C library: what stands between it and the program, a sanitizer or a JVM's
+ * libjsig, is to know of them. */
+SA_HOT int os_action(int sig, const struct sigaction *next, struct sigaction *before)
+{
+    if (sig != SIGABRT)
+        return sigaction(sig, next, before) ? errno : 0;
+    return os_action_raw(sig, next, before);
 }

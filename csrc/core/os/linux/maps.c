@@ -132,6 +132,12 @@ static bool is_threads_heap(struct os_maps *walk, const struct os_map *m)
     return any;
 }
 
+/* Neither a file's or a device's, nor the kernel's own, such as [vvar]. */
+static bool is_plain(const char *name)
+{
+    return !name[0] || begins(name, "[heap]") || begins(name, "[stack") || begins(name, "[anon:");
+}
+
 static enum os_map_kind kind_of(struct os_maps *walk, const struct os_map *m, bool writable,
                                 bool guarded)
 {
@@ -160,6 +166,7 @@ bool os_maps_next(struct os_maps *walk, struct os_map *out)
         return false;
     out->readable = access[0] == 'r';
     out->shared = access[3] == 's';
+    out->plain = !out->shared && is_plain(out->name);
     bool guarded = walk->next == out->start;
     out->kind = kind_of(walk, out, access[1] == 'w', guarded);
     walk->next = !out->name[0] && !memcmp(access, "---p", 4) ? out->end : 0;

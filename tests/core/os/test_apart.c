@@ -1,0 +1,141 @@
+/* Work in a process of its own that has this one's memory. */
+#include "check.h"
+#include "os/os.h"
+
+#include <sys/mman.h>
+#ifdef __linux__
+#include <grp.h>
+#include <sys/resource.h>
+#endif
+
+enum { BYTES = 65536 };
+
+static volatile unsigned stored, handled;
+static volatile long process;
+static char *volatile at;
+
+static int run(void (*work)(void *))
+{
+    void *stack = os_map_stack(BYTES);
+    CHECK(stack);
+    int error = os_run_apart(stack, BYTES, work, (void *)(uintptr_t)7);
+    os_unmap_stack(stack, BYTES);
+    return error;
+}
+
+static void stores(void *context)
+{
+    process = os_process();
+    stored = (unsigned)(uintptr_t)context;
+}
+
+/* What a caller goes by where there is no such process. */
+static void none_of_it(int error)
+{
+    CHECK(error && error != EFAULT);
+    SAME(stored, 0);
+}
+
+/* A tool, or qemu, makes a child that shares nothing of it. */
+static bool there_is_one(void)
+{
+    int error = run(stores);
+    bool is = !error && stored == 7;
+    if (!is)
+        none_of_it(error);
+    stored = 0;
+    return is;
+}
+
+TEST(what_it_stores_is_seen)
+{
+#ifdef __linux__
+    if (!under_tool() && !getenv("SECALLOC_PART"))
+        SAME(run(stores), 0);
+#endif
+    if (!there_is_one())
+        SKIP("there is no such process here");
+    SAME(run(stores), 0);
+    SAME(stored, 7);
+    CHECK(process != os_process());
+}
+
+static void count(int sig)
+{
+    handled++;
+    if (sig != SIGCHLD)
+        _exit(9); /* returning would fault again, for ever */
+}
+
+static void loads(void *unused)
+{
+    (void)unused;
+    stored = 3;
+    stored = (unsigned)*(volatile char *)at;
+    stored = 4;
+}
+
+/* The child's end alone: none of the program's handlers sees the fault, here or there. */
+TEST(a_fault_ends_it_alone)
+{
+    if (!there_is_one())
+        SKIP("there is no such process here");
+    size_t page = os_page_size();
+    FILE *file = tmpfile();
+    CHECK(file && signal(SIGSEGV, count) != SIG_ERR && signal(SIGBUS, count) != SIG_ERR);
+    at = mmap(NULL, page, PROT_NONE, MAP_PRIVATE | MAP_ANON, -1, 0);
+    CHECK(at != MAP_FAILED);
+    SAME(run(loads), EFAULT);
+    SAME(stored, 3);
+    at = mmap(NULL, page, PROT_READ, MAP_SHARED, fileno(file), 0); /* of an empty file */
+    CHECK(at != MAP_FAILED);
+    SAME(run(loads), EFAULT);
+    SAME(stored, 3);
+    SAME(handled, 0);
+    CHECK(signal(SIGSEGV, SIG_DFL) == count && signal(SIGBUS, SIG_DFL) == count);
+    fclose(file);
+}
+
+/* Nothing is left of it: no child to wait for, no signal, no mask. */
+TEST(nothing_is_left)
+{
+    sigset_t before, after;
+    int status;
+    CHECK(signal(SIGCHLD, count) != SIG_ERR);
+    SAME(sigprocmask(SIG_SETMASK, NULL, &before), 0);
+    for (int i = 0; i < 100; i++)
+        (void)run(stores); /* or none was made */
+    SAME(sigprocmask(SIG_SETMASK, NULL, &after), 0);
+    CHECK(!memcmp(&before, &after, 8));
+    SAME(waitpid(-1, &status, WNOHANG), -1);
+    SAME(errno, ECHILD);
+#ifdef __linux__
+    SAME(waitpid(-1, &status, WNOHANG | __WALL), -1);
+    SAME(errno, ECHILD);
+#endif
+    SAME(handled, 0);
+}
+
+#ifdef __linux__
+TEST(refused)
+{
+    const struct rlimit none = {0, 0};
+    if (geteuid() == 0 && (setgroups(0, NULL) || setgid(65534) || setuid(65534)))
+        SKIP("no other user to be had");
+    SAME(setrlimit(RLIMIT_NPROC, &none), 0);
+    stored = 0;
+    none_of_it(run(stores));
+}
+#endif
+
+int main(int argc, char **argv)
+{
+    check_begin("test_apart", argc, argv);
+    RUN(what_it_stores_is_seen);
+    RUN(a_fault_ends_it_alone);
+    RUN(nothing_is_left);
+#ifdef __linux__
+    RUN(refused);
+#endif
+    return check_end();
+}
