@@ -75,11 +75,9 @@ static void *new_stack(void)
     return stack;
 }
 
-void alt_stack_make(void)
+SA_COLD void alt_stack_set(void)
 {
-    alt_stack_seen = true;
-    stack_t now;
-    if (!os_alt_stack(&now) || !(now.ss_flags & SS_DISABLE) || !usable)
+    if (!usable)
         return;
     void *kept = pthread_getspecific(key);
     stack_t ours = {.ss_sp = kept ? kept : new_stack(), .ss_size = all_bytes() - RECORD};

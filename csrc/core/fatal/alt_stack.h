@@ -4,16 +4,26 @@
 #define SECALLOC_ALT_STACK_H
 
 #include "base/thread.h"
+#include "os/os.h"
 #include "secalloc.h"
 
-/* Give the calling thread a signal stack of its own, unless it has one now; freed
- * when the thread ends. One of ours that another library took away is put back.
- * Where none is to be had the thread goes without. [any] */
-void alt_stack_make(void);
+/* A signal stack for the calling thread, which has none now; freed when the thread ends. One of
+ * ours that another library took away is put back. Where none is to be had the thread goes
+ * without. [any] */
+SA_COLD void alt_stack_set(void);
+
+/* The same, unless the thread has one. [any] */
+extern _Thread_local bool alt_stack_seen THREAD_FEW;
+SA_INLINE void alt_stack_make(void)
+{
+    stack_t now;
+    alt_stack_seen = true;
+    if (os_alt_stack(&now) && now.ss_flags & SS_DISABLE)
+        alt_stack_set();
+}
 
 /* The same, once a thread. Never in a handler: the thread-local may be allocated
  * lazily. [any] */
-extern _Thread_local bool alt_stack_seen THREAD_FEW;
 static inline void alt_stack_ensure(void)
 {
     if (!alt_stack_seen)

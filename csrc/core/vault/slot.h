@@ -227,6 +227,14 @@ SA_MUST_USE SA_INLINE int slot_set_access(struct slot s, enum os_access access)
     return 0;
 }
 
+/* Of a slot that this thread owns, so that nobody else writes its word. */
+SA_INLINE void slot_set_owned(struct slot s, enum os_access access, bool canary)
+{
+    uint64_t h = atomic_load_explicit(slot_word(s), memory_order_relaxed) & ~(uint64_t)WORD_CANARY;
+    h = word_with(h, access, access) | (canary ? WORD_CANARY : 0);
+    atomic_store_explicit(slot_word(s), h, memory_order_release);
+}
+
 /* Why the access of a slot's pages was refused, and what would help. [any] */
 SA_COLD struct sa_why slot_refused(int error);
 

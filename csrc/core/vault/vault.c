@@ -7,24 +7,8 @@
 
 #include <errno.h>
 
-/* Of a slot that this thread owns, so that nobody else writes its word. */
-static void set_owned(struct slot s, enum os_access access, bool canary)
-{
-    uint64_t h = atomic_load_explicit(slot_word(s), memory_order_relaxed) & ~(uint64_t)WORD_CANARY;
-    h = word_with(h, access, access) | (canary ? WORD_CANARY : 0);
-    atomic_store_explicit(slot_word(s), h, memory_order_release);
-}
-
-int vault_open_owned(struct slot s)
-{
-    int error = os_protect(slot_data(s), s.region->data, OS_WRITE);
-    if (!error)
-        set_owned(s, OS_WRITE, false);
-    return error;
-}
-
-enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *out,
-                        enum slot_holds *holds, struct sa_why *why)
+enum sa_code vault_take_closed(size_t bytes, size_t size, unsigned least, struct slot *out,
+                               enum slot_holds *holds, struct sa_why *why)
 {
     size_t pages = bytes / vault.page + (bytes % vault.page != 0);
     size_t data, all;
@@ -51,11 +35,13 @@ enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *
         return code;
     uint64_t h = atomic_load_explicit(slot_word(*out), memory_order_relaxed);
     *holds = large ? HOLDS_ZEROS : h & WORD_CANARY ? HOLDS_CANARY : HOLDS_NOISE;
-    int error = vault_open_owned(*out);
-    if (!error)
-        return SA_OK;
+    return SA_OK;
+}
+
+SA_COLD enum sa_code vault_not_opened(struct slot s, size_t size, int error, struct sa_why *why)
+{
     *why = slot_refused(error);
-    vault_put(*out, size, true);
+    vault_put(s, size, true);
     return SA_NO_MEMORY;
 }
 
@@ -69,16 +55,17 @@ static bool stays_empty(void)
     return now - before >= WHILE_MS;
 }
 
-void vault_put(struct slot s, size_t size, bool whole) { vault_put_canary(s, size, whole, false); }
+void vault_put(struct slot s, size_t size, bool whole)
+{
+    if (large_is(s))
+        vault_put_closed(s, size, whole);
+    else
+        vault_put_canary(s, size, whole, false);
+}
 
-void vault_put_canary(struct slot s, size_t size, bool whole, bool canary)
+void vault_put_closed(struct slot s, size_t size, bool whole)
 {
     bool large = large_is(s);
-    if (!large && whole) {
-        if (word_access(atomic_load(slot_word(s))) != OS_NONE)
-            whole = os_protect(slot_data(s), s.region->data, OS_NONE) == 0;
-        set_owned(s, OS_NONE, canary);
-    }
     lock_take(LOCK_VAULT);
     vault.live--;
     vault.live_bytes -= size;

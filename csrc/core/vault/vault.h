@@ -36,15 +36,35 @@ static inline bool vault_started(void) { return vault_here() != 0; }
 /* Names the process identity that an arena belongs to. [any] */
 uint32_t vault_epoch(void);
 
-/* Get a slot with at least `bytes` of data, accessible, SLOT_OWNED; *holds tells what is there.
+/* Get a slot with at least `bytes` of data, inaccessible, SLOT_OWNED; *holds tells what is there.
  * `size` is what its arena counts for in the status. It has as many protections as are to be had,
  * and at least those of LOCK, SECRETMEM and NODUMP that are in `least`; else SA_UNPROTECTED, and
  * nobody is told of a shortfall. It goes back with vault_put, retired or never published. [any] */
-SA_MUST_USE enum sa_code vault_take(size_t bytes, size_t size, unsigned least, struct slot *out,
-                                    enum slot_holds *holds, struct sa_why *why);
+SA_MUST_USE enum sa_code vault_take_closed(size_t bytes, size_t size, unsigned least,
+                                           struct slot *out, enum slot_holds *holds,
+                                           struct sa_why *why);
+
+/* Give back a slot whose pages could not be made accessible. SA_NO_MEMORY. [any] */
+SA_COLD enum sa_code vault_not_opened(struct slot s, size_t size, int error, struct sa_why *why);
 
 /* Make the pages of a slot that is owned, and was just taken, accessible. 0 or an errno. [any] */
-SA_MUST_USE int vault_open_owned(struct slot s);
+SA_MUST_USE SA_INLINE int vault_open_owned(struct slot s)
+{
+    int error = os_protect(slot_data(s), s.region->data, OS_WRITE);
+    if (!error)
+        slot_set_owned(s, OS_WRITE, false);
+    return error;
+}
+
+/* vault_take_closed, and make it accessible. [any] */
+SA_MUST_USE SA_INLINE enum sa_code vault_take(size_t bytes, size_t size, unsigned least,
+                                              struct slot *out, enum slot_holds *holds,
+                                              struct sa_why *why)
+{
+    enum sa_code code = vault_take_closed(bytes, size, least, out, holds, why);
+    int error = code ? 0 : vault_open_owned(*out);
+    return error ? vault_not_opened(*out, size, error, why) : code;
+}
 
 /* Of LOCK, SECRETMEM and NODUMP those that new pages have as long as no limit is met, and
  * what to ask for after `ask` was refused, on the way down to `least`. [any] */
@@ -54,10 +74,24 @@ unsigned pages_ask_less(unsigned ask, unsigned least);
 /* As SA_UNPROTECTED where arenas cannot have the protections in `required` for another reason
  * than a limit: the platform or the program's own choice. [any] */
 SA_MUST_USE enum sa_code vault_may_have(unsigned required, struct sa_why *why);
-/* `whole`: its pages are as they were given. With `canary` they hold that, else noise or
+
+/* Put back a slot that is owned. `whole`: its pages are as they were given; they hold noise or
  * nothing. [any] */
-void vault_put_canary(struct slot s, size_t size, bool whole, bool canary);
 void vault_put(struct slot s, size_t size, bool whole);
+
+/* What is left of that once the pages are inaccessible, or the slot is a large one. [any] */
+void vault_put_closed(struct slot s, size_t size, bool whole);
+
+/* The same of a slot that is not large, and that holds canary where `canary` says so. [any] */
+SA_INLINE void vault_put_canary(struct slot s, size_t size, bool whole, bool canary)
+{
+    if (whole) {
+        if (word_access(atomic_load(slot_word(s))) != OS_NONE)
+            whole = os_protect(slot_data(s), s.region->data, OS_NONE) == 0;
+        slot_set_owned(s, OS_NONE, canary);
+    }
+    vault_put_closed(s, size, whole);
+}
 
 /* Give up a slot in whose place somebody else has mapped something. [any] */
 void vault_lose(struct slot s, size_t size);
