@@ -3,8 +3,9 @@
     python bench/residue.py [--json]
 
 Beside it, over the same memory in the same run: memcpy; process_vm_readv, by which the kernel
-copies what a search does not look at in place; memchr for a byte that is not there; and a search for the secret by
-bytes.find, which has to hold it in plain bytes. All take turns; a rate is the best of the rounds.
+copies what a search does not look at in place; memchr for a byte that is not there; and a search
+for the secret by bytes.find, which has to hold it in plain bytes. All take turns; a rate is the
+best of the rounds.
 With --json only what run.py puts into its table.
 """
 
