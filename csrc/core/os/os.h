@@ -126,7 +126,8 @@ enum os_map_kind { OS_MAP_MEMORY, OS_MAP_STACK, OS_MAP_HEAP, OS_MAP_FILE };
 struct os_map {
     uintptr_t start, end;
     bool readable, shared;
-    bool plain; /* private, of no file or device: reading it changes nothing */
+    bool plain; /* private, of no file or device, and it is known what is held: to load that changes
+                   nothing */
     enum os_map_kind kind;
     char name[256]; /* a path, or as the system calls it; cut short; "": none */
 };

@@ -6,12 +6,13 @@
 #include <string.h>
 
 enum {
-    NEAR = 64,   /* found last: what overlaps is among these */
+    NEAR = 64,   /* copies before the end of one: what overlaps it is among these */
     CHANGES = 6, /* from byte to byte that a part has at least */
 };
 
 struct search {
     struct walk walk; /* first: a look is given it */
+    struct sa_arena *secret, *work;
     struct forms forms;
     struct sa_copy *copies;
     size_t count, room;
@@ -34,12 +35,27 @@ static bool covers(const struct sa_copy *a, const struct sa_copy *b)
     return a->address <= b->address && b->address + b->length <= a->address + a->length;
 }
 
+/* How many copies lie before an address. They are in order. */
+static size_t count_before(const struct search *s, uintptr_t address)
+{
+    size_t low = 0, high = s->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (s->copies[middle].address < address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 /* Keep it, but for what lies within another, or is the same form in another place of a
  * pattern that repeats. What it covers itself is dropped. */
 static void keep(struct search *s, const struct sa_copy *copy)
 {
-    size_t oldest = s->count > NEAR ? s->count - NEAR : 0;
-    for (size_t i = s->count; i-- > oldest;) {
+    size_t end = count_before(s, copy->address + copy->length);
+    size_t first = end > NEAR ? end - NEAR : 0;
+    for (size_t i = end; i-- > first;) {
         struct sa_copy *old = &s->copies[i];
         bool overlap = old->address < copy->address + copy->length &&
                        copy->address < old->address + old->length;
@@ -55,10 +71,10 @@ static void keep(struct search *s, const struct sa_copy *copy)
         s->walk.ended = true;
         return;
     }
-    size_t place = s->count++;
-    for (; place > 0 && s->copies[place - 1].address > copy->address; place--)
-        s->copies[place] = s->copies[place - 1];
+    size_t place = count_before(s, copy->address + 1);
+    memmove(&s->copies[place + 1], &s->copies[place], (s->count - place) * sizeof *copy);
     s->copies[place] = *copy;
+    s->count++;
 }
 
 /* A word of a form stands at `at`: as much of the form around it as is there. */
@@ -106,9 +122,18 @@ SA_BARE static void look_for_words(struct search *s, uintptr_t at, size_t bytes,
     }
 }
 
+static bool is_wiped(const struct search *s)
+{
+    return sa_is_wiped(s->secret) || sa_is_wiped(s->work);
+}
+
 static void look_for_copies(struct walk *w, uintptr_t at, size_t bytes)
 {
     struct search *s = (struct search *)w;
+    if (is_wiped(s)) { /* nearly every word would pass a filter of noise */
+        w->ended = true;
+        return;
+    }
     if (s->forms.wide)
         look_for_words(s, at, bytes, 8);
     if (s->forms.narrow)
@@ -153,8 +178,11 @@ enum sa_code sa_find(struct sa_arena *secret, struct sa_arena *work, bool partia
                      struct sa_copy *copies, size_t room, size_t *count,
                      const struct sa_progress *progress, struct sa_why *why)
 {
-    struct search s = {
-        .walk = {.look = look_for_copies, .progress = progress}, .copies = copies, .room = room};
+    struct search s = {.walk = {.look = look_for_copies, .progress = progress},
+                       .secret = secret,
+                       .work = work,
+                       .copies = copies,
+                       .room = room};
     uint8_t *bytes, *space;
     *count = 0;
     enum sa_code code = sa_export(secret, false, &bytes);
@@ -172,5 +200,5 @@ enum sa_code sa_find(struct sa_arena *secret, struct sa_arena *work, bool partia
     if (code && sa_is_wiped(secret)) /* noise was measured */
         return SA_WIPED;
     *count = s.count;
-    return code ? code : sa_is_wiped(secret) || sa_is_wiped(work) ? SA_WIPED : SA_OK;
+    return code ? code : is_wiped(&s) ? SA_WIPED : SA_OK;
 }

@@ -5,6 +5,8 @@
 #include <sys/mman.h>
 #ifdef __linux__
 #include <grp.h>
+#include <sched.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #endif
 
@@ -117,6 +119,75 @@ TEST(nothing_is_left)
 }
 
 #ifdef __linux__
+/* What another thread closes meanwhile is closed: the descriptors are one table. */
+static int ends[2];
+
+static void closes(void *unused)
+{
+    (void)unused;
+    stored = close(ends[1]) == 0;
+}
+
+TEST(descriptors_are_shared)
+{
+    if (!there_is_one())
+        SKIP("there is no such process here");
+    SAME(pipe(ends), 0);
+    SAME(run(closes), 0);
+    SAME(stored, 1);
+    SAME(fcntl(ends[1], F_GETFD), -1);
+}
+
+static void goes_on_and_on(void *unused)
+{
+    (void)unused;
+    stored = 1;
+    for (int64_t start = os_now_ms(); os_now_ms() - start < 60000;)
+        pause_ms(10);
+}
+
+/* Else it would keep the memory, with what was not wiped. */
+TEST(it_ends_with_its_parent)
+{
+    if (!there_is_one())
+        SKIP("there is no such process here");
+    int status;
+    pid_t parent, left;
+    SAME(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
+    SAME(pipe(ends), 0);
+    if ((parent = fork()) == 0) {
+        (void)run(goes_on_and_on);
+        _exit(0);
+    }
+    pause_ms(300); /* it has begun, or is told at once that it comes too late */
+    SAME(kill(parent, SIGKILL), 0);
+    SAME(waitpid(parent, &status, 0), parent);
+    left = waitpid(-1, &status, __WALL);
+    CHECK(left > 0 || errno == ECHILD);
+    CHECK(left < 0 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) ||
+          (WIFEXITED(status) && WEXITSTATUS(status) == 2));
+}
+
+/* Where it would be the first of another PID namespace, and that would end with it. */
+TEST(in_another_namespace)
+{
+    if (unshare(CLONE_NEWPID))
+        SKIP("no namespace to be had");
+    none_of_it(run(stores));
+    pid_t first = fork();
+    CHECK(first >= 0);
+    if (first == 0)
+        pause();
+    pid_t second = fork(); /* which a namespace without its first has not */
+    CHECK(second >= 0);
+    if (second == 0)
+        _exit(0);
+    int status;
+    SAME(waitpid(second, &status, 0), second);
+    SAME(kill(first, SIGKILL), 0);
+    SAME(waitpid(first, &status, 0), first);
+}
+
 TEST(refused)
 {
     const struct rlimit none = {0, 0};
@@ -137,6 +208,9 @@ int main(int argc, char **argv)
     RUN(a_fault_ends_it_alone);
     RUN(nothing_is_left);
 #ifdef __linux__
+    RUN(descriptors_are_shared);
+    RUN(it_ends_with_its_parent);
+    RUN(in_another_namespace);
     RUN(refused);
 #endif
     return check_end();

@@ -7,6 +7,7 @@
 #include "linux.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -108,7 +109,7 @@ static void everything(void)
     struct sa_pool *pool;
     struct sa_copy copies[4];
     struct sa_hardening hardening;
-    size_t bytes, count;
+    size_t bytes, count, much = (size_t)2 << 20; /* so much is looked at in place */
     void *gave;
     bool shared;
     make(&small, 100, 1, 1);
@@ -134,6 +135,9 @@ static void everything(void)
     OK(sa_find_room(&small, false, &bytes));
     make(&work, bytes, 64, 0);
     memset(raw(&work), 0, bytes);
+    void *heap = mmap(NULL, much, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(heap != MAP_FAILED);
+    memset(heap, 1, much);
     OK(sa_find(&small, &work, false, copies, 4, &count, &progress, &why));
     sa_close(&work);
     told->stage = 5;
@@ -274,6 +278,54 @@ TEST(no_child_to_ask)
     CHECK(lives(set_one, &mincore, true)); /* as SystemCallFilter=@system-service has it */
 }
 
+static bool set_no_vfork(const void *unused)
+{
+    struct sock_filter lines[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args)),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_VFORK, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof lines / sizeof lines[0], lines};
+    (void)unused;
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+/* The child that asks makes such a one first. */
+TEST(no_child_that_shares)
+{
+    if (under_tool())
+        SKIP("a tool makes calls of its own");
+    share();
+    CHECK(lives(set_no_vfork, NULL, false));
+}
+
+/* The child that asks would be the first of another PID namespace, and that end with it. */
+TEST(another_namespace)
+{
+    if (unshare(CLONE_NEWPID))
+        SKIP("no namespace to be had");
+    if (!filter(SYS_sysinfo, SECCOMP_RET_ERRNO | EPERM))
+        SKIP("no filters to be had");
+    no_marker();
+    make(&small, 100, 1, 1);
+    pid_t first = fork();
+    CHECK(first >= 0);
+    if (first == 0)
+        pause();
+    pid_t second = fork(); /* which a namespace without its first has not */
+    CHECK(second >= 0);
+    if (second == 0)
+        _exit(0);
+    int status;
+    SAME(waitpid(second, &status, 0), second);
+    SAME(kill(first, SIGKILL), 0);
+    SAME(waitpid(first, &status, 0), first);
+}
+
 TEST(all_others)
 {
 #ifndef __GLIBC__
@@ -308,6 +360,8 @@ int main(int argc, char **argv)
     check_begin("test_sandbox", argc, argv);
     RUN(optional_calls);
     RUN(no_child_to_ask);
+    RUN(no_child_that_shares);
+    RUN(another_namespace);
     RUN(all_others);
     return check_end();
 }

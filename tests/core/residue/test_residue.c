@@ -662,6 +662,44 @@ TEST(much_that_vanishes)
     SAME(pthread_join(thread, NULL), 0);
 }
 
+/* What a chunk had before the page that was gone is found again by the copy, and is one. */
+static uint8_t *toggled;
+
+static void *protects_and_not(void *unused)
+{
+    while (goes_on(&over)) {
+        SAME(mprotect(toggled, 4096, PROT_NONE), 0);
+        SAME(mprotect(toggled, 4096, PROT_READ | PROT_WRITE), 0);
+    }
+    return unused;
+}
+
+TEST(each_copy_once)
+{
+    enum { MANY = 2000, BYTES = 2 << 20 };
+    static struct sa_copy many[2 * MANY];
+    pthread_t thread;
+    size_t bytes;
+    uint8_t *region = map(BYTES);
+    memset(region, 1, BYTES);
+    toggled = region + BYTES - 32768;
+    make_secret(24);
+    for (size_t i = 0; i < MANY; i++)
+        put(region + BYTES - 40000 - 40 * (i + 1), SA_PLAIN, 0, 24);
+    OK(sa_find_room(&secret, true, &bytes));
+    make(&work, bytes, 64, 0);
+    SAME(pthread_create(&thread, NULL, protects_and_not, NULL), 0);
+    for (int i = 0; i < rounds(200); i++) {
+        memset(raw(&work), 0, bytes);
+        OK(sa_find(&secret, &work, true, many, 2 * MANY, &count, NULL, &why));
+        SAME(count, MANY);
+        for (size_t k = 1; k < count; k++)
+            CHECK(many[k].address > many[k - 1].address);
+    }
+    atomic_store(&over, true);
+    SAME(pthread_join(thread, NULL), 0);
+}
+
 int main(int argc, char **argv)
 {
     if (UNDER_TSAN || under_valgrind()) { /* their own memory would be searched, too: minutes */
@@ -695,5 +733,6 @@ int main(int argc, char **argv)
     RUN(what_is_looked_at_in_place);
 #endif
     RUN(much_that_vanishes);
+    RUN(each_copy_once);
     return check_end();
 }

@@ -166,7 +166,7 @@ bool os_maps_next(struct os_maps *walk, struct os_map *out)
         return false;
     out->readable = access[0] == 'r';
     out->shared = access[3] == 's';
-    out->plain = !out->shared && is_plain(out->name);
+    out->plain = !out->shared && is_plain(out->name) && walk->pages >= 0;
     bool guarded = walk->next == out->start;
     out->kind = kind_of(walk, out, access[1] == 'w', guarded);
     walk->next = !out->name[0] && !memcmp(access, "---p", 4) ? out->end : 0;
