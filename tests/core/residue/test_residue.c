@@ -637,6 +637,33 @@ TEST(what_is_looked_at_in_place)
 }
 #endif
 
+/* The first time that progress is told, of five or more. */
+static bool locks_down_once(void *context, size_t done, size_t total)
+{
+    unsigned *tells = context;
+    (void)done, (void)total;
+    if (++*tells == 1)
+        lockdown();
+    return true;
+}
+
+TEST(a_wipe_ends_it)
+{
+    enum { MIB = 1 << 20, MIBS = 330 };
+    unsigned tells = 0;
+    size_t bytes;
+    struct sa_progress progress = {locks_down_once, &tells, true};
+    uint8_t *region = map((size_t)MIBS * MIB);
+    for (size_t i = 0; i < MIBS; i++)
+        region[i * MIB] = 1;
+    make_secret(32);
+    OK(sa_find_room(&secret, true, &bytes));
+    make(&work, bytes, 64, 0);
+    memset(raw(&work), 0, bytes);
+    SAME(sa_find(&secret, &work, true, copies, ROOM, &count, &progress, &why), SA_WIPED);
+    SAME(tells, 1);
+}
+
 static void *maps_much_and_unmaps(void *unused)
 {
     while (goes_on(&over)) {
@@ -732,6 +759,7 @@ int main(int argc, char **argv)
     RUN(in_place);
     RUN(what_is_looked_at_in_place);
 #endif
+    RUN(a_wipe_ends_it);
     RUN(much_that_vanishes);
     RUN(each_copy_once);
     return check_end();
