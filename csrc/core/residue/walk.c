@@ -124,7 +124,8 @@ static void look_at_copy(struct walk *w, uintptr_t from, uintptr_t to)
 
 struct part {
     struct walk *walk;
-    uintptr_t from, to;
+    volatile uintptr_t from; /* stored before the next chunk is looked at, which may fault */
+    uintptr_t to;
 };
 
 /* In a process apart, which may end in the middle of it. */
@@ -132,14 +133,14 @@ static void look_at_part(void *context)
 {
     struct part *part = context;
     struct walk *w = part->walk;
-    while (part->from < part->to && !w->ended) {
-        size_t bytes = part->to - part->from < WALK_CHUNK ? part->to - part->from : WALK_CHUNK;
-        w->chunk = (const uint8_t *)part->from;
-        w->chunk_at = part->from;
+    for (uintptr_t at = part->from; at < part->to && !w->ended; part->from = at) {
+        size_t bytes = part->to - at < WALK_CHUNK ? part->to - at : WALK_CHUNK;
+        w->chunk = (const uint8_t *)at;
+        w->chunk_at = at;
         w->chunk_bytes = bytes;
         w->peek_bytes = 0;
-        w->look(w, part->from, bytes);
-        part->from += bytes;
+        w->look(w, at, bytes);
+        at += bytes;
     }
 }
 
