@@ -275,23 +275,11 @@ void forms_build(struct forms *f, uint8_t *room)
 
 /* ---- looking ---------------------------------------------------------------------------------- */
 
-SA_BARE static inline uint64_t word_at(const uint8_t *chunk, size_t width, size_t i)
-{
-    uint64_t wide;
-    uint32_t narrow;
-    if (width == 8) {
-        memcpy(&wide, chunk + 8 * i, sizeof wide);
-        return wide;
-    }
-    memcpy(&narrow, chunk + 4 * i, sizeof narrow);
-    return narrow;
-}
-
 /* 0: it is of no form. */
 SA_BARE static inline unsigned may_be(const uint8_t *filter, const uint8_t *chunk, size_t width,
                                       size_t i)
 {
-    return filter[place_in_filter(word_at(chunk, width, i))];
+    return filter[place_in_filter(forms_word(chunk, width, i))];
 }
 
 SA_BARE static inline unsigned four_may_be(const uint8_t *filter, const uint8_t *chunk,
@@ -312,7 +300,7 @@ SA_BARE static inline size_t next(const uint8_t *filter, const uint8_t *chunk, s
             __builtin_prefetch((const void *)((uintptr_t)chunk + width * from + AHEAD));
             from += 8;
         }
-        if (from == count || (may_be(filter, chunk, width, from) && word_at(chunk, width, from)))
+        if (from == count || (may_be(filter, chunk, width, from) && forms_word(chunk, width, from)))
             break;
     }
     return from;

@@ -15,6 +15,8 @@
 
 #include "secalloc.h"
 
+#include <string.h>
+
 enum { FORMS = 16, FILTER_BITS = 15, FILTER_BYTES = 1 << FILTER_BITS };
 
 struct form {
@@ -57,6 +59,19 @@ void forms_build(struct forms *f, uint8_t *room);
 
 /* One byte of a form. [any] */
 uint8_t form_byte(const struct forms *f, const struct form *form, size_t at);
+
+/* The word of 8 or 4 bytes at a multiple of that. By constant sizes, which call nothing. [any] */
+SA_BARE static inline uint64_t forms_word(const uint8_t *chunk, size_t width, size_t i)
+{
+    uint64_t wide;
+    uint32_t narrow;
+    if (width == 8) {
+        memcpy(&wide, chunk + 8 * i, sizeof wide);
+        return wide;
+    }
+    memcpy(&narrow, chunk + 4 * i, sizeof narrow);
+    return narrow;
+}
 
 /* Where the words at `chunk`, `count` of `width` bytes, that may be of a form begin: the
  * first at or after `from`; `count`: none. [any] */

@@ -113,8 +113,7 @@ SA_BARE static void look_for_words(struct search *s, uintptr_t at, size_t bytes,
     const uint8_t *chunk = s->walk.chunk;
     size_t count = bytes / width;
     for (size_t i = 0; (i = forms_next(f, chunk, count, width, i)) < count; i++) {
-        uint64_t word = 0;
-        memcpy(&word, chunk + i * width, width);
+        uint64_t word = forms_word(chunk, width, i);
         size_t step = 0, place;
         const struct form *form;
         while ((form = forms_match(f, word, width, &step, &place)))

@@ -108,6 +108,7 @@ static void look_at_copy(struct walk *w, uintptr_t from, uintptr_t to)
         sigset_t before;
         size_t want = to - from < WALK_CHUNK ? to - from : WALK_CHUNK;
         os_mask_sent(&before);
+        walk_wipe_stack(); /* a word that a look left there, and zeros, would be a part found */
         size_t got = os_maps_read(&w->maps, from, w->room, want) / 8 * 8;
         w->chunk_at = from;
         w->chunk_bytes = got;

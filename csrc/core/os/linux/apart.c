@@ -53,11 +53,19 @@ static int child(void *argument)
     end_with(DONE);
 }
 
+/* valgrind ends a program for such a clone, and ThreadSanitizer takes it for a fork. */
+static bool a_tool_is_in_the_way(void)
+{
+    return os_symbol("_vgnU_freeres") || os_symbol("__tsan_init");
+}
+
 int os_run_apart(void *stack, size_t bytes, void (*work)(void *), void *context)
 {
     struct apart a = {.work = work, .context = context};
     sigset_t before;
     int status = 0, error;
+    if (a_tool_is_in_the_way())
+        return ENOTSUP;
     if (!os_may_call(OS_VFORK) || !os_may_call(OS_PRCTL) || !os_child_is_plain())
         return EPERM;
     os_mask_all(&before);
@@ -68,7 +76,7 @@ int os_run_apart(void *stack, size_t bytes, void (*work)(void *), void *context)
     os_unmask(&before);
     if (error)
         return error;
-    if (!a.began) /* as valgrind and qemu-user do vfork */
+    if (!a.began) /* as qemu-user does vfork */
         return ENOSYS;
     return WIFEXITED(status) && WEXITSTATUS(status) == DONE ? 0 : EFAULT;
 }
