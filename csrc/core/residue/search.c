@@ -78,7 +78,7 @@ static void keep(struct search *s, const struct sa_copy *copy)
 }
 
 /* A word of a form stands at `at`: as much of the form around it as is there. */
-static void verify(struct search *s, uintptr_t at, const struct form *form, size_t place)
+SA_BARE static void verify(struct search *s, uintptr_t at, const struct form *form, size_t place)
 {
     const struct forms *f = &s->forms;
     size_t before = 0, length = form->word;
@@ -126,7 +126,7 @@ static bool is_wiped(const struct search *s)
     return sa_is_wiped(s->secret) || sa_is_wiped(s->work);
 }
 
-static void look_for_copies(struct walk *w, uintptr_t at, size_t bytes)
+SA_BARE static void look_for_copies(struct walk *w, uintptr_t at, size_t bytes)
 {
     struct search *s = (struct search *)w;
     if (is_wiped(s)) { /* nearly every word would pass a filter of noise */

@@ -129,8 +129,9 @@ struct part {
     uintptr_t to;
 };
 
-/* In a process apart, which may end in the middle of it. */
-static void look_at_part(void *context)
+/* In a process apart, which may end in the middle of it: none of the frames then on its stack is
+ * told to the sanitizers. */
+SA_BARE static void look_at_part(void *context)
 {
     struct part *part = context;
     struct walk *w = part->walk;
@@ -145,7 +146,7 @@ static void look_at_part(void *context)
     }
 }
 
-/* By a loop: the sanitizers take its dead frames for living ones. */
+/* By a loop, as memset is a sanitizer's own. */
 SA_BARE static void wipe_apart(volatile uint64_t *stack)
 {
     for (size_t i = 0; i < APART_STACK / sizeof *stack; i++)

@@ -38,7 +38,7 @@ static void end_by_fault(int sig)
 
 /* Nothing of the C library: what stands before its sigaction(), such as a JVM's libjsig, would
  * take the child's actions for the program's. */
-static int child(void *argument)
+SA_BARE static int child(void *argument)
 {
     struct apart *a = argument;
     struct sigaction action = {.sa_handler = end_by_fault};
