@@ -170,4 +170,22 @@ static inline bool deny_flag(long call, uint32_t flag, int error)
            prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
+/* After unshare(CLONE_NEWPID): nobody was the first of the new PID namespace and has ended, with
+ * whom it would have. */
+static inline void namespace_lives(void)
+{
+    pid_t first = fork();
+    CHECK(first >= 0);
+    if (first == 0)
+        pause();
+    pid_t second = fork(); /* which a namespace without its first has not */
+    CHECK(second >= 0);
+    if (second == 0)
+        _exit(0);
+    int status;
+    SAME(waitpid(second, &status, 0), second);
+    SAME(kill(first, SIGKILL), 0);
+    SAME(waitpid(first, &status, 0), first);
+}
+
 #endif

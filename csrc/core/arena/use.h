@@ -25,8 +25,8 @@ static inline void use_note(struct sa_arena *a, uint64_t word)
         atomic_store_explicit(&a->used, os_since_boot_ms(), memory_order_relaxed);
 }
 
-/* The last step of arena_enter, `use` being the word before: the pool is asked, and if it does not permit it
- * `what` is taken from the word again. [any] */
+/* The last step of arena_enter, `use` being the word before: the pool is asked, and if it does not
+ * permit it `what` is taken from the word again. [any] */
 SA_MUST_USE enum sa_code arena_stay(struct sa_arena *a, uint64_t use, uint64_t what,
                                     enum arena_need need);
 

@@ -100,7 +100,7 @@ static void protect_again(struct span *s)
     size_t bytes = s->bytes;
     bool secretmem = copy.granted & SA_SECRETMEM;
     (void)os_inherit(at, bytes, false); /* refused: a child of ours is then given it twice */
-    int error = secretmem ? 0 : os_lock(at, bytes); /* though the parent had no room: it had both */
+    int error = secretmem ? 0 : os_lock(at, bytes); /* the parent may have had no room for two */
     struct sa_why why = {.call = "mlock of a copy for a forked child",
                          .error = error,
                          .hint = "raise it with ulimit -l or LimitMEMLOCK=",

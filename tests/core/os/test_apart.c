@@ -4,10 +4,9 @@
 
 #include <sys/mman.h>
 #ifdef __linux__
-#include <grp.h>
+#include "linux.h"
+
 #include <sched.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #endif
 
 enum { BYTES = 65536 };
@@ -175,18 +174,7 @@ TEST(in_another_namespace)
     if (UNDER_ASAN || unshare(CLONE_NEWPID))
         SKIP("no namespace to be had, or a search for leaks that is a process, too");
     none_of_it(run(stores));
-    pid_t first = fork();
-    CHECK(first >= 0);
-    if (first == 0)
-        pause();
-    pid_t second = fork(); /* which a namespace without its first has not */
-    CHECK(second >= 0);
-    if (second == 0)
-        _exit(0);
-    int status;
-    SAME(waitpid(second, &status, 0), second);
-    SAME(kill(first, SIGKILL), 0);
-    SAME(waitpid(first, &status, 0), first);
+    namespace_lives();
 }
 
 TEST(refused)

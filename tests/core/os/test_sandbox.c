@@ -312,18 +312,7 @@ TEST(another_namespace)
         SKIP("no filters to be had");
     no_marker();
     make(&small, 100, 1, 1);
-    pid_t first = fork();
-    CHECK(first >= 0);
-    if (first == 0)
-        pause();
-    pid_t second = fork(); /* which a namespace without its first has not */
-    CHECK(second >= 0);
-    if (second == 0)
-        _exit(0);
-    int status;
-    SAME(waitpid(second, &status, 0), second);
-    SAME(kill(first, SIGKILL), 0);
-    SAME(waitpid(first, &status, 0), first);
+    namespace_lives();
 }
 
 TEST(all_others)

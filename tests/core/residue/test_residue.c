@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #ifdef __linux__
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #endif
@@ -635,6 +636,21 @@ TEST(what_is_looked_at_in_place)
     CHECK(seen > 40); /* the program, its library, and those two */
     fclose(file);
 }
+/* Where the page map is closed nobody knows which pages are held: a load may wait for ever. */
+TEST(nothing_in_place_unseen)
+{
+    struct os_maps maps;
+    struct os_map map;
+    if (geteuid() == 0 && (setgid(65534) || setuid(65534)))
+        SKIP("no other user to be had");
+    SAME(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), 0);
+    if (os_maps_begin(&maps, &why))
+        SKIP("a process that is closed cannot list its own mappings");
+    SAME(maps.pages, -1);
+    while (os_maps_next(&maps, &map))
+        CHECK(!map.plain);
+    SAME(os_maps_end(&maps), 0);
+}
 #endif
 
 /* The first time that progress is told, of five or more. */
@@ -760,6 +776,7 @@ int main(int argc, char **argv)
 #ifdef __linux__
     RUN(in_place);
     RUN(what_is_looked_at_in_place);
+    RUN(nothing_in_place_unseen);
 #endif
     RUN(a_wipe_ends_it);
     RUN(much_that_vanishes);

@@ -53,10 +53,14 @@ SA_BARE static int child(void *argument)
     end_with(DONE);
 }
 
-/* valgrind ends a program for such a clone, and ThreadSanitizer takes it for a fork. */
-static bool a_tool_is_in_the_way(void)
+static bool tool_in_the_way;
+
+/* valgrind ends a program for such a clone, and ThreadSanitizer takes it for a fork. Asked when
+ * the library is loaded: the loader's lock, held by another thread at a fork, is never given
+ * back in the child. */
+__attribute__((constructor)) static void look_for_tools(void)
 {
-    return os_symbol("_vgnU_freeres") || os_symbol("__tsan_init");
+    tool_in_the_way = os_symbol("_vgnU_freeres") || os_symbol("__tsan_init");
 }
 
 int os_run_apart(void *stack, size_t bytes, void (*work)(void *), void *context)
@@ -64,7 +68,7 @@ int os_run_apart(void *stack, size_t bytes, void (*work)(void *), void *context)
     struct apart a = {.work = work, .context = context};
     sigset_t before;
     int status = 0, error;
-    if (a_tool_is_in_the_way())
+    if (tool_in_the_way)
         return ENOTSUP;
     if (!os_may_call(OS_VFORK) || !os_may_call(OS_PRCTL) || !os_child_is_plain())
         return EPERM;
