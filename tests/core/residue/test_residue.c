@@ -4,6 +4,7 @@
 #include "arenas.h"
 #include "os/os.h"
 #include "residue/forms.h"
+#include "residue/walk.h"
 
 #include <pthread.h>
 #include <sys/mman.h>
@@ -651,6 +652,32 @@ TEST(nothing_in_place_unseen)
         CHECK(!map.plain);
     SAME(os_maps_end(&maps), 0);
 }
+
+/* The stack of the process apart: what a look left there would be found by the next. */
+static volatile unsigned looks, own;
+
+static void look_for_its_stack(struct walk *w, uintptr_t at, size_t bytes)
+{
+    uintptr_t stack = (uintptr_t)w->stack;
+    looks++;
+    own += stack && at < stack + 65536 && at + bytes > stack;
+}
+
+TEST(not_its_own_stack)
+{
+    size_t much = (size_t)4 << 20;
+    void *low = sbrk((intptr_t)much); /* looked at before the stack, which has been used then */
+    if (low == (void *)-1)
+        SKIP("no room at the program's break");
+    memset(low, 1, much);
+    no_marker();
+    make(&work, WALK_ROOM, 64, 0);
+    struct walk walk = {.room = raw(&work), .look = look_for_its_stack};
+    OK(walk_all(&walk, &why));
+    CHECK(looks > 100);
+    SAME(own, 0);
+    sa_close(&work);
+}
 #endif
 
 /* The first time that progress is told, of five or more. */
@@ -777,6 +804,7 @@ int main(int argc, char **argv)
     RUN(in_place);
     RUN(what_is_looked_at_in_place);
     RUN(nothing_in_place_unseen);
+    RUN(not_its_own_stack);
 #endif
     RUN(a_wipe_ends_it);
     RUN(much_that_vanishes);
